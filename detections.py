@@ -1,0 +1,139 @@
+"""Detections: the instances that were found in one image.
+
+Boxes are x1, y1, x2, y2 in pixels of the upright original image; masks stay the small probability maps
+that the mask head gave, and become pixels only when somebody looks at them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MASK_PADDING = 1
+"""Cells of zeros put around a mask before it is resized, as in torchvision's `expand_masks`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """N instances of one image, highest score first.
+
+    Args:
+        boxes: (N, 4) float32, x1 y1 x2 y2, pixels of the original image.
+        scores: (N,) float32 in [0, 1], never rising.
+        class_ids: (N,) int64, COCO category ids (1..90 with gaps).
+        mask_probs: (N, M, M) float32 in [0, 1], the mask head's output inside each box.
+        ids: (N,) int64, 1..N as first detected; an instance keeps its id through `select`.
+        image_size: (height, width) of the original image in pixels.
+
+    Raises:
+        ValueError: A shape, dtype or value is not as stated; the message names both.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    mask_probs: NDArray[np.float32]
+    ids: NDArray[np.int64]
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        side = self.mask_probs.shape[-1] if self.mask_probs.ndim == 3 else "M"
+        _check_array("boxes", self.boxes, (count, 4), np.float32)
+        _check_array("scores", self.scores, (count,), np.float32)
+        _check_array("class_ids", self.class_ids, (count,), np.int64)
+        _check_array("mask_probs", self.mask_probs, (count, side, side), np.float32)
+        _check_array("ids", self.ids, (count,), np.int64)
+        if not (len(self.image_size) == 2 and all(side > 0 for side in self.image_size)):
+            raise ValueError(f"image_size: expected (height, width), both above 0, got {self.image_size}")
+        if np.any(np.diff(self.scores) > 0):
+            raise ValueError("scores: expected the highest first, got a score that rises")
+        if len(np.unique(self.ids)) != count:
+            raise ValueError("ids: expected a different id for each instance, got repeated ones")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, keep: NDArray[Any]) -> Detections:
+        """The instances at `keep`, a boolean array (N,) or an array of rows in rising order."""
+        return replace(
+            self,
+            boxes=self.boxes[keep],
+            scores=self.scores[keep],
+            class_ids=self.class_ids[keep],
+            mask_probs=self.mask_probs[keep],
+            ids=self.ids[keep],
+        )
+
+    def resized(self, height: int, width: int) -> Detections:
+        """The same instances on the same image at another size in pixels."""
+        scale = np.array([width / self.image_size[1], height / self.image_size[0]] * 2)
+        boxes = (self.boxes * scale).astype(np.float32)
+        return replace(self, boxes=boxes, image_size=(height, width))
+
+    def mask(self, i: int, size: tuple[int, int] | None = None, threshold: float = 0.5) -> NDArray[np.bool_]:
+        """The binary mask of row `i` (from 0) over the whole image.
+
+        Args:
+            i: Row, not id.
+            size: (height, width) to paste at; the original image's by default.
+            threshold: A pixel belongs to the mask when its probability is above this.
+
+        Returns:
+            (H, W) bool. Follows torchvision's `paste_masks_in_image`.
+        """
+        size = size or self.image_size
+        (y, x), crop = self.mask_crop(i, size, threshold)
+        mask = np.zeros(size, dtype=np.bool_)
+        mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        return mask
+
+    def mask_crop(
+        self, i: int, size: tuple[int, int] | None = None, threshold: float = 0.5
+    ) -> tuple[tuple[int, int], NDArray[np.bool_]]:
+        """The part of `mask(i, size, threshold)` that can hold anything: ((y, x) of its corner, crop).
+
+        The crop is (h, w) bool and lies inside the image; outside of it the mask is empty.
+        """
+        height, width = size or self.image_size
+        scale = np.array([width / self.image_size[1], height / self.image_size[0]] * 2)
+        box = (self.boxes[i] * scale).astype(np.float32)
+        x1, y1, x2, y2 = _expanded_box(box, self.mask_probs.shape[-1])
+        left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+        if right <= left or bottom <= top:
+            return (0, 0), np.zeros((0, 0), dtype=np.bool_)
+        padded = np.pad(self.mask_probs[i], MASK_PADDING)
+        probs = cv2.resize(padded, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
+        crop: NDArray[np.bool_] = probs[top - y1 : bottom - y1, left - x1 : right - x1] > threshold
+        return (top, left), crop
+
+    def area(self, i: int, threshold: float = 0.5) -> int:
+        """Pixels of the original image that belong to the mask of row `i`."""
+        return int(np.count_nonzero(self.mask_crop(i, threshold=threshold)[1]))
+
+
+def _expanded_box(box_xyxy: NDArray[np.float32], mask_side: int) -> tuple[int, int, int, int]:
+    """Where the padded mask goes: x1 y1 x2 y2 in whole pixels, x2 and y2 exclusive, at least 1x1.
+
+    Torchvision grows the box by the padding, cuts to whole numbers towards zero, and counts the last
+    pixel in (`expand_boxes`, `paste_mask_in_image`). The arithmetic is float32 as there.
+    """
+    x1, y1, x2, y2 = box_xyxy
+    grow = np.float32((mask_side + 2 * MASK_PADDING) / mask_side)
+    half_width, half_height = (x2 - x1) * np.float32(0.5) * grow, (y2 - y1) * np.float32(0.5) * grow
+    center_x, center_y = (x2 + x1) * np.float32(0.5), (y2 + y1) * np.float32(0.5)
+    left, top = int(center_x - half_width), int(center_y - half_height)
+    right, bottom = int(center_x + half_width), int(center_y + half_height)
+    return left, top, max(right, left) + 1, max(bottom, top) + 1
+
+
+def _check_array(name: str, array: NDArray[Any], shape: tuple[int | str, ...], dtype: type) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        expected = f"({', '.join(map(str, shape))}) {np.dtype(dtype)}"
+        raise ValueError(f"{name}: expected {expected}, got {array.shape} {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
