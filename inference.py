@@ -1,0 +1,208 @@
+"""Inference: a model in memory, and `segment`, which gives the instances that the model sees in an image.
+
+`segment` walks torchvision's own four stages (transform, backbone, region proposals, heads) and stops
+before masks are pasted, so what it returns is what torchvision's `model([image])` returns, smaller.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+from detections import Detections
+from images import MAX_ASPECT, fit_within
+from networks import ARCHITECTURES
+from weights import WeightsError, configured_name, find_weights, layout_of_file
+
+WORKING_SIDE = 1024
+"""Longest side, in pixels, of the image that the network is given."""
+SCORE_FLOOR = 0.05
+"""Instances with this score or less are not kept."""
+DEFAULT_NAME = "resnet50_fpn"
+FALLBACK_NAME = "scenes"
+NAMES = ("auto", *ARCHITECTURES)
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+logger = logging.getLogger(__name__)
+
+
+class ModelError(ValueError):
+    """There is no model, device or precision of the given name; the message lists those there are."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentationModel:
+    """A network with its weights, ready to run.
+
+    Args:
+        network: Any network with torchvision's four stages, in evaluation mode on `device`.
+        name: Of its architecture.
+        label_ids: COCO category id of each label the network gives; index 0 is background.
+        device: Where it runs.
+        precision: "float32", or the type that most arithmetic is done in.
+        origin: Where the weights came from, for people.
+        sha256: Of the weights file.
+    """
+
+    network: GeneralizedRCNN
+    name: str
+    label_ids: tuple[int, ...]
+    device: torch.device
+    precision: str
+    origin: str
+    sha256: str
+
+
+_models: dict[tuple[str, ...], SegmentationModel] = {}
+_locks: dict[tuple[str, ...], threading.Lock] = {}
+_locks_lock = threading.Lock()
+
+
+def load_model(
+    name: str = DEFAULT_NAME,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    precision: str = "auto",
+) -> SegmentationModel:
+    """The model of that name, loaded once: the same arguments give the same object, in any thread.
+
+    Args:
+        name: "resnet50_fpn" (torchvision COCO_V1), "resnet50_fpn_v2" (COCO_V2), "scenes" (small, built in)
+            or "auto": the network whose weights `SEGMENTATION_WEIGHTS` names, else "resnet50_fpn" if its
+            weights can be had, else "scenes".
+        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout; by default `weights.py`
+            finds one.
+        device: "cuda", "mps" or "cpu"; by default the first of these that is there.
+        precision: "float32", "bfloat16", "float16" or "auto", which is float32.
+
+    Raises:
+        ModelError: Unknown name, device or precision.
+        WeightsError: The weights are missing, damaged, or those of another network.
+    """
+    if name not in NAMES:
+        raise ModelError(f"There is no model {name!r}. Expected one of: {', '.join(NAMES)}.")
+    if precision not in ("auto", *PRECISIONS):
+        raise ModelError(f"There is no precision {precision!r}. Expected auto, {', '.join(PRECISIONS)}.")
+    if name == "auto":
+        return load_best(weights, device=device, precision=precision)[0]
+    place = _device(device)
+    kept_precision = "float32" if precision == "auto" else precision
+    key = (name, os.fspath(weights or ""), str(place), kept_precision)
+    with _locks_lock:
+        lock = _locks.setdefault(key, threading.Lock())
+    with lock:
+        if key not in _models:
+            _models[key] = _load(name, weights, place, kept_precision)
+        return _models[key]
+
+
+def load_best(
+    weights: str | os.PathLike[str] | None = None, *, device: str | None = None, precision: str = "auto"
+) -> tuple[SegmentationModel, str | None]:
+    """The best model that is available, and why it is not the one it should be (None where it is).
+
+    See "auto" of `load_model`. "resnet50_fpn_v2" is never chosen unasked: it is better but 2.5 times slower.
+    """
+    try:
+        name = layout_of_file(weights) if weights else configured_name() or DEFAULT_NAME
+        return load_model(name, weights=weights, device=device, precision=precision), None
+    except WeightsError as error:
+        if weights:
+            raise
+        logger.warning("%s Using the built-in model %s instead.", error, FALLBACK_NAME)
+        return load_model(FALLBACK_NAME, device=device, precision=precision), str(error)
+
+
+def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
+    """Every instance that `model` sees in `image` with a score above `SCORE_FLOOR`.
+
+    Args:
+        image: (H, W, 3) uint8 RGB of any size. The network is given the image reduced to `WORKING_SIDE`.
+
+    Returns:
+        Boxes in pixels of `image`, highest score first, ids from 1 in that order.
+
+    Raises:
+        ValueError: Not (H, W, 3) uint8, or one side over `images.MAX_ASPECT` times the other: reduced, it
+            would have no pixels left.
+
+    The network is that of He et al., "Mask R-CNN" (2017), as in torchvision's `GeneralizedRCNN.forward`.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    if max(image.shape[:2]) > MAX_ASPECT * min(image.shape[:2]):
+        raise ValueError(f"image: expected sides of at most 1:{MAX_ASPECT}, got {image.shape[:2]}")
+    working = fit_within(image, WORKING_SIDE)
+    found = _run(model, working)
+    labels = np.asarray(model.label_ids, dtype=np.int64)[found["labels"].numpy()]
+    detections = Detections(
+        boxes=found["boxes"].numpy(),
+        scores=found["scores"].numpy(),
+        class_ids=labels,
+        mask_probs=found["masks"][:, 0].numpy(),
+        ids=np.arange(1, len(labels) + 1),
+        image_size=(working.shape[0], working.shape[1]),
+    )
+    kept = detections.select(detections.scores > SCORE_FLOOR)
+    return kept.resized(image.shape[0], image.shape[1])
+
+
+def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """Torchvision's four stages; float32 on the CPU, boxes in pixels of `image`, masks (N, 1, M, M)."""
+    network, size = model.network, (image.shape[0], image.shape[1])
+    with torch.inference_mode(), _arithmetic(model):
+        # Torch wants to own what it reads; 3 MB at most.
+        pixels = torch.tensor(image, device=model.device).permute(2, 0, 1) / 255
+        images, _ = network.transform([pixels])
+        features = network.backbone(images.tensors)
+        if isinstance(features, Tensor):  # a backbone with one level may give it bare
+            features = OrderedDict([("0", features)])
+        proposals, _ = network.rpn(images, features)
+        (found,), _ = network.roi_heads(features, proposals, images.image_sizes)
+        found = {key: value.cpu() for key, value in found.items()}
+    found = {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
+    seen_height, seen_width = images.image_sizes[0]
+    # As torchvision's `resize_boxes`: ratios in float32.
+    ratio_x, ratio_y = torch.tensor(size[1]) / seen_width, torch.tensor(size[0]) / seen_height
+    found["boxes"] = found["boxes"] * torch.stack([ratio_x, ratio_y, ratio_x, ratio_y])
+    return found
+
+
+def _arithmetic(model: SegmentationModel) -> AbstractContextManager[object]:
+    if model.precision == "float32":
+        return nullcontext()
+    return torch.autocast(model.device.type, PRECISIONS[model.precision])
+
+
+def _load(
+    name: str, weights: str | os.PathLike[str] | None, device: torch.device, precision: str
+) -> SegmentationModel:
+    architecture = ARCHITECTURES[name]
+    found = find_weights(architecture, weights)
+    network = architecture.build()
+    network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
+    network.eval().requires_grad_(False).to(device)
+    return SegmentationModel(
+        network, name, architecture.label_ids, device, precision, found.origin, found.sha256
+    )
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"There is no device {name!r}. Expected cuda, mps or cpu.") from error
+    return device

@@ -1,0 +1,143 @@
+"""The networks this project can run: how each is built, and what its labels mean.
+
+Every builder returns a torchvision `MaskRCNN` with random weights; `weights.py` knows where the trained
+ones are, `inference.py` puts the two together.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+from torchvision.models import WeightsEnum
+from torchvision.models.detection import (
+    MaskRCNN,
+    MaskRCNN_ResNet50_FPN_V2_Weights,
+    MaskRCNN_ResNet50_FPN_Weights,
+    maskrcnn_resnet50_fpn_v2,
+)
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, MultiScaleRoIAlign
+
+COCO_LABELS = tuple(range(91))
+"""Torchvision's COCO models use the category ids themselves as labels; 0 is background."""
+
+SCENES_LABELS = (0, 10, 13, 28, 34, 37, 38, 44, 52, 60, 85)
+"""COCO category id of each label of the `scenes` network: traffic light, stop sign, umbrella, frisbee,
+sports ball, kite, bottle, banana, donut, clock; 0 is background."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One network by name: what to build and what its outputs mean."""
+
+    name: str
+    title: str
+    """What a visitor reads."""
+    build: Callable[[], GeneralizedRCNN]
+    label_ids: tuple[int, ...]
+    """COCO category id of each label the network gives; index 0 is background."""
+    published: WeightsEnum | None
+    """Torchvision's entry for the trained weights; None where they ship with the project."""
+
+
+def resnet50_fpn() -> MaskRCNN:
+    """torchvision's `maskrcnn_resnet50_fpn` in the layout of COCO_V1, weights random.
+
+    Torchvision builds it with frozen batch norms and, for COCO_V1 only, sets their epsilon to 0
+    (`overwrite_eps` in `torchvision/models/detection/mask_rcnn.py`), as those weights were made.
+    """
+    network = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=91)
+    for module in network.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.eps = 0.0
+    return network
+
+
+def resnet50_fpn_v2() -> MaskRCNN:
+    """torchvision's `maskrcnn_resnet50_fpn_v2` in the layout of COCO_V2, weights random."""
+    network: MaskRCNN = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=91)
+    return network
+
+
+def scenes() -> MaskRCNN:
+    """A small Mask R-CNN for the drawn scenes of `tools/scenes.py` (trained by `tools/train_scenes.py`).
+
+    Four strided stages of 3x3 convolutions, a feature pyramid with strides 8, 16 and 32 and 64 channels,
+    and torchvision's own region proposal, box and mask heads at a quarter of their usual width.
+    """
+    body = nn.Sequential(
+        OrderedDict(
+            stem=_convolution(3, 16, stride=2),
+            stage1=_stage(16, 32),
+            stage2=_stage(32, 64),
+            stage3=_stage(64, 128),
+            stage4=_stage(128, 192),
+        )
+    )
+    levels = {"stage2": "0", "stage3": "1", "stage4": "2"}
+    channels = 64
+    backbone = BackboneWithFPN(body, levels, [64, 128, 192], channels)  # adds a pooled fourth level
+    anchors = AnchorGenerator(
+        sizes=((16, 24), (40, 64), (96, 144), (200, 260)), aspect_ratios=((0.5, 1.0, 2.0),) * 4
+    )
+    regions = list(levels.values())
+    return MaskRCNN(
+        backbone,
+        min_size=384,
+        max_size=640,
+        rpn_anchor_generator=anchors,
+        rpn_pre_nms_top_n_train=1000,
+        rpn_post_nms_top_n_train=400,
+        rpn_pre_nms_top_n_test=500,
+        rpn_post_nms_top_n_test=200,
+        box_roi_pool=MultiScaleRoIAlign(regions, output_size=7, sampling_ratio=2),
+        box_head=TwoMLPHead(channels * 7 * 7, 256),
+        box_predictor=FastRCNNPredictor(256, len(SCENES_LABELS)),
+        box_batch_size_per_image=128,
+        mask_roi_pool=MultiScaleRoIAlign(regions, output_size=14, sampling_ratio=2),
+        mask_head=MaskRCNNHeads(channels, (64, 64), 1),
+        mask_predictor=MaskRCNNPredictor(64, 64, len(SCENES_LABELS)),
+    )
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    layer: nn.Module = Conv2dNormActivation(inputs, outputs, kernel_size=3, stride=stride)
+    return layer
+
+
+def _stage(inputs: int, outputs: int) -> nn.Module:
+    """Halves the resolution, then looks twice more."""
+    return nn.Sequential(
+        _convolution(inputs, outputs, stride=2),
+        _convolution(outputs, outputs),
+        _convolution(outputs, outputs),
+    )
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            "resnet50_fpn",
+            "Mask R-CNN v1 (80 kinds of object, faster)",
+            resnet50_fpn,
+            COCO_LABELS,
+            MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+        ),
+        Architecture(
+            "resnet50_fpn_v2",
+            "Mask R-CNN v2 (80 kinds of object, more accurate, 2.5 times slower)",
+            resnet50_fpn_v2,
+            COCO_LABELS,
+            MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+        ),
+        Architecture("scenes", "Drawn scenes (10 kinds of object, built in)", scenes, SCENES_LABELS, None),
+    )
+}
