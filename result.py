@@ -1,0 +1,126 @@
+"""Result: what the model saw in one photo, and the part of it that passes a visitor's filters.
+
+The page and the API both make a `Result` with `segment_file` and look at it through `view`, so that they
+cannot disagree.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import coco
+from detections import Detections
+from images import fit_within, read_image
+from inference import WORKING_SIDE, SegmentationModel, segment
+
+
+class SettingsError(ValueError):
+    """A setting is out of its range; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which instances count, and where their masks end.
+
+    Args:
+        score_threshold: The least score, 0 to 1. The model keeps nothing at or below 0.05.
+        classes: Names of the COCO categories wanted; None for all.
+        mask_threshold: A pixel belongs to a mask when its probability is above this, 0 to 1.
+
+    Raises:
+        SettingsError: A value of another type or range, or a name that is not one of COCO's 80.
+    """
+
+    score_threshold: float = 0.5
+    classes: tuple[str, ...] | None = None
+    mask_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_fraction("score_threshold", self.score_threshold)
+        _check_fraction("mask_threshold", self.mask_threshold)
+        if self.classes is not None:
+            _check_names(self.classes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What `segment_file` found.
+
+    Args:
+        path: The photo's file, kept for full-resolution pictures of it.
+        working_image: (h, w, 3) uint8 RGB, the photo as the model was given it.
+        detections: Everything above the score floor, in pixels of the photo itself.
+        model: What found it.
+        timings_ms: Milliseconds by stage: "read", "model".
+    """
+
+    path: Path
+    working_image: NDArray[np.uint8]
+    detections: Detections
+    model: SegmentationModel
+    timings_ms: dict[str, float]
+
+
+def segment_file(
+    path: str | os.PathLike[str],
+    model: SegmentationModel,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Result:
+    """Reads a photo and runs `model` on it, once.
+
+    Args:
+        on_stage: Called with a few words for the visitor before each stage.
+
+    Raises:
+        ImageError: As `images.read_image`.
+    """
+    on_stage("Reading the photo")
+    start = time.perf_counter()
+    image = read_image(path)
+    working_image = fit_within(image, WORKING_SIDE)
+    read = time.perf_counter()
+    on_stage("Looking for objects")
+    detections = segment(model, working_image).resized(image.shape[0], image.shape[1])
+    done = time.perf_counter()
+    timings_ms = {"read": (read - start) * 1000, "model": (done - read) * 1000}
+    return Result(Path(path), working_image, detections, model, timings_ms)
+
+
+def view(detections: Detections, filters: Filters) -> Detections:
+    """The instances that pass: score at least the threshold, category among the classes."""
+    keep = detections.scores >= np.float32(filters.score_threshold)
+    if filters.classes is not None:
+        keep &= np.isin(detections.class_ids, [coco.BY_NAME[name].id for name in filters.classes])
+    return detections.select(keep)
+
+
+def names(detections: Detections) -> list[str]:
+    """The category name of each instance."""
+    return [coco.BY_ID[int(class_id)].name for class_id in detections.class_ids]
+
+
+def counts(detections: Detections) -> dict[str, int]:
+    """Instances by category name, the most frequent first, ties by the highest score."""
+    return dict(Counter(names(detections)).most_common())
+
+
+def _check_fraction(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise SettingsError(f"{name}: expected a number from 0 to 1, got {value!r}.")
+
+
+def _check_names(classes: tuple[str, ...]) -> None:
+    for name in classes:
+        if name not in coco.BY_NAME:
+            near = difflib.get_close_matches(str(name), coco.BY_NAME, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see the list of COCO's 80 categories."
+            raise SettingsError(f"classes: there is no category {str(name)[:40]!r}; {hint}")
