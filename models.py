@@ -1,0 +1,94 @@
+"""Models: those this process serves, loaded behind the page so that the page can open first."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from inference import SegmentationModel, load_best, load_model, segment
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """What "auto" stands for at present.
+
+    Args:
+        model: The model.
+        shortfall: Why it is not the one it should be; None where it is.
+    """
+
+    model: SegmentationModel
+    shortfall: str | None
+
+
+class LoadByName(Protocol):
+    """`inference.load_model` by a name alone."""
+
+    def __call__(self, name: str) -> SegmentationModel: ...
+
+
+class Models:
+    """Gives models by name; "auto" is loaded and warmed up by a thread of its own."""
+
+    def __init__(
+        self,
+        load_best: Callable[[], tuple[SegmentationModel, str | None]] = load_best,
+        load_named: LoadByName = load_model,
+    ) -> None:
+        self._load_best = load_best
+        self._load_named = load_named
+        self._lock = threading.Lock()
+        self._pending: Future[Best] | None = None
+        self._best: Best | None = None
+
+    def start(self) -> Future[Best]:
+        """Begins to load "auto", unless that was begun before. Returns at once."""
+        with self._lock:
+            return self._pending or self._begin()
+
+    def retry(self) -> None:
+        """Tries again to load a better model than the one at hand. Returns at once."""
+        with self._lock:
+            if not self.loading:
+                self._begin()
+
+    @property
+    def loading(self) -> bool:
+        """Whether "auto" is being loaded now."""
+        return self._pending is not None and not self._pending.done()
+
+    @property
+    def best(self) -> Best | None:
+        """What "auto" stands for; None before the first was loaded."""
+        return self._best
+
+    def get(self, name: str = "auto") -> SegmentationModel:
+        """The model of that name, as `inference.load_model`, after waiting for it where needed."""
+        if name != "auto":
+            return self._load_named(name)
+        best = self._best or self.start().result()
+        return best.model
+
+    def _begin(self) -> Future[Best]:
+        self._pending = pending = Future[Best]()
+        threading.Thread(target=self._load, args=(pending,), name="load-model", daemon=True).start()
+        return pending
+
+    def _load(self, pending: Future[Best]) -> None:
+        try:
+            best = Best(*self._load_best())
+            segment(best.model, np.zeros((480, 640, 3), np.uint8))  # the first run is slower than the rest
+        except BaseException as error:
+            logger.exception("no model could be loaded")
+            pending.set_exception(error)
+        else:
+            self._best = best
+            pending.set_result(best)
