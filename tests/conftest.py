@@ -1,0 +1,55 @@
+"""What every test may rely on: no network beyond this machine, nobody's own weights, seeds."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports them: no usage reports, no look-ups.
+os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
+
+import inference
+from inference import SegmentationModel, load_model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Connections leave this machine in no test, and what lies in the user's caches plays no part."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and not ipaddress.ip_address(address[0]).is_loopback:
+            raise ConnectionRefusedError(f"a test tried to reach {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    def resolve(host: object, *args: object, **options: object) -> list[object]:
+        if host not in (None, "", "localhost", "127.0.0.1", "0.0.0.0", "::1"):
+            raise socket.gaierror(f"a test tried to look up {host}")
+        return look_up(host, *args, **options)  # type: ignore[arg-type]
+
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.delenv("SEGMENTATION_WEIGHTS", raising=False)
+    monkeypatch.delenv("SEGMENTATION_WEIGHTS_REPO", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+@pytest.fixture
+def no_models_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process that has just begun."""
+    monkeypatch.setattr(inference, "_models", {})
+    monkeypatch.setattr(inference, "_locks", {})
+    yield
+
+
+@pytest.fixture(scope="session")
+def scenes_model() -> SegmentationModel:
+    return load_model("scenes", device="cpu")

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum
+from torchvision.models.detection import (
+    MaskRCNN,
+    MaskRCNN_ResNet50_FPN_V2_Weights,
+    MaskRCNN_ResNet50_FPN_Weights,
+    maskrcnn_resnet50_fpn,
+    maskrcnn_resnet50_fpn_v2,
+)
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.transforms.functional import to_tensor
+
+import inference
+from images import fit_within
+from inference import SCORE_FLOOR, WORKING_SIDE, ModelError, SegmentationModel, load_best, load_model, segment
+from networks import ARCHITECTURES, COCO_LABELS
+from tools.random_weights import random_network, random_picture
+from weights import WeightsError
+
+LANDSCAPE, PORTRAIT, TINY, LARGE = (480, 640), (640, 427), (30, 40), (2000, 3000)
+"""Heights and widths in pixels."""
+
+
+@pytest.fixture(scope="session")
+def v1_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield from _weights_file("resnet50_fpn", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def v2_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield from _weights_file("resnet50_fpn_v2", tmp_path_factory)
+
+
+def _weights_file(name: str, factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = factory.mktemp("weights") / f"{name}.pth"
+    torch.save(random_network(ARCHITECTURES[name].build).state_dict(), path)
+    yield path
+    path.unlink()
+
+
+def torchvisions_own(monkeypatch: pytest.MonkeyPatch, name: str, file: Path) -> MaskRCNN:
+    """The network as torchvision builds it for its published weights, with those of `file` in their place."""
+    state_dict = torch.load(file, weights_only=True)
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *args, **options: state_dict)
+    if name == "resnet50_fpn":
+        return maskrcnn_resnet50_fpn(weights=MaskRCNN_ResNet50_FPN_Weights.COCO_V1).eval()
+    return maskrcnn_resnet50_fpn_v2(weights=MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1).eval()
+
+
+def assert_equals_torchvision(model: SegmentationModel, oracle: MaskRCNN, size: tuple[int, int]) -> None:
+    image = random_picture(*size, seed=3)
+    working = fit_within(image, WORKING_SIDE)
+    with torch.inference_mode():
+        expected = {key: value.numpy() for key, value in oracle([to_tensor(working.copy())])[0].items()}
+
+    found = segment(model, image)
+
+    assert len(found) == len(expected["scores"]) >= 50
+    assert len(np.unique(found.scores)) == len(found)
+    assert found.image_size == size
+    on_working = found.resized(*working.shape[:2])
+    np.testing.assert_allclose(on_working.boxes, expected["boxes"], atol=1e-2)
+    np.testing.assert_allclose(found.scores, expected["scores"], atol=1e-4)
+    np.testing.assert_array_equal(found.class_ids, expected["labels"])
+    for i, (x1, y1, x2, y2) in enumerate(expected["boxes"]):
+        differing = np.count_nonzero(on_working.mask(i) != (expected["masks"][i, 0] > 0.5))
+        assert differing <= 0.001 * (x2 - x1) * (y2 - y1), f"instance {i}: {differing} pixels differ"
+    assert any(on_working.mask(i).any() for i in range(len(found)))
+
+
+@pytest.mark.parametrize("size", [LANDSCAPE, LARGE])
+def test_segment_gives_what_torchvision_gives_for_the_v1_layout(
+    size: tuple[int, int], v1_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model("resnet50_fpn", weights=v1_file, device="cpu")
+    assert_equals_torchvision(model, torchvisions_own(monkeypatch, "resnet50_fpn", v1_file), size)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet50_fpn", PORTRAIT), ("resnet50_fpn", TINY)]
+    + [("resnet50_fpn_v2", size) for size in (LANDSCAPE, PORTRAIT, TINY, LARGE)],
+)
+def test_segment_gives_what_torchvision_gives_when_the_network_works_at_a_smaller_size(
+    name: str, size: tuple[int, int], v1_file: Path, v2_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = v1_file if name == "resnet50_fpn" else v2_file
+    model = load_model(name, weights=file, device="cpu")
+    oracle = torchvisions_own(monkeypatch, name, file)
+    for network in (model.network, oracle):  # less than a sixth of the work
+        monkeypatch.setattr(network.transform, "min_size", (320,))
+        monkeypatch.setattr(network.transform, "max_size", 533)
+    assert_equals_torchvision(model, oracle, size)
+
+
+def test_pth_and_safetensors_load_to_the_same_weights(v1_file: Path, tmp_path: Path) -> None:
+    safe = tmp_path / "v1.safetensors"
+    save_file(torch.load(v1_file, weights_only=True), safe)
+    from_pth = load_model("resnet50_fpn", weights=v1_file, device="cpu")
+    from_safe = load_model("resnet50_fpn", weights=safe, device="cpu")
+    assert from_pth is not from_safe and from_pth.sha256 != from_safe.sha256
+    ours, theirs = from_pth.network.state_dict(), from_safe.network.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_the_environments_file_decides_what_auto_is(v1_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGMENTATION_WEIGHTS", str(v1_file))
+    model, shortfall = load_best(device="cpu")
+    assert (model.name, shortfall) == ("resnet50_fpn", None)
+    assert model.origin == f"file {v1_file.name}"
+
+
+def test_weights_of_another_network_are_refused_with_both_named(v1_file: Path) -> None:
+    with pytest.raises(
+        WeightsError, match=r"does not hold the weights of resnet50_fpn_v2: \d+ tensors differ"
+    ):
+        load_model("resnet50_fpn_v2", weights=v1_file, device="cpu")
+
+
+class OneLevelBackbone(nn.Module):
+    """One feature map, given bare, at stride 16."""
+
+    out_channels = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 32, 16, 16), nn.BatchNorm2d(32), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class FinerMaskPredictor(MaskRCNNPredictor):
+    """Masks of 24x24 cells, from regions of 12x12."""
+
+
+def one_level_network() -> MaskRCNN:
+    return MaskRCNN(
+        OneLevelBackbone(),
+        num_classes=91,
+        min_size=320,
+        max_size=640,
+        rpn_anchor_generator=AnchorGenerator(((32, 64, 128),), ((0.5, 1.0, 2.0),)),
+        box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
+        mask_roi_pool=MultiScaleRoIAlign(["0"], 12, 2),
+    )
+
+
+def test_any_network_with_the_four_stages_works_whatever_its_mask_size_and_levels() -> None:
+    network = random_network(one_level_network)
+    assert isinstance(network.backbone(torch.zeros(1, 3, 64, 64)), Tensor)
+    model = SegmentationModel(network, "one level", COCO_LABELS, torch.device("cpu"), "float32", "", "")
+    image = random_picture(*LANDSCAPE, seed=5)
+    assert segment(model, image).mask_probs.shape[1:] == (24, 24)
+    assert_equals_torchvision(model, network, LANDSCAPE)
+
+
+def test_a_backbone_with_named_levels_works_as_well(scenes_model: SegmentationModel) -> None:
+    features = scenes_model.network.backbone(torch.zeros(1, 3, 128, 128))
+    assert isinstance(features, OrderedDict) and len(features) > 1
+
+
+class EmptyHeads(nn.Module):
+    def forward(self, *args: object) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+        return [nothing | {"scores": torch.zeros(0), "masks": torch.zeros(0, 1, 28, 28)}], {}
+
+
+def test_nothing_found_is_an_ordinary_result() -> None:
+    network = one_level_network().eval()
+    network.roi_heads = EmptyHeads()
+    model = SegmentationModel(network, "blind", COCO_LABELS, torch.device("cpu"), "float32", "", "")
+    found = segment(model, random_picture(*TINY))
+    assert len(found) == 0
+    assert found.image_size == TINY
+
+
+def test_nothing_at_or_below_the_score_floor_is_kept() -> None:
+    network = random_network(one_level_network)
+    network.roi_heads.score_thresh = 0.0
+    model = SegmentationModel(network, "eager", COCO_LABELS, torch.device("cpu"), "float32", "", "")
+    network.roi_heads.detections_per_img = 3000
+    with torch.inference_mode():
+        everything = network([to_tensor(random_picture(*LANDSCAPE, seed=3))])[0]["scores"]
+    found = segment(model, random_picture(*LANDSCAPE, seed=3))
+    assert (everything <= SCORE_FLOOR).any()
+    assert len(found) == (everything > SCORE_FLOOR).sum() > 0
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_rgb_image_is_refused(image: np.ndarray, scenes_model: SegmentationModel) -> None:
+    with pytest.raises(ValueError, match=r"image: expected \(H, W, 3\) uint8 RGB, got"):
+        segment(scenes_model, image)
+
+
+def test_a_strip_that_would_vanish_is_refused_with_the_limit(scenes_model: SegmentationModel) -> None:
+    with pytest.raises(ValueError, match="at most 1:30"):
+        segment(scenes_model, np.zeros((3000, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1024, 35), (35, 1024)])
+def test_extreme_sizes_within_the_limits_work(size: tuple[int, int], scenes_model: SegmentationModel) -> None:
+    assert segment(scenes_model, random_picture(*size)).image_size == size
+
+
+def test_bfloat16_finds_what_float32_finds(scenes_model: SegmentationModel) -> None:
+    image = random_picture(384, 512, seed=1)
+    half = load_model("scenes", device="cpu", precision="bfloat16")
+    assert (half.precision, scenes_model.precision) == ("bfloat16", "float32")
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = half.network([to_tensor(image)])[0]
+    found = segment(half, image)
+    kept = expected["scores"].float().numpy() > SCORE_FLOOR
+    np.testing.assert_allclose(found.scores, expected["scores"].float().numpy()[kept], atol=1e-4)
+
+
+def test_a_model_is_loaded_once_even_if_two_threads_ask_at_once(
+    no_models_in_memory: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, loading, load = [], threading.Event(), inference._load
+
+    def slow(*args: object) -> SegmentationModel:
+        loads.append(args)
+        loading.wait(1)
+        return load(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inference, "_load", slow)
+    got: list[SegmentationModel] = []
+    threads = [threading.Thread(target=lambda: got.append(load_model("scenes"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    loading.set()
+    for thread in threads:
+        thread.join()
+    assert len(loads) == 1
+    assert len(got) == 4 and all(model is got[0] for model in got)
+    assert load_model("scenes") is got[0]
+
+
+def test_a_loaded_model_is_ready_to_run(scenes_model: SegmentationModel) -> None:
+    assert not scenes_model.network.training
+    assert not any(parameter.requires_grad for parameter in scenes_model.network.parameters())
+    assert len(scenes_model.sha256) == 64
+    with pytest.raises(AttributeError):
+        scenes_model.name = "another"  # type: ignore[misc]
+
+
+def test_unknown_names_are_answered_with_the_known_ones() -> None:
+    with pytest.raises(ModelError, match="resnet50_fpn_v2, scenes"):
+        load_model("yolo")
+    with pytest.raises(ModelError, match="float32, bfloat16, float16"):
+        load_model("scenes", precision="int8")
+    with pytest.raises(ModelError, match="cuda, mps or cpu"):
+        load_model("scenes", device="abacus")
+
+
+def test_auto_falls_back_to_scenes_and_says_why(no_models_in_memory: None) -> None:
+    model, shortfall = load_best(device="cpu")
+    assert model.name == "scenes"
+    assert shortfall is not None
+    assert "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth could not be fetched" in shortfall
+    assert load_model("auto", device="cpu") is model
+
+
+def test_a_model_named_explicitly_is_never_replaced_by_another(no_models_in_memory: None) -> None:
+    with pytest.raises(
+        WeightsError, match=r"could not be fetched from download\.pytorch\.org: no connection"
+    ):
+        load_model("resnet50_fpn", device="cpu")
+
+
+def test_cuda_comes_before_mps_and_mps_before_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert inference._device(None).type == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert inference._device(None).type == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert inference._device(None).type == "cuda"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from inference import ModelError, SegmentationModel
+from models import Models
+
+
+def test_the_model_is_loaded_behind_the_page_and_only_once(scenes_model: SegmentationModel) -> None:
+    may_load, loads = threading.Event(), []
+
+    def load() -> tuple[SegmentationModel, str | None]:
+        loads.append(1)
+        may_load.wait(10)
+        return scenes_model, None
+
+    models = Models(load)
+    models.start()
+    models.start()
+    assert models.loading and models.best is None
+    may_load.set()
+    assert models.get("auto") is scenes_model
+    assert not models.loading and models.best is not None and models.best.shortfall is None
+    assert loads == [1]
+
+
+def test_asking_for_auto_starts_the_loading(scenes_model: SegmentationModel) -> None:
+    assert Models(lambda: (scenes_model, "no connection")).get() is scenes_model
+
+
+def test_trying_again_keeps_the_model_at_hand_until_a_better_one_is_there(
+    scenes_model: SegmentationModel,
+) -> None:
+    answers = iter([(scenes_model, "no connection"), (scenes_model, None)])
+    may_load = threading.Event()
+    may_load.set()
+
+    def load() -> tuple[SegmentationModel, str | None]:
+        may_load.wait(10)
+        return next(answers)
+
+    models = Models(load)
+    models.get()
+    may_load.clear()
+    models.retry()
+    models.retry()  # while the first is under way, a second changes nothing
+    assert models.loading and models.get() is scenes_model
+    assert models.best is not None and models.best.shortfall == "no connection"
+    may_load.set()
+    models.start().result(10)
+    assert models.best.shortfall is None
+
+
+def test_a_fault_in_loading_is_loud_and_can_be_tried_again(
+    scenes_model: SegmentationModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> tuple[SegmentationModel, str | None]:
+        raise MemoryError("too little")
+
+    models = Models(fail)
+    with pytest.raises(MemoryError):
+        models.get()
+    assert "no model could be loaded" in caplog.text
+    assert models.best is None and not models.loading
+    models._load_best = lambda: (scenes_model, None)
+    models.retry()
+    models.start().result(10)
+    assert models.get() is scenes_model
+
+
+def test_other_names_go_to_the_loader() -> None:
+    with pytest.raises(ModelError, match="no model 'yolo'"):
+        Models().get("yolo")

@@ -1,0 +1,76 @@
+"""Random weights under which a Mask R-CNN behaves like a trained one: sane activations, many detections.
+
+With plain random weights activations overflow or vanish and nothing is detected; tests of fidelity and
+benchmarks of speed would then compare nothing. Here, one pass over a picture sets each batch norm to the
+statistics it sees, and scales the output layers so that their values spread as a trained network's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
+from torchvision.ops import FrozenBatchNorm2d
+
+SPREADS = {
+    "rpn.head.cls_logits": 2.0,
+    "rpn.head.bbox_pred": 0.3,
+    "roi_heads.box_predictor.cls_score": 2.0,
+    "roi_heads.box_predictor.bbox_pred": 0.5,
+    "roi_heads.mask_predictor.mask_fcn_logits": 2.0,
+}
+"""Standard deviation that each output layer is scaled to."""
+
+
+def random_network(build: Callable[[], MaskRCNN], seed: int = 0) -> MaskRCNN:
+    """`build()` with seeded random weights, in evaluation mode."""
+    torch.manual_seed(seed)
+    network = build().eval()
+    picture = torch.from_numpy(random_picture(256, 320, seed)).permute(2, 0, 1) / 255
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d)):
+            hooks.append(module.register_forward_pre_hook(_normalise))
+        elif name in SPREADS:
+            hooks.append(module.register_forward_hook(_spread_to(SPREADS[name])))
+    with torch.no_grad():
+        network([picture])
+    for hook in hooks:
+        hook.remove()
+    return network
+
+
+def random_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8: coloured noise at three scales, so that there is something to see."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for cells in (6, 24, 96):
+        noise = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        layers.append(np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32))
+    return np.mean(layers, axis=0).astype(np.uint8)
+
+
+def _normalise(module: nn.Module, inputs: tuple[Tensor]) -> None:
+    assert isinstance(module.running_mean, Tensor) and isinstance(module.running_var, Tensor)
+    module.running_mean.copy_(inputs[0].mean((0, 2, 3)))
+    module.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
+
+
+def _spread_to(deviation: float) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+    """A hook that centres a layer's output channels and scales them to `deviation`, by its parameters."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        assert isinstance(module.weight, Tensor) and isinstance(module.bias, Tensor)
+        others = [axis for axis in range(output.ndim) if axis != 1]
+        factor = deviation / output.std()
+        module.bias.copy_((module.bias - output.mean(others)) * factor)
+        module.weight.mul_(factor)
+        centred = output - output.mean(others, keepdim=True)
+        return centred * factor
+
+    return hook
