@@ -18,6 +18,8 @@ from result import Filters, Result, SettingsError, segment_file
 from visualize import Style
 from weights import WeightsError
 
+IN_FLIGHT = 4
+"""Requests that are worked on at once; the network itself takes one at a time."""
 EXPECTED_ERRORS = (ImageError, ModelError, SettingsError, WeightsError)
 """Errors whose message is written for the person who caused them, or whom they concern."""
 
@@ -71,7 +73,7 @@ def add_endpoints(models: Models) -> None:
         return FileData(path=save_annotated(result, filters, Style(mask_threshold=filters.mask_threshold)))
 
     for endpoint in (segment, annotate):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=1, concurrency_id="model")
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=IN_FLIGHT, concurrency_id="model")
 
 
 def save_annotated(result: Result, filters: Filters, style: Style) -> str:

@@ -28,7 +28,7 @@ SWEEP_SECONDS, KEEP_SECONDS = 600, 3600
 def create_demo(models: Models) -> gr.Blocks:
     """The page and the API around `models`."""
     with gr.Blocks(title="See every object in a photo", delete_cache=(SWEEP_SECONDS, KEEP_SECONDS)) as blocks:
-        add_page(models)
+        add_page(blocks, models)
         add_endpoints(models)
     return blocks.queue(max_size=QUEUE_SIZE)
 

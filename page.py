@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from api import EXPECTED_ERRORS, explain, fallback_notice, save_annotated
+from api import EXPECTED_ERRORS, IN_FLIGHT, explain, fallback_notice, save_annotated
 from components import Layer, LayeredImage, PhotoInput
 from detections import Detections
 from export import areas
@@ -32,6 +32,7 @@ SESSION_SECONDS = 3600
 POLL_SECONDS = 1.0
 
 WELCOME = "Drop a photo on the left, take one with the camera, paste one, or click an example below."
+EXPIRED = "There is no result to look at (one is kept for an hour). Send a photo, or press *Segment* again."
 HOW_IT_WORKS = """
 - **What runs here** is Mask R-CNN, a neural network that was shown 118,000 photos in which people had
   outlined every object of 80 everyday kinds (the COCO data set). It can only name those 80 kinds.
@@ -61,8 +62,8 @@ class _Controls:
         return [self.threshold, self.unticked, self.mask_threshold, self.shown, self.opacity, self.color_by]
 
 
-def add_page(models: Models) -> None:
-    """Adds the page to the `gr.Blocks` that is open."""
+def add_page(blocks: gr.Blocks, models: Models) -> None:
+    """Adds the page to `blocks`, which is open."""
     gr.Markdown("# See every object in a photo\nEach one outlined, boxed, named, scored and counted.")
     with gr.Row(elem_id="banner", visible=False) as banner:
         notice = gr.Markdown(elem_id="notice")
@@ -152,36 +153,22 @@ def add_page(models: Models) -> None:
     def find_objects(path: str | None, name: str, *look: Any, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
         if path is None:
             return [None, *_nothing(WELCOME)]
-        steps = iter((0.1, 0.3))
         try:
-            if name != "auto" or models.best is None:
-                progress(0.05, desc="Loading the model (the first time takes longest)")
-            network = models.get(name)
-            found = segment_file(path, network, lambda stage: progress(next(steps), desc=stage))
+            progress(0.0, "Loading the model (the first time takes longest)")
+            found = segment_file(path, models.get(name), progress)
         except ImageError as error:
             return [None, *_nothing(f"**{error}**")]
         except EXPECTED_ERRORS as error:  # the photo is fine: keep what is on screen
-            return [gr.update(), gr.update(), f"**{error}**", *[gr.update()] * 3]
-        progress(0.95, desc="Drawing")
+            reason = f"**{error}** Choose another model, or try again later."
+            return [gr.update(), gr.update(), reason, *[gr.update()] * 3]
+        progress(0.95, "Drawing")
         return [found, *show(found, *look)]
-
-    def download(found: Result, *look: Any) -> str:
-        filters, style = _filters_and_style(found.detections, *look)
-        try:
-            return save_annotated(found, filters, style)
-        except EXPECTED_ERRORS as error:
-            explain(error)
-
-    def untick(
-        ticked: list[str], unticked: frozenset[str], found: Result, threshold: float
-    ) -> frozenset[str]:
-        offered = counts(view(found.detections, Filters(threshold))).keys()
-        return frozenset((unticked - offered) | (offered - set(ticked)))
 
     arguments = {"inputs": [photo, model, *controls.all()], "outputs": [result, *outputs]}
     once = private | {
-        "concurrency_limit": 1,
+        "concurrency_limit": IN_FLIGHT,
         "concurrency_id": "model",
+        "trigger_mode": "always_last",
         "show_progress_on": [picture],
         "scroll_to_output": True,
     }
@@ -196,13 +183,36 @@ def add_page(models: Models) -> None:
     save.click(download, [result, *controls.all()], saved, **private).success(
         None, js="() => document.querySelector('#saved').click()", **private
     )
-    _add_banner(models, banner, notice, again, instant)
+    _add_banner(blocks, models, banner, notice, again, instant)
+
+
+def untick(
+    ticked: list[str], unticked: frozenset[str], found: Result | None, threshold: float
+) -> frozenset[str]:
+    """The kinds that stay away, after a click in the class filter: what it offered and is not ticked now.
+
+    Kinds that it did not offer, because none of them reaches the threshold, stay as they were.
+    """
+    if found is None:
+        return unticked
+    offered = counts(view(found.detections, Filters(threshold))).keys()
+    return frozenset((unticked - offered) | (offered - set(ticked)))
+
+
+def download(found: Result | None, *look: Any) -> str:
+    """The path of the annotated photo as it is looked at, at its original resolution."""
+    if found is None:
+        raise gr.Error(EXPIRED, print_exception=False)
+    try:
+        return save_annotated(found, *_filters_and_style(found.detections, *look))
+    except EXPECTED_ERRORS as error:
+        explain(error)
 
 
 def show(found: Result | None, *look: Any) -> list[Any]:
     """The values of picture, summary, table, class filter and download button for a result."""
     if found is None:
-        return _nothing(WELCOME)
+        return _nothing(EXPIRED)
     filters, style = _filters_and_style(found.detections, *look)
     seen = view(found.detections, filters)
     choices = counts(view(found.detections, Filters(filters.score_threshold)))
@@ -264,7 +274,12 @@ def _add_examples(photo: PhotoInput) -> None:
 
 
 def _add_banner(
-    models: Models, banner: gr.Row, notice: gr.Markdown, again: gr.Button, instant: dict[str, Any]
+    blocks: gr.Blocks,
+    models: Models,
+    banner: gr.Row,
+    notice: gr.Markdown,
+    again: gr.Button,
+    instant: dict[str, Any],
 ) -> None:
     """Says above the page what the model is doing, while there is something to say."""
     timer = gr.Timer(POLL_SECONDS)
@@ -291,6 +306,6 @@ def _add_banner(
         return state()
 
     outputs = [banner, notice, again, timer]
-    gr.context.Context.root_block.load(begin, None, outputs, **instant)
+    blocks.load(begin, None, outputs, **instant)
     timer.tick(state, None, outputs, **instant)
     again.click(retry, None, outputs, **instant)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -70,29 +71,36 @@ class Result:
     timings_ms: dict[str, float]
 
 
+_network_is_free = threading.Lock()
+"""Two photos at once would take twice the memory, and no less time."""
+
+
 def segment_file(
     path: str | os.PathLike[str],
     model: SegmentationModel,
-    on_stage: Callable[[str], None] = lambda stage: None,
+    on_stage: Callable[[float, str], object] = lambda share, stage: None,
 ) -> Result:
-    """Reads a photo and runs `model` on it, once.
+    """Reads a photo and runs `model` on it, once. One network runs at a time in a process.
 
     Args:
-        on_stage: Called with a few words for the visitor before each stage.
+        on_stage: Called before each stage with the share of the work that is done, 0 to 1, and a few words
+            for the visitor.
 
     Raises:
         ImageError: As `images.read_image`.
     """
-    on_stage("Reading the photo")
+    on_stage(0.1, "Reading the photo")
     start = time.perf_counter()
     image = read_image(path)
     working_image = fit_within(image, WORKING_SIDE)
-    read = time.perf_counter()
-    on_stage("Looking for objects")
-    detections = segment(model, working_image).resized(image.shape[0], image.shape[1])
-    done = time.perf_counter()
-    timings_ms = {"read": (read - start) * 1000, "model": (done - read) * 1000}
-    return Result(Path(path), working_image, detections, model, timings_ms)
+    read_ms = (time.perf_counter() - start) * 1000
+    on_stage(0.2, "Waiting for other photos")
+    with _network_is_free:
+        on_stage(0.3, "Looking for objects")
+        start = time.perf_counter()
+        detections = segment(model, working_image).resized(*image.shape[:2])
+        model_ms = (time.perf_counter() - start) * 1000
+    return Result(Path(path), working_image, detections, model, {"read": read_ms, "model": model_ms})
 
 
 def view(detections: Detections, filters: Filters) -> Detections:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-# Before anything imports them: no usage reports, no look-ups.
-os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
+# Before anything imports them: no usage reports, no look-ups, uploads in a folder that goes with the tests.
+UPLOADS = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
+os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", GRADIO_TEMP_DIR=UPLOADS)
 
 import inference
 from inference import SegmentationModel, load_model
@@ -53,3 +58,12 @@ def no_models_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def scenes_model() -> SegmentationModel:
     return load_model("scenes", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def server(scenes_model: SegmentationModel) -> Iterator[str]:
+    """The address of the app, running with the `scenes` model in the place of COCO's."""
+    from tests.server import running  # not at the top: building the page takes a second
+
+    with running(scenes_model) as url:
+        yield url

@@ -52,7 +52,8 @@ def random_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     for cells in (6, 24, 96):
         noise = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
         layers.append(np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32))
-    return np.mean(layers, axis=0).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.mean(layers, axis=0).astype(np.uint8)
+    return picture
 
 
 def _normalise(module: nn.Module, inputs: tuple[Tensor]) -> None:

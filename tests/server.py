@@ -1,0 +1,27 @@
+"""The app on a port of this machine, with the `scenes` model, as a test sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app import create_demo, launch
+from inference import SegmentationModel
+from models import Models
+
+SHORTFALL = (
+    "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth could not be fetched from download.pytorch.org: no connection."
+)
+
+
+@contextmanager
+def running(model: SegmentationModel, shortfall: str | None = SHORTFALL) -> Iterator[str]:
+    """Serves until the block ends; gives the address. "auto" is `model`, for the reason `shortfall`."""
+    models = Models(lambda: (model, shortfall))
+    demo = create_demo(models)
+    models.start()
+    _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        yield url
+    finally:
+        demo.close(verbose=False)
