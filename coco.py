@@ -60,3 +60,9 @@ CATEGORIES: tuple[Category, ...] = tuple(
 )
 BY_ID: dict[int, Category] = {category.id: category for category in CATEGORIES}
 BY_NAME: dict[str, Category] = {category.name: category for category in CATEGORIES}
+
+
+def name_of(category_id: int) -> str:
+    """The name of a category; "category 12" for one of the gaps, which only an untrained network gives."""
+    category = BY_ID.get(category_id)
+    return category.name if category else f"category {category_id}"

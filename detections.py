@@ -52,6 +52,9 @@ class Detections:
             raise ValueError(f"image_size: expected (height, width), both above 0, got {self.image_size}")
         if np.any(np.diff(self.scores) > 0):
             raise ValueError("scores: expected the highest first, got a score that rises")
+        for name, array in (("scores", self.scores), ("mask_probs", self.mask_probs)):
+            if array.size and not 0 <= array.min() <= array.max() <= 1:
+                raise ValueError(f"{name}: expected 0 to 1, got {array.min()} to {array.max()}")
         if len(np.unique(self.ids)) != count:
             raise ValueError("ids: expected a different id for each instance, got repeated ones")
 

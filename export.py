@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pycocotools import mask as coco_mask
 
 from detections import Detections
@@ -39,7 +41,7 @@ def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) ->
         "image_size": {"width": width, "height": height},
         "settings": {
             "score_threshold": filters.score_threshold,
-            "classes": filters.classes and list(filters.classes),
+            "classes": None if filters.classes is None else list(filters.classes),
             "mask_threshold": filters.mask_threshold,
         },
         "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},
@@ -56,7 +58,16 @@ def areas(detections: Detections, threshold: float = 0.5) -> list[int]:
 
 def to_rle(detections: Detections, i: int, threshold: float = 0.5) -> dict[str, Any]:
     """The mask of row `i` at the original size as COCO's compressed RLE, its counts a `str`."""
-    rle = coco_mask.encode(np.asfortranarray(detections.mask(i, threshold=threshold).astype(np.uint8)))
+    height, width = detections.image_size
+    (y, x), crop = detections.mask_crop(i, threshold=threshold)
+    # Runs go down the columns. Their ends are found in the crop alone, then moved to the image.
+    columns = np.pad(crop.T, ((0, 0), (1, 1)))
+    column, row = np.divmod(np.flatnonzero(np.diff(columns.ravel())), columns.shape[1])
+    ends = (x + column) * height + y + row
+    joined = np.flatnonzero(np.diff(ends) == 0)  # a run that goes on at the top of the next column
+    ends = np.delete(ends, np.concatenate([joined, joined + 1]))
+    counts = np.diff(ends[ends < height * width], prepend=0, append=height * width)
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
 
 
@@ -67,13 +78,18 @@ def annotated_photo(result: Result, filters: Filters, style: Style) -> bytes:
         ImageError: The photo's file is gone.
     """
     shown = view(result.detections, filters)
-    return to_png(annotate(read_image(result.path), shown, picture_labels(shown), style))
+    annotated = annotate(read_image(result.path), shown, picture_labels(shown), style)
+    return to_png(annotated, f"Segmented by the model {result.model.name} ({result.model.origin}).")
 
 
-def to_png(image: NDArray[np.uint8]) -> bytes:
-    """`image`, (H, W, 3) uint8 RGB, as the bytes of a PNG file, with nothing in it but pixels."""
-    _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    return png.tobytes()
+def to_png(image: NDArray[np.uint8], description: str) -> bytes:
+    """`image`, (H, W, 3) uint8 RGB, as the bytes of a PNG file: its pixels, `description`, nothing else."""
+    text = PngInfo()
+    text.add_itxt("Description", description)
+    file = io.BytesIO()
+    # Level 1: 3.5 times as fast as Pillow's own choice for 12 megapixels, and 15 % larger.
+    Image.fromarray(image).save(file, "PNG", compress_level=1, pnginfo=text)
+    return file.getvalue()
 
 
 def _instance(detections: Detections, i: int, name: str, filters: Filters) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -15,7 +16,12 @@ MAX_SIDE = 20_000
 MAX_ASPECT = 30
 """Beyond this ratio of the sides the shorter one would be too few pixels for the network."""
 
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # a second net below ours: Pillow refuses at twice this number
+# A second net, for what a header does not tell: Pillow refuses at twice this number. At half of it Pillow
+# would refuse before `_check_size` can say why, and warn of photos that are within our limits.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+STRIP_ROWS = 256
+"""Rows converted at a time: Pillow copies the picture at each step, up to 160 MB at 40 megapixels."""
 
 
 class ImageError(ValueError):
@@ -43,7 +49,8 @@ def read_image(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
     if empty:
         raise ImageError("This file is empty. Please choose a picture with something in it.")
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # From an open file: of a path, Pillow maps the pixels of uncompressed TIFFs, and turned ones wrongly.
+        with path.open("rb") as opened, Image.open(opened, formats=FORMATS) as image:
             _check_size(*image.size)
             return _to_rgb(image)
     except UnidentifiedImageError as error:
@@ -53,10 +60,11 @@ def read_image(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
         ) from error
     except Image.DecompressionBombError as error:
         raise _too_large() from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # The errors Pillow's decoders raise on damaged files.
-        if isinstance(error, ImageError):
-            raise
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        # Pillow promises no types: damaged files gave OSError, SyntaxError, ValueError, RuntimeError (AVIF),
+        # TypeError (TIFF) and struct.error (EXIF).
         raise ImageError(
             "This picture is damaged or incomplete and could not be read. Please save or download it again."
         ) from error
@@ -96,13 +104,20 @@ def _too_large(width: int = 0, height: int = 0) -> ImageError:
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     image.load()
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        upright = _to_8_bit(upright)
-    if upright.has_transparency_data:
-        rgba = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.array(upright.convert("RGB"))
+    with contextlib.suppress(Exception):  # EXIF that cannot be read says nothing about the pixels
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in ("I", "F"):
+        image = _to_8_bit(image)
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    for y in range(0, image.height, STRIP_ROWS):
+        strip = image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height)))
+        if strip.mode.startswith("I;16"):
+            strip = _to_8_bit(strip)
+        if strip.has_transparency_data:
+            rgba = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        rgb[y : y + STRIP_ROWS] = np.asarray(strip.convert("RGB"))
+    return rgb
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

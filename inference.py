@@ -141,7 +141,7 @@ def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-    if max(image.shape[:2]) > MAX_ASPECT * min(image.shape[:2]):
+    if max(image.shape[:2]) > MAX_ASPECT * (min(image.shape[:2]) + 1):  # reduced, it may have been rounded
         raise ValueError(f"image: expected sides of at most 1:{MAX_ASPECT}, got {image.shape[:2]}")
     working = fit_within(image, WORKING_SIDE)
     found = _run(model, working)

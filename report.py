@@ -54,18 +54,22 @@ def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
     if not len(everything):
         return "No object was found in this photo."
     threshold = f"{filters.score_threshold:.2f}"
-    unfiltered = view(everything, Filters(score_threshold=filters.score_threshold))
-    if len(unfiltered):
-        return f"All {len(unfiltered)} objects above {threshold} are of kinds that are not ticked."
-    strongest = (
-        f"{_article(names(everything)[0])} at {_below(float(everything.scores[0]), filters.score_threshold)}"
-    )
+    hidden = len(view(everything, Filters(score_threshold=filters.score_threshold)))
+    if hidden == 1:
+        return f"The only object above {threshold} is of a kind that is not ticked."
+    if hidden:
+        return f"All {hidden} objects above {threshold} are of kinds that are not ticked."
+    ticked = view(everything, Filters(0, filters.classes))
+    if not len(ticked):
+        return "No object of the kinds that are ticked was found in this photo."
+    strongest = f"{_article(names(ticked)[0])} at {_below(float(ticked.scores[0]), filters.score_threshold)}"
     return f"Nothing above {threshold}; the strongest is {strongest}. Lower the score threshold to see it."
 
 
 def _below(score: float, threshold: float) -> str:
     """`score` in so many digits that it reads as less than `threshold` does."""
-    return f"{score:.2f}" if round(score, 2) < round(threshold, 2) else f"{score:.4f}"
+    digits = next((digits for digits in (2, 4, 6) if round(score, digits) < round(threshold, digits)), 8)
+    return f"{score:.{digits}f}"
 
 
 def _article(name: str) -> str:

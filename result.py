@@ -92,13 +92,14 @@ def segment_file(
     on_stage(0.1, "Reading the photo")
     start = time.perf_counter()
     image = read_image(path)
-    working_image = fit_within(image, WORKING_SIDE)
+    working_image, (height, width) = fit_within(image, WORKING_SIDE), image.shape[:2]
+    del image  # up to 120 MB that need not wait for other photos
     read_ms = (time.perf_counter() - start) * 1000
     on_stage(0.2, "Waiting for other photos")
     with _network_is_free:
         on_stage(0.3, "Looking for objects")
         start = time.perf_counter()
-        detections = segment(model, working_image).resized(*image.shape[:2])
+        detections = segment(model, working_image).resized(height, width)
         model_ms = (time.perf_counter() - start) * 1000
     return Result(Path(path), working_image, detections, model, {"read": read_ms, "model": model_ms})
 
@@ -113,7 +114,7 @@ def view(detections: Detections, filters: Filters) -> Detections:
 
 def names(detections: Detections) -> list[str]:
     """The category name of each instance."""
-    return [coco.BY_ID[int(class_id)].name for class_id in detections.class_ids]
+    return [coco.name_of(int(class_id)) for class_id in detections.class_ids]
 
 
 def counts(detections: Detections) -> dict[str, int]:
@@ -128,7 +129,7 @@ def _check_fraction(name: str, value: object) -> None:
 
 def _check_names(classes: tuple[str, ...]) -> None:
     for name in classes:
-        if name not in coco.BY_NAME:
+        if not isinstance(name, str) or name not in coco.BY_NAME:
             near = difflib.get_close_matches(str(name), coco.BY_NAME, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see the list of COCO's 80 categories."
             raise SettingsError(f"classes: there is no category {str(name)[:40]!r}; {hint}")

@@ -68,11 +68,15 @@ def blend_masks(image: Image, detections: Detections, style: Style) -> Image:
     """
     blended = image.copy()
     colors = instance_colors(detections, style.color_by)
+    levels = np.arange(256)[:, np.newaxis]
     for i in reversed(range(len(detections))):
         (y, x), mask = detections.mask_crop(i, image.shape[:2], style.mask_threshold)
+        if not mask.size:
+            continue
         region = blended[y : y + mask.shape[0], x : x + mask.shape[1]]
-        mixed = region[mask] * (1 - style.opacity) + colors[i] * style.opacity
-        region[mask] = np.round(mixed).astype(np.uint8)
+        # What each of 256 levels becomes, by channel: bytes in, bytes out, no float image in between.
+        mixed = np.round(levels * (1 - style.opacity) + colors[i] * style.opacity).astype(np.uint8)
+        cv2.copyTo(cv2.LUT(region, mixed[np.newaxis]), mask.view(np.uint8), region)
     return blended
 
 

@@ -110,7 +110,8 @@ def test_annotate_gives_the_picture_in_its_own_size_and_name(client: Client) -> 
     assert path.name == f"{SCENE.stem}-segmented.png"
     with Image.open(path) as annotated, Image.open(SCENE) as original:
         assert (annotated.format, annotated.size) == ("PNG", original.size)
-        assert annotated.info == {}
+        assert list(annotated.info) == ["Description"]  # and nothing of the upload's own metadata
+        assert "the model scenes (scenes.safetensors" in annotated.info["Description"]
         changed = (np.asarray(annotated) != np.asarray(original)).any(axis=2)
     answer = segment(client)
     masks = np.any([coco_mask.decode(i["segmentation"]) for i in answer["instances"]], axis=0)

@@ -1,0 +1,118 @@
+"""Samples: detections, models and pictures made by hand or from a seed, for tests that need no weights."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+
+import coco
+from detections import Detections
+from inference import SegmentationModel
+
+PERSON, CAR, CAT, DOG = 1, 3, 17, 18
+
+
+def make_detections(
+    boxes: Sequence[Sequence[float]],
+    size: tuple[int, int] = (60, 80),
+    *,
+    class_ids: Sequence[int] | None = None,
+    scores: Sequence[float] | None = None,
+    ids: Sequence[int] | None = None,
+    prob: float = 1.0,
+    mask_side: int = 28,
+) -> Detections:
+    """Instances in these boxes; unless told: people, scores from 0.9 down, masks that fill their boxes."""
+    count = len(boxes)
+    return Detections(
+        boxes=np.array(boxes, np.float32).reshape(count, 4),
+        scores=np.array(np.linspace(0.9, 0.6, count) if scores is None else scores, np.float32),
+        class_ids=np.array([PERSON] * count if class_ids is None else class_ids, np.int64),
+        mask_probs=np.full((count, mask_side, mask_side), prob, np.float32),
+        ids=np.arange(1, count + 1) if ids is None else np.array(ids, np.int64),
+        image_size=size,
+    )
+
+
+def random_detections(
+    seed: int, count: int, size: tuple[int, int], mask_side: int = 28, reach: float = 0.0
+) -> Detections:
+    """Instances with random boxes, classes, scores above 0.05 and mask probabilities.
+
+    Boxes lie inside the image, or reach out of it by up to `reach` times its sides.
+    """
+    rng = np.random.default_rng(seed)
+    sides_xy = np.array([size[1], size[0]])
+    upper_left = rng.uniform(-reach, 1, (count, 2))
+    lower_right = rng.uniform(upper_left.clip(0), 1 + reach)
+    return Detections(
+        boxes=np.hstack([upper_left * sides_xy, lower_right * sides_xy]).astype(np.float32),
+        scores=np.sort(rng.uniform(0.06, 1, count))[::-1].astype(np.float32),
+        class_ids=rng.choice([category.id for category in coco.CATEGORIES], count).astype(np.int64),
+        mask_probs=rng.random((count, mask_side, mask_side)).astype(np.float32),
+        ids=np.arange(1, count + 1),
+        image_size=size,
+    )
+
+
+def random_image(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 noise."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+class FakeNetwork:
+    """Torchvision's four stages, which find the same instances in any picture.
+
+    Args:
+        boxes: (N, 4), x1 y1 x2 y2 as parts of the picture's width and height.
+        labels, scores: (N,).
+    """
+
+    def __init__(
+        self, boxes: Sequence[Sequence[float]], labels: Sequence[int], scores: Sequence[float]
+    ) -> None:
+        self.boxes, self.labels, self.scores = boxes, labels, scores
+        self.seen: list[tuple[int, int]] = []
+        """(height, width) of each picture it was given."""
+
+    def transform(self, images: list[Tensor]) -> tuple[ImageList, None]:
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        self.seen += sizes
+        return ImageList(torch.stack(images), sizes), None
+
+    def backbone(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        return OrderedDict([("0", images)])
+
+    def rpn(self, images: ImageList, features: object) -> tuple[list[Tensor], dict[str, Tensor]]:
+        return [torch.zeros((0, 4))], {}
+
+    def roi_heads(self, features: object, proposals: object, sizes: list[tuple[int, int]]) -> Any:
+        height, width = sizes[0]
+        count = len(self.labels)
+        found = {
+            "boxes": torch.tensor(self.boxes).reshape(count, 4) * torch.tensor([width, height] * 2),
+            "labels": torch.tensor(self.labels, dtype=torch.int64),
+            "scores": torch.tensor(self.scores, dtype=torch.float32),
+            "masks": torch.ones((count, 1, 28, 28)),
+        }
+        return [found], {}
+
+
+def fake_model(
+    boxes: Sequence[Sequence[float]] = (),
+    labels: Sequence[int] = (),
+    scores: Sequence[float] = (),
+    device: str = "cpu",
+) -> SegmentationModel:
+    """A model around a `FakeNetwork`; its labels are COCO category ids."""
+    network: Any = FakeNetwork(boxes, labels, scores)
+    return SegmentationModel(
+        network, "fake", tuple(range(91)), torch.device(device), "float32", "made by hand", "0" * 64
+    )

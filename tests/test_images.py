@@ -1,0 +1,435 @@
+from __future__ import annotations
+
+import random
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from images import ImageError, fit_within, read_image
+from tests.samples import random_image
+
+ORIENTATION = 0x0112
+BOMB_WARNING = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+LOSSLESS = {
+    "PNG": {},
+    "BMP": {},
+    "TIFF": {"compression": "tiff_lzw"},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},  # nearly
+}
+FORMATS = ("JPEG", "GIF", *LOSSLESS)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an array or a Pillow image as a file of some format; gives its path."""
+
+    def save(
+        picture: NDArray | Image.Image, format: str = "PNG", name: str = "photo", **options: object
+    ) -> Path:
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        path = tmp_path / name
+        image.save(path, format, **options)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes bytes to a file; gives its path."""
+
+    def write(content: bytes, name: str = "photo.jpg") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def png(width: int, height: int, rows: bytes = b"", *, bits: int = 1, color_type: int = 0) -> bytes:
+    """A PNG by hand: its header says what it is told, whatever pixels follow."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in chunks)
+
+
+UPRIGHT: dict[int, Callable[[NDArray], NDArray]] = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""How the stored pixels must be turned for each value of EXIF's orientation."""
+
+
+@pytest.mark.parametrize("format", LOSSLESS)
+def test_a_lossless_file_gives_back_its_pixels(format: str, save: Callable[..., Path]) -> None:
+    stored = random_image(0, 5, 7)
+    read = read_image(save(stored, format, **LOSSLESS[format]))
+    assert read.dtype == np.uint8
+    assert read.shape == (5, 7, 3)
+    np.testing.assert_allclose(read.astype(int), stored, atol=6 if format == "AVIF" else 0)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_rgb_picture_is_what_pillow_decodes(format: str, save: Callable[..., Path]) -> None:
+    path = save(random_image(1, 32, 48), format)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(read_image(path), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+def test_a_photo_taken_with_a_turned_camera_is_put_upright(
+    format: str, orientation: int, save: Callable[..., Path]
+) -> None:
+    stored = random_image(2, 4, 6)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    read = read_image(save(stored, format, exif=exif, **LOSSLESS[format]))
+    np.testing.assert_array_equal(read, UPRIGHT[orientation](stored))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("format", ["JPEG", "AVIF"])
+def test_a_lossy_photo_taken_with_a_turned_camera_is_put_upright(
+    format: str, orientation: int, save: Callable[..., Path]
+) -> None:
+    quarters = np.array([[[250, 10, 10], [10, 250, 10]], [[10, 10, 250], [240, 240, 240]]], np.uint8)
+    stored = quarters.repeat(16, axis=0).repeat(32, axis=1)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    read = read_image(save(stored, format, exif=exif, quality=95))
+    upright = UPRIGHT[orientation](stored)
+    assert read.shape == upright.shape
+    assert np.abs(read.astype(int) - upright).mean() < 8
+
+
+def test_an_orientation_that_does_not_exist_is_ignored(save: Callable[..., Path]) -> None:
+    stored = random_image(3, 4, 6)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 9
+    np.testing.assert_array_equal(read_image(save(stored, exif=exif)), stored)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bit_grey_is_scaled_by_its_full_range(format: str, save: Callable[..., Path]) -> None:
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    read = read_image(save(levels * 257, format))
+    np.testing.assert_array_equal(read, np.stack([levels] * 3, axis=2))
+
+
+def test_dark_16_bit_grey_stays_dark(save: Callable[..., Path]) -> None:
+    assert read_image(save(np.array([[0, 1000, 32768]], np.uint16)))[0, :, 0].tolist() == [0, 4, 128]
+
+
+def test_16_bit_rgb_keeps_its_high_bytes(write: Callable[..., Path]) -> None:
+    row = b"\0" + struct.pack(">6H", 65535, 0, 257, 0, 65535, 32768)
+    read = read_image(write(png(2, 1, row, bits=16, color_type=2)))
+    assert read.tolist() == [[[255, 0, 1], [0, 255, 128]]]
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([0.0, 0.2, 1.0], [0, 51, 255]),
+        ([0.0, 0.2, 0.4], [0, 51, 102]),
+        ([-1.0, 0.0, 4.0], [0, 51, 255]),
+        ([0.0, 200.0, 1000.0], [0, 51, 255]),
+        ([np.nan, 0.2, 1.0], [0, 51, 255]),
+        ([np.inf, 0.2, 1.0], [0, 51, 255]),
+    ],
+    ids=["0 to 1", "part of 0 to 1", "below 0", "above 1", "not a number", "infinite"],
+)
+def test_float_grey_is_scaled_by_0_to_1_or_by_its_own_range(
+    values: list[float], levels: list[int], save: Callable[..., Path]
+) -> None:
+    read = read_image(save(np.array([values], np.float32), "TIFF"))
+    assert read[0, :, 0].tolist() == levels
+
+
+def test_32_bit_grey_is_scaled_by_its_own_range(save: Callable[..., Path]) -> None:
+    read = read_image(save(np.array([[-100, 0, 400]], np.int32), "TIFF"))
+    assert read.tolist() == [[[0] * 3, [51] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize("color", [(255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)])
+def test_cmyk_jpegs_come_out_in_their_colours(color: tuple[int, int, int], save: Callable[..., Path]) -> None:
+    image = Image.new("RGB", (16, 16), color).convert("CMYK")
+    np.testing.assert_allclose(
+        read_image(save(image, "JPEG")).astype(int), np.full((16, 16, 3), color), atol=3
+    )
+
+
+def test_transparency_is_laid_over_white(save: Callable[..., Path]) -> None:
+    rgba = np.array([[[0, 100, 200, 0], [0, 100, 200, 51], [0, 100, 200, 255]]], np.uint8)
+    read = read_image(save(rgba)).astype(int)
+    np.testing.assert_allclose(read, [[[255] * 3, [204, 224, 244], [0, 100, 200]]], atol=1)
+
+
+def test_grey_with_transparency_is_laid_over_white(save: Callable[..., Path]) -> None:
+    read = read_image(save(Image.fromarray(np.array([[[0, 0], [0, 255], [90, 255]]], np.uint8), "LA")))
+    assert read[0, :, 0].tolist() == [255, 0, 90]
+
+
+@pytest.mark.parametrize("format", ["PNG", "GIF"])
+def test_a_palettes_transparent_entry_becomes_white(format: str, save: Callable[..., Path]) -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.putdata([0, 1, 2])
+    read = read_image(save(image, format, transparency=1))
+    assert read.tolist() == [[[255, 0, 0], [255, 255, 255], [0, 0, 255]]]
+
+
+def test_an_rgb_pngs_transparent_colour_becomes_white(save: Callable[..., Path]) -> None:
+    read = read_image(save(np.array([[[1, 2, 3], [9, 9, 9]]], np.uint8), transparency=(1, 2, 3)))
+    assert read.tolist() == [[[255] * 3, [9] * 3]]
+
+
+def test_one_bit_pictures_are_black_and_white(save: Callable[..., Path]) -> None:
+    read = read_image(save(np.array([[True, False, True]])))
+    assert read.tolist() == [[[255] * 3, [0] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_an_animation_the_first_frame_is_taken(format: str, save: Callable[..., Path]) -> None:
+    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "lime", "blue")]
+    options = {"lossless": True} if format == "WEBP" else {}
+    path = save(frames[0], format, save_all=True, append_images=frames[1:], duration=100, **options)
+    with Image.open(path) as image:
+        assert getattr(image, "n_frames", 1) == 3
+    np.testing.assert_array_equal(read_image(path), np.full((6, 8, 3), [255, 0, 0]))
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.txt", "photo", "föto ✓.gif"])
+def test_the_content_decides_and_not_the_name(name: str, save: Callable[..., Path]) -> None:
+    stored = random_image(4, 3, 3)
+    np.testing.assert_array_equal(read_image(save(stored, "PNG", name)), stored)
+    np.testing.assert_array_equal(read_image(str(save(stored, "PNG", name))), stored)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1), (2, 3)])
+def test_the_smallest_pictures_are_read(shape: tuple[int, int], save: Callable[..., Path]) -> None:
+    assert read_image(save(random_image(5, *shape))).shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 31), (31, 1), (1, 20_000), (20_000, 1), (3, 91)])
+def test_pictures_too_narrow_are_refused_with_their_size(
+    shape: tuple[int, int], save: Callable[..., Path]
+) -> None:
+    with pytest.raises(ImageError, match=f"is {shape[1]} x {shape[0]} pixels, too narrow.* 30 times"):
+        read_image(save(np.zeros(shape, np.uint8)))
+
+
+@BOMB_WARNING
+@pytest.mark.parametrize(
+    ("width", "height"), [(8000, 5001), (13_300, 13_300), (20_001, 1000), (1000, 20_001), (2**31 - 1, 1)]
+)
+def test_pictures_too_large_are_refused_by_their_header_alone(
+    width: int, height: int, write: Callable[..., Path]
+) -> None:
+    path = write(png(width, height))  # it has no pixels, so a reader that looks for them says "damaged"
+    with pytest.raises(ImageError, match=r"too large.* at most 40 megapixels and 20000 pixels a side"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("format", "layout", "offset"), [("BMP", "<ii", 18), ("GIF", "<HH", 6)])
+def test_a_size_in_the_header_that_is_not_in_the_file_is_refused(
+    format: str, layout: str, offset: int, save: Callable[..., Path], write: Callable[..., Path]
+) -> None:
+    content = bytearray(save(random_image(6, 8, 8), format).read_bytes())
+    struct.pack_into(layout, content, offset, 65_000, 65_000)
+    with pytest.raises(ImageError, match="too large"):
+        read_image(write(bytes(content)))
+
+
+@BOMB_WARNING
+@pytest.mark.parametrize(("width", "height"), [(8000, 5000), (20_000, 2000), (2000, 20_000)])
+def test_the_largest_pictures_pass_the_check_of_the_header(
+    width: int, height: int, write: Callable[..., Path]
+) -> None:
+    path = write(png(width, height))
+    with pytest.raises(ImageError, match="damaged"):
+        read_image(path)
+
+
+def test_a_decompression_bomb_is_refused_at_once(write: Callable[..., Path]) -> None:
+    path = write(png(13_300, 13_300, bytes(13_300 // 8 + 2) * 13_300))
+    assert path.stat().st_size < 100_000
+    start = time.thread_time()
+    with pytest.raises(ImageError, match="too large"):
+        read_image(path)
+    assert time.thread_time() - start < 0.1
+
+
+@pytest.mark.parametrize("part", [0.5, 0.9])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"])
+def test_a_truncated_picture_is_called_damaged(
+    format: str, part: float, save: Callable[..., Path], write: Callable[..., Path]
+) -> None:
+    whole = save(random_image(6, 64, 64), format).read_bytes()
+    with pytest.raises(ImageError, match=r"damaged or incomplete|not a picture"):
+        read_image(write(whole[: int(len(whole) * part)]))
+
+
+def test_a_broken_checksum_is_called_damaged(write: Callable[..., Path]) -> None:
+    content = bytearray(png(8, 8, bytes(16)))
+    content[content.index(b"IDAT") + 6] ^= 255
+    with pytest.raises(ImageError, match="damaged"):
+        read_image(write(bytes(content)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff",
+        b"just some words, no picture\n" * 50,
+        b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\n",
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><circle r="4"/></svg>',
+        b"<!DOCTYPE html><html><body>404</body></html>",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200),
+        b"PK\x03\x04" + bytes(100),
+        random.Random(0).randbytes(5000),
+    ],
+    ids=["one byte", "text", "PDF", "SVG", "HTML", "HEIC", "ZIP", "noise"],
+)
+def test_what_is_no_picture_is_refused_with_the_formats_that_are(
+    content: bytes, write: Callable[..., Path]
+) -> None:
+    with pytest.raises(
+        ImageError, match=r"not a picture.*JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.*HEIC.*SVG"
+    ):
+        read_image(write(content))
+
+
+@pytest.mark.parametrize("format", ["EPS", "PPM", "ICO", "PCX", "TGA", "JPEG2000", "SGI"])
+def test_rare_formats_are_refused_though_pillow_knows_them(format: str, save: Callable[..., Path]) -> None:
+    with pytest.raises(ImageError, match="not a picture that can be read here"):
+        read_image(save(random_image(7, 16, 16), format))
+
+
+def test_an_empty_file_is_called_empty(write: Callable[..., Path]) -> None:
+    with pytest.raises(ImageError, match="is empty"):
+        read_image(write(b""))
+
+
+def test_a_file_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"could not be opened.*send it again"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_messages_are_sentences_without_paths(write: Callable[..., Path]) -> None:
+    for content in (b"", b"junk", png(20_001, 1), png(1, 31), png(8, 8)):
+        path = write(content, "secret-name.jpg")
+        with pytest.raises(ImageError) as caught:
+            read_image(path)
+        message = str(caught.value)
+        assert message.endswith(".")
+        assert "secret-name" not in message
+        assert str(path.parent) not in message
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about what it skips
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"])
+def test_a_malformed_file_is_read_or_refused_and_nothing_else(
+    format: str, save: Callable[..., Path], write: Callable[..., Path]
+) -> None:
+    whole = save(random_image(8, 20, 24), format).read_bytes()
+    chance = random.Random(0)
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(chance.choice([1, 3, 9])):
+            content[chance.randrange(chance.choice([40, len(content)]))] = chance.randrange(256)
+        del content[chance.randrange(1, 2 * len(content)) :]
+        path = write(bytes(content))
+        try:
+            read = read_image(path)
+        except ImageError:
+            continue
+        assert read.dtype == np.uint8
+        assert read.ndim == 3
+        assert read.shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "longest", "expected"),
+    [
+        ((100, 200), 100, (50, 100)),
+        ((200, 100), 100, (100, 50)),
+        ((3000, 4000), 1024, (768, 1024)),
+        ((333, 1000), 100, (33, 100)),
+        ((1, 1000), 10, (1, 10)),
+        ((50, 50), 1, (1, 1)),
+    ],
+)
+def test_a_reduced_image_fits_and_keeps_its_ratio(
+    shape: tuple[int, int], longest: int, expected: tuple[int, int]
+) -> None:
+    reduced = fit_within(np.zeros((*shape, 3), np.uint8), longest)
+    assert reduced.shape == (*expected, 3)
+    assert reduced.dtype == np.uint8
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 64), (64, 64)])
+def test_an_image_that_fits_is_left_as_it_is(shape: tuple[int, int]) -> None:
+    image = random_image(9, *shape)
+    np.testing.assert_array_equal(fit_within(image, 64), image)
+
+
+def test_reducing_averages_all_pixels_that_fall_together() -> None:
+    checkers = np.indices((64, 64)).sum(axis=0) % 2 * 255
+    reduced = fit_within(np.stack([checkers.astype(np.uint8)] * 3, axis=2), 16)
+    assert reduced.min() >= 120
+    assert reduced.max() <= 135
+
+
+def test_reducing_keeps_one_colour_and_leaves_its_argument_alone() -> None:
+    image = np.full((70, 90, 3), (12, 200, 77), np.uint8)
+    image.flags.writeable = False
+    np.testing.assert_array_equal(fit_within(image, 31), np.full((24, 31, 3), (12, 200, 77)))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_an_uncompressed_tiff_of_a_turned_camera_is_put_upright(mode, orientation, save) -> None:
+    stored = Image.fromarray(random_image(2, 4, 6)).convert(mode)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    expected = UPRIGHT[orientation](np.asarray(stored.convert("RGB")))
+    np.testing.assert_array_equal(read_image(save(stored, "TIFF", exif=exif)), expected)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_exif_that_cannot_be_read_does_not_spoil_the_photo(format, save) -> None:
+    path = save(random_image(2, 4, 6), format, exif=b"Exif\0\0garbagegarbage")
+    assert read_image(path).shape == (4, 6, 3)
+
+
+def test_a_malformed_avif_is_read_or_refused_and_nothing_else(save, write) -> None:
+    whole = save(random_image(8, 20, 24), "AVIF").read_bytes()
+    chance = random.Random(0)
+    for _ in range(60):
+        content = bytearray(whole)
+        for _ in range(chance.choice([1, 3, 9])):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        try:
+            assert read_image(write(bytes(content))).ndim == 3
+        except ImageError:
+            continue
