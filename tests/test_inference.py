@@ -174,31 +174,29 @@ def test_a_backbone_with_named_levels_works_as_well(scenes_model: SegmentationMo
     assert isinstance(features, OrderedDict) and len(features) > 1
 
 
-class EmptyHeads(nn.Module):
+class HeadsThatGive(nn.Module):
+    """Instances of these scores, whatever the picture."""
+
+    def __init__(self, *scores: float) -> None:
+        super().__init__()
+        self.scores = torch.tensor(scores)
+
     def forward(self, *args: object) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-        return [nothing | {"scores": torch.zeros(0), "masks": torch.zeros(0, 1, 28, 28)}], {}
+        count = len(self.scores)
+        boxes = torch.tensor([[1.0, 1.0, 9.0, 9.0]]).repeat(count, 1)
+        labels, masks = torch.ones(count, dtype=torch.int64), torch.ones(count, 1, 28, 28)
+        return [{"boxes": boxes, "labels": labels, "scores": self.scores, "masks": masks}], {}
 
 
-def test_nothing_found_is_an_ordinary_result() -> None:
+@pytest.mark.parametrize("scores", [(), (0.9, 0.0501, SCORE_FLOOR, 0.01), (SCORE_FLOOR,)])
+def test_only_what_is_above_the_score_floor_is_kept(scores: tuple[float, ...]) -> None:
     network = one_level_network().eval()
-    network.roi_heads = EmptyHeads()
-    model = SegmentationModel(network, "blind", COCO_LABELS, torch.device("cpu"), "float32", "", "")
+    network.roi_heads = HeadsThatGive(*scores)
+    model = SegmentationModel(network, "given", COCO_LABELS, torch.device("cpu"), "float32", "", "")
     found = segment(model, random_picture(*TINY))
-    assert len(found) == 0
     assert found.image_size == TINY
-
-
-def test_nothing_at_or_below_the_score_floor_is_kept() -> None:
-    network = random_network(one_level_network)
-    network.roi_heads.score_thresh = 0.0
-    model = SegmentationModel(network, "eager", COCO_LABELS, torch.device("cpu"), "float32", "", "")
-    network.roi_heads.detections_per_img = 3000
-    with torch.inference_mode():
-        everything = network([to_tensor(random_picture(*LANDSCAPE, seed=3))])[0]["scores"]
-    found = segment(model, random_picture(*LANDSCAPE, seed=3))
-    assert (everything <= SCORE_FLOOR).any()
-    assert len(found) == (everything > SCORE_FLOOR).sum() > 0
+    assert found.scores.tolist() == pytest.approx([score for score in scores if score > SCORE_FLOOR])
+    assert found.ids.tolist() == list(range(1, len(found) + 1))
 
 
 @pytest.mark.parametrize(
