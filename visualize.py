@@ -84,7 +84,7 @@ def draw_boxes(image: Image, detections: Detections, labels: Sequence[str], styl
     """A copy of `image` with boxes and labels, each if `style` wants it; the highest score lies on top."""
     drawn = image.copy()
     height, width = image.shape[:2]
-    unit = max(1.0, math.hypot(height, width) / 1000)  # lines and letters grow with the picture
+    unit = max(0.7, math.hypot(height, width) / 1000)  # lines and letters grow with the picture
     corners = np.round(detections.resized(height, width).boxes).astype(int).tolist()
     boxes: list[Box] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in corners]
     colors = instance_colors(detections, style.color_by).tolist()

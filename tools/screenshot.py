@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from app import create_demo, launch
@@ -38,6 +39,8 @@ def take(url: str, photo: Path, out: Path, width: int, dark: bool) -> None:
         page.wait_for_timeout(1000)  # the page's own transitions
         page.screenshot(path=out, full_page=True)
         browser.close()
+    with Image.open(out) as picture:  # a palette is enough, and a third of the size
+        picture.convert("RGB").quantize(256).save(out, optimize=True)
 
 
 def main() -> None:
