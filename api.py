@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import gradio as gr
 from gradio.data_classes import FileData
@@ -47,8 +48,9 @@ def add_endpoints(models: Models) -> None:
             One object: schema_version, model, image_size, settings, timings_ms, counts, warnings, instances.
             Boxes and areas are in pixels of the photo; masks are COCO RLE at its size.
         """
-        filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model)
-        return to_json(result, filters, _warnings(models, model))
+        with sentences_for_people():
+            filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model)
+            return to_json(result, filters, _warnings(models, model))
 
     def annotate(
         image: gr.FileData,
@@ -69,8 +71,9 @@ def add_endpoints(models: Models) -> None:
         Returns:
             The annotated picture, named like the photo with "-segmented" added.
         """
-        filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model)
-        return FileData(path=save_annotated(result, filters, Style(mask_threshold=filters.mask_threshold)))
+        with sentences_for_people():
+            filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model)
+            return FileData(path=save_annotated(result, filters, Style(mask_threshold=mask_threshold)))
 
     for endpoint in (segment, annotate):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=IN_FLIGHT, concurrency_id="model")
@@ -83,9 +86,13 @@ def save_annotated(result: Result, filters: Filters, style: Style) -> str:
     return path
 
 
-def explain(error: Exception) -> NoReturn:
-    """Raises `error` as Gradio's, so that its sentence reaches the caller without a traceback in the log."""
-    raise gr.Error(str(error), print_exception=False) from error
+@contextmanager
+def sentences_for_people() -> Iterator[None]:
+    """Turns the errors meant for people into Gradio's: the sentence reaches the caller, nothing else does."""
+    try:
+        yield
+    except EXPECTED_ERRORS as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def _segment(
@@ -97,14 +104,11 @@ def _segment(
     model: object,
 ) -> tuple[Filters, Result]:
     """Checks every argument before any work; Gradio passes on whatever a client sends."""
-    try:
-        filters = Filters(score_threshold, _names(classes), mask_threshold)
-        if model not in NAMES:
-            raise ModelError(f"model: expected one of {', '.join(NAMES)}, got {str(model)[:40]!r}.")
-        path = _uploaded(image)
-        return filters, segment_file(path, models.get(str(model)))
-    except EXPECTED_ERRORS as error:
-        explain(error)
+    filters = Filters(score_threshold, _names(classes), mask_threshold)
+    if model not in NAMES:
+        raise ModelError(f"model: expected one of {', '.join(NAMES)}, got {str(model)[:40]!r}.")
+    path = _uploaded(image)
+    return filters, segment_file(path, models.get(str(model)))
 
 
 def _names(classes: object) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from api import EXPECTED_ERRORS, IN_FLIGHT, explain, fallback_notice, save_annotated
+from api import EXPECTED_ERRORS, IN_FLIGHT, fallback_notice, save_annotated, sentences_for_people
 from components import Layer, LayeredImage, PhotoInput
 from detections import Detections
 from export import areas
@@ -203,10 +203,8 @@ def download(found: Result | None, *look: Any) -> str:
     """The path of the annotated photo as it is looked at, at its original resolution."""
     if found is None:
         raise gr.Error(EXPIRED, print_exception=False)
-    try:
+    with sentences_for_people():
         return save_annotated(found, *_filters_and_style(found.detections, *look))
-    except EXPECTED_ERRORS as error:
-        explain(error)
 
 
 def show(found: Result | None, *look: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -16,6 +17,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import result
+from inference import SegmentationModel
+from page import download
 from tests.truth import SCENE, share_found
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -239,6 +242,20 @@ def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(result, "segment", watched)
     page.locator("#run").click()
     assert ran.wait(20)
+
+
+def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
+    scenes_model: SegmentationModel, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(SCENE.read_bytes())
+    found = result.segment_file(photo, scenes_model)
+    look = (0.5, frozenset(), 0.5, ["masks"], 0.5, "instance")
+    photo.unlink()
+    with pytest.raises(gr.Error, match="could not be opened"):
+        download(found, *look)
+    with pytest.raises(gr.Error, match="no result to look at"):
+        download(None, *look)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
