@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--server-name", help="address to listen at, for example 0.0.0.0")
     parser.add_argument("--server-port", type=int, help="port to listen at (7860)")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's own look-ups
     models.start()
     launch(demo, **vars(parser.parse_args()))
 

@@ -1,0 +1,71 @@
+"""How far `segment` is from torchvision's own forward pass, with the same random weights.
+
+    python benchmarks/fidelity.py
+
+Both networks, four sizes of picture, float32 on the CPU, torchvision's own settings. Prints a line for each
+case, then one JSON object as the last line with the worst figures. `tests/test_inference.py` holds the limits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from torchvision.models.detection import MaskRCNN
+from torchvision.transforms.functional import to_tensor
+
+from images import fit_within
+from inference import WORKING_SIDE, SegmentationModel, segment
+from networks import ARCHITECTURES, COCO_LABELS
+from tools.random_weights import random_network, random_picture
+
+SIZES_HW = ((480, 640), (640, 427), (30, 40), (2000, 3000))
+
+
+def compare(network: MaskRCNN, size_hw: tuple[int, int]) -> dict[str, float]:
+    """The differences on one picture of that size: boxes in pixels of the working image."""
+    model = SegmentationModel(network, "", COCO_LABELS, torch.device("cpu"), "float32", "", "")
+    image = random_picture(*size_hw, seed=3)
+    working = fit_within(image, WORKING_SIDE)
+    with torch.inference_mode():
+        expected = {key: value.numpy() for key, value in network([to_tensor(working.copy())])[0].items()}
+    found = segment(model, image).resized(*working.shape[:2])
+    same = len(found) == len(expected["labels"]) and np.array_equal(found.class_ids, expected["labels"])
+    if not same:
+        raise SystemExit(f"at {size_hw}: other instances, or another order, than torchvision's")
+    agreements = []
+    for i, (x1, y1, x2, y2) in enumerate(expected["boxes"]):
+        differing = np.count_nonzero(found.mask(i) != (expected["masks"][i, 0] > 0.5))
+        agreements.append(1 - differing / max((x2 - x1) * (y2 - y1), 1))
+    return {
+        "instances": len(found),
+        "box_px": float(np.abs(found.boxes - expected["boxes"]).max()),
+        "score": float(np.abs(found.scores - expected["scores"]).max()),
+        "mask_agreement": float(min(agreements)),
+    }
+
+
+def main() -> None:
+    cases = []
+    for name in ("resnet50_fpn", "resnet50_fpn_v2"):
+        network = random_network(ARCHITECTURES[name].build)
+        for size_hw in SIZES_HW:
+            case = compare(network, size_hw)
+            print(name, size_hw, case, flush=True)
+            cases.append(case)
+    worst = {
+        "instances_least": min(case["instances"] for case in cases),
+        "box_px_worst": max(case["box_px"] for case in cases),
+        "score_worst": max(case["score"] for case in cases),
+        "mask_agreement_least": min(case["mask_agreement"] for case in cases),
+    }
+    print(json.dumps(worst))
+
+
+if __name__ == "__main__":
+    main()
