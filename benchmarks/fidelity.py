@@ -3,7 +3,7 @@
     python benchmarks/fidelity.py
 
 Both networks, four sizes of picture, float32 on the CPU, torchvision's own settings. Prints a line for each
-case, then one JSON object as the last line with the worst figures. `tests/test_inference.py` holds the limits.
+case, then the worst figures as one JSON object. `tests/test_inference.py` holds the limits.
 """
 
 from __future__ import annotations
