@@ -70,12 +70,10 @@ def find_weights(architecture: Architecture, file: str | os.PathLike[str] | None
         WeightsError: None could be had, or a file that was named is missing, damaged or of no known layout.
     """
     if file is not None:
-        weights = _read(Path(file), f"file {Path(file).name}")
-        _check_layout(weights, architecture)
-        return weights
+        return _read_for(architecture, Path(file), f"file {Path(file).name}")
     if architecture.published is None:
         bundled = BUNDLED / f"{architecture.name}.safetensors"
-        return _read(bundled, f"{bundled.name}, shipped with the project")
+        return _read_for(architecture, bundled, f"{bundled.name}, shipped with the project")
     reasons: list[str] = []
     for weights in _configured(architecture, reasons):
         if layout_of(weights.state_dict) == architecture.name:
@@ -117,10 +115,12 @@ def layout_of(state_dict: StateDict) -> str:
     )
 
 
-def _check_layout(weights: Weights, architecture: Architecture) -> None:
+def _read_for(architecture: Architecture, path: Path, origin: str) -> Weights:
+    """Reads a file that must hold the weights of this network."""
+    weights = _read(path, origin)
     shapes, expected = _shapes(weights.state_dict), _expected_shapes(architecture)
     if shapes == expected:
-        return
+        return weights
     differing = sorted(key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key))
     key = differing[0]
     raise WeightsError(

@@ -251,3 +251,14 @@ def test_a_refused_repository_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(weights, "hf_hub_download", refuse)
     with pytest.raises(WeightsError, match="could not be fetched from the Hub repository someone/secret"):
         weights._from_hub("someone/secret", V1)
+
+
+def test_shipped_weights_that_no_longer_fit_their_network_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    state_dict = SCENES.build().state_dict()
+    state_dict.pop("roi_heads.box_head.fc6.weight")
+    save_file(state_dict, tmp_path / "scenes.safetensors")
+    monkeypatch.setattr(weights, "BUNDLED", tmp_path)
+    with pytest.raises(WeightsError, match=r"1 tensors differ, first roi_heads\.box_head\.fc6\.weight"):
+        find_weights(SCENES)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import MaskRCNN
@@ -38,12 +38,13 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
 import networks
+from inference import SCORE_FLOOR
 from tools.scenes import Scene, draw_scene, to_coco
+from weights import find_weights
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "assets" / "scenes.safetensors"
 LABEL_BY_CATEGORY = {category_id: label for label, category_id in enumerate(networks.SCENES_LABELS)}
-SCORE_FLOOR = 0.05
 SMALL_PX = 32
 """The bar is set for objects whose box has a longest side of at least this."""
 SEEDS_PER_RUN = 1_000_000
@@ -242,9 +243,8 @@ def save_weights(network: MaskRCNN, path: Path) -> None:
 def load_network(path: Path = WEIGHTS) -> MaskRCNN:
     """The trained network in float32, ready for use."""
     network = networks.scenes()
-    state = {key: value.float() for key, value in load_file(path).items()}
-    counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
-    network.load_state_dict(state | counters)
+    state_dict = find_weights(networks.ARCHITECTURES["scenes"], path).state_dict
+    network.load_state_dict(state_dict, strict=False)  # names and shapes are compared; counters may lack
     return network.eval()
 
 
