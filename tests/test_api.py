@@ -198,7 +198,7 @@ def test_not_a_number_by_bare_http_is_refused_and_the_app_goes_on(server: str, c
         with urllib.request.urlopen(request) as response:
             event = json.load(response)["event_id"]
         with urllib.request.urlopen(f"{server}gradio_api/call/segment/{event}") as response:
-            assert b"event: error" in response.read()
+            assert b"score_threshold: expected a number from 0 to 1" in response.read()
     except urllib.error.HTTPError as error:
         assert error.code in (400, 422)  # refused at the door does as well
     assert segment(client)["instances"]
