@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -29,19 +28,13 @@ class Best:
     shortfall: str | None
 
 
-class LoadByName(Protocol):
-    """`inference.load_model` by a name alone."""
-
-    def __call__(self, name: str) -> SegmentationModel: ...
-
-
 class Models:
     """Gives models by name; "auto" is loaded and warmed up by a thread of its own."""
 
     def __init__(
         self,
         load_best: Callable[[], tuple[SegmentationModel, str | None]] = load_best,
-        load_named: LoadByName = load_model,
+        load_named: Callable[[str], SegmentationModel] = load_model,
     ) -> None:
         self._load_best = load_best
         self._load_named = load_named

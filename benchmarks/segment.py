@@ -21,10 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 from tqdm import tqdm
 
+from detections import Detections
 from export import areas
 from images import fit_within, read_image
 from inference import WORKING_SIDE, SegmentationModel, segment
@@ -34,11 +36,16 @@ from tools.random_weights import random_network, random_picture
 from visualize import Style, annotate
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[..., object], *arguments: object) -> float:
     """Seconds that one call takes."""
     start = time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - start
+
+
+def render(image: NDArray[np.uint8], found: Detections) -> NDArray[np.uint8]:
+    """The picture with everything drawn, as by default."""
+    return annotate(image, found, picture_labels(found), Style())
 
 
 def measure(size_hw: tuple[int, int], runs: int) -> dict[str, object]:
@@ -58,16 +65,12 @@ def measure(size_hw: tuple[int, int], runs: int) -> dict[str, object]:
             pixels = to_tensor(working.copy())
             found = segment(model, image)
             times = {
-                "torchvision": timed(lambda pixels=pixels: network([pixels])),  # type: ignore[misc]
-                "segment": timed(lambda working=working: segment(model, working)),  # type: ignore[misc]
-                "decode": timed(lambda path=path: read_image(path)),  # type: ignore[misc]
-                "resize": timed(lambda image=image: fit_within(image, WORKING_SIDE)),  # type: ignore[misc]
-                "areas": timed(lambda found=found: areas(found)),  # type: ignore[misc]
-                "render": timed(
-                    lambda working=working, found=found: annotate(  # type: ignore[misc]
-                        working, found, picture_labels(found), Style()
-                    )
-                ),
+                "torchvision": timed(network, [pixels]),
+                "segment": timed(segment, model, working),
+                "decode": timed(read_image, path),
+                "resize": timed(fit_within, image, WORKING_SIDE),
+                "areas": timed(areas, found),
+                "render": timed(render, working, found),
             }
             if run:
                 instances.append(len(found))

@@ -20,16 +20,9 @@ import result
 from inference import SegmentationModel
 from page import download
 from tests.truth import SCENE, share_found
+from tools.screenshot import CHROMIUM_FLAGS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 SECONDS = 1000.0
 """Playwright counts milliseconds."""
 
@@ -41,7 +34,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail("Chromium is not installed, and REQUIRE_BROWSER asks for it")
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 
