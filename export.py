@@ -43,6 +43,7 @@ def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) ->
             "score_threshold": filters.score_threshold,
             "classes": None if filters.classes is None else list(filters.classes),
             "mask_threshold": filters.mask_threshold,
+            "hidden": list(filters.hidden),
         },
         "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},
         "counts": counts(shown),

@@ -36,6 +36,7 @@ class Filters:
         score_threshold: The least score, 0 to 1. The model keeps nothing at or below 0.05.
         classes: Names of the COCO categories wanted; None for all.
         mask_threshold: A pixel belongs to a mask when its probability is above this, 0 to 1.
+        hidden: Ids of instances that are left out whatever their score, for example wrong ones.
 
     Raises:
         SettingsError: A value of another type or range, or a name that is not one of COCO's 80.
@@ -44,12 +45,17 @@ class Filters:
     score_threshold: float = 0.5
     classes: tuple[str, ...] | None = None
     mask_threshold: float = 0.5
+    hidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_fraction("score_threshold", self.score_threshold)
         _check_fraction("mask_threshold", self.mask_threshold)
         if self.classes is not None:
             _check_names(self.classes)
+        if not all(type(id) is int for id in self.hidden):
+            raise SettingsError(
+                f"hidden: expected ids of instances such as [2, 5], got {list(self.hidden)!r:.80}."
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +111,9 @@ def segment_file(
 
 
 def view(detections: Detections, filters: Filters) -> Detections:
-    """The instances that pass: score at least the threshold, category among the classes."""
+    """The instances that pass: score at least the threshold, category among the classes, not hidden."""
     keep = detections.scores >= np.float32(filters.score_threshold)
+    keep &= ~np.isin(detections.ids, filters.hidden)
     if filters.classes is not None:
         keep &= np.isin(detections.class_ids, [coco.BY_NAME[name].id for name in filters.classes])
     return detections.select(keep)

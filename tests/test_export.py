@@ -108,7 +108,7 @@ def test_json_says_what_was_found_and_how() -> None:
     detections = make_detections(
         [[10.123, 20.456, 50.7, 50.3]], class_ids=[CAT], scores=[0.98765432], ids=[3]
     )
-    answer = to_json(make_result(detections), Filters(0.25, ("cat", "dog"), 0.75), ("a warning",))
+    answer = to_json(make_result(detections), Filters(0.25, ("cat", "dog"), 0.75, (7,)), ("a warning",))
     rle = to_rle(detections, 0, 0.75)
     assert answer == {
         "schema_version": SCHEMA_VERSION,
@@ -120,7 +120,12 @@ def test_json_says_what_was_found_and_how() -> None:
             "precision": "float32",
         },
         "image_size": {"width": 80, "height": 60},
-        "settings": {"score_threshold": 0.25, "classes": ["cat", "dog"], "mask_threshold": 0.75},
+        "settings": {
+            "score_threshold": 0.25,
+            "classes": ["cat", "dog"],
+            "mask_threshold": 0.75,
+            "hidden": [7],
+        },
         "timings_ms": {"read": 12.3, "model": 678.9},
         "counts": {"cat": 1},
         "warnings": ["a warning"],

@@ -37,6 +37,9 @@ def save_photo(path: Path, height: int, width: int, **options: object) -> Path:
         (Filters(0, ("dog",)), []),
         (Filters(0, ()), []),
         (Filters(mask_threshold=0.99), [1, 2, 3]),
+        (Filters(0, hidden=(2, 4)), [1, 3]),
+        (Filters(0, hidden=(99,)), [1, 2, 3, 4]),
+        (Filters(0, ("person",), hidden=(2,)), [4]),
     ],
 )
 def test_a_view_holds_what_passes_in_the_same_order(filters: Filters, ids: list[int]) -> None:
@@ -220,3 +223,9 @@ def test_the_narrowest_photo_that_is_read_is_also_segmented(size, tmp_path: Path
 def test_a_class_that_is_no_word_is_refused(name) -> None:
     with pytest.raises(SettingsError, match="there is no category"):
         Filters(classes=(name,))
+
+
+@pytest.mark.parametrize("hidden", [("2",), (2.0,), (True,), (None,)])
+def test_a_hidden_id_that_is_no_whole_number_is_refused(hidden: Any) -> None:
+    with pytest.raises(SettingsError, match=r"hidden: expected ids of instances such as \[2, 5\], got"):
+        Filters(hidden=hidden)
