@@ -2,20 +2,36 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import get_args
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from detections import Detections
 from tests.samples import CAR, CAT, PERSON, make_detections, random_detections, random_image
-from visualize import Style, annotate, blend_masks, draw_boxes, instance_colors
+from visualize import (
+    EFFECTS,
+    Effect,
+    Style,
+    annotate,
+    apply_effect,
+    blend_masks,
+    cut_out,
+    draw_boxes,
+    ink,
+    instance_colors,
+    union_mask,
+)
 
 GREY = 7
 """Neither a label's ink nor the colour of any instance, so that whatever is drawn shows."""
 MASKS_ONLY = Style(boxes=False, labels=False)
 BOXES_ONLY = Style(masks=False, labels=False)
 LABELS_ONLY = Style(masks=False, boxes=False)
+ON_OBJECTS: tuple[Effect, ...] = ("blur", "pixelate")
+ON_BACKGROUNDS: tuple[Effect, ...] = ("spotlight", "blur_background", "color_background")
 
 
 def grey(height: int, width: int) -> NDArray[np.uint8]:
@@ -42,6 +58,29 @@ def union_of_masks(
 ) -> NDArray[np.bool_]:
     masks = [detections.mask(i, size, threshold) for i in range(len(detections))]
     return np.any(masks, axis=0)
+
+
+def luminance(color: NDArray[np.uint8]) -> float:
+    """Relative luminance of an sRGB colour, (3,), by WCAG 2."""
+    c = color / 255
+    return float(np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """1 (none) to 21, by WCAG 2."""
+    dark, light = sorted((luminance(a), luminance(b)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def checkerboard(height: int, width: int, cell: int) -> NDArray[np.uint8]:
+    """(H, W, 3): black and white squares of `cell` pixels, the finest and strongest detail there is."""
+    ys, xs = np.indices((height, width)) // cell
+    return np.repeat(((ys + xs) % 2 * 255).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+
+
+def reduced(picture: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    return cv2.resize(picture, (width // times, height // times), interpolation=cv2.INTER_AREA)
 
 
 def test_opacity_0_changes_nothing() -> None:
@@ -169,28 +208,33 @@ def test_what_is_written_on_a_label_shows() -> None:
     cat, dog = (draw_boxes(grey(300, 400), detections, [text], LABELS_ONLY) for text in ("cat", "dog"))
     x1, y1, x2, y2 = extent(drawn(cat))
     plate = cat[y1:y2, x1:x2]
-    ink = (plate != instance_colors(detections)[0]).any(axis=2)
-    left, top, right, bottom = extent(ink)
+    letters = (plate != instance_colors(detections)[0]).any(axis=2)
+    left, top, right, bottom = extent(letters)
     assert 0 < left < right < x2 - x1
     assert 0 < top < bottom < y2 - y1
     assert (cat != dog).any()
 
 
 def test_the_ink_of_every_label_is_readable_on_its_colour() -> None:
-    def luminance(color: NDArray[np.uint8]) -> float:
-        c = color / 255
-        return float(
-            np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
-        )
-
     for id in range(1, 60):
         detections = make_detections([[150, 80, 250, 99]], (100, 3000), ids=[id])
         picture = draw_boxes(grey(100, 3000), detections, ["I"], LABELS_ONLY)
         plate = picture[drawn(picture)]
         color = instance_colors(detections)[0]
-        ink = plate[np.abs(plate.astype(int) - color).sum(axis=1).argmax()]
-        light, dark = sorted((luminance(color), luminance(ink)), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 4.5, f"colour of id {id}"  # WCAG 2, level AA
+        written = plate[np.abs(plate.astype(int) - color).sum(axis=1).argmax()]
+        assert contrast(written, color) >= 4.5, f"colour of id {id}"  # WCAG 2, level AA
+        assert written.tolist() == list(ink(color))
+
+
+def test_ink_is_black_or_white_whichever_contrasts_more() -> None:
+    black, white = np.zeros(3, np.uint8), np.full(3, 255, np.uint8)
+    greys = [np.full(3, level, np.uint8) for level in range(256)]
+    colors = random_image(11, 1, 500)[0]
+    for color in [*greys, *colors]:
+        better = black if contrast(color, black) > contrast(color, white) else white
+        assert ink(color) == tuple(better.tolist()), color
+    assert ink((255, 255, 0)) == (0, 0, 0)
+    assert ink([0, 0, 255]) == (255, 255, 255)
 
 
 def test_a_label_larger_than_the_picture_draws_what_fits() -> None:
@@ -285,3 +329,250 @@ def test_hiding_one_instance_leaves_the_rest_of_the_masks_as_they_were() -> None
     rest = blend_masks(grey(60, 80), detections.select(np.arange(5) != hidden), style)
     outside = ~detections.mask(hidden)
     np.testing.assert_array_equal(rest[outside], everything[outside])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("size", [(60, 80), (90, 200)])
+def test_a_hard_cut_out_holds_the_masks_pixels_and_is_black_and_clear_elsewhere(
+    seed: int, size: tuple[int, int]
+) -> None:
+    image, detections = random_image(seed, *size), random_detections(seed, 5, (60, 80), reach=0.3)
+    for i, threshold in itertools.product(range(5), (0.3, 0.5, 0.8)):
+        mask = detections.mask(i, size, threshold)
+        cut = cut_out(image, detections, i, threshold)
+        assert cut.dtype == np.uint8
+        if not mask.any():
+            assert cut.shape == (0, 0, 4)
+            continue
+        x1, y1, x2, y2 = extent(mask)
+        expected = np.dstack([image, np.full(size, 255, np.uint8)]) * mask[:, :, np.newaxis]
+        np.testing.assert_array_equal(cut, expected[y1:y2, x1:x2])
+
+
+def test_a_soft_cut_out_is_opaque_inside_clear_outside_and_falls_at_the_masks_border() -> None:
+    image, detections = random_image(12, 600, 800), make_detections([[200, 150, 600, 450]], (600, 800))
+    hard, soft = (cut_out(image, detections, 0, edges=edges) for edges in ("hard", "soft"))
+    room = (soft.shape[0] - hard.shape[0]) // 2
+    assert 2 <= room <= 20
+    assert soft.shape == (hard.shape[0] + 2 * room, hard.shape[1] + 2 * room, 4)
+    across = soft[soft.shape[0] // 2, :, 3].astype(int)
+    assert (across[2 * room : -2 * room] == 255).all()
+    assert across[[0, -1]].max() <= 2
+    assert (np.diff(across[: 2 * room]) >= 0).all()
+    assert 100 < across[room] < 155
+    inside = soft[2 * room : -2 * room, 2 * room : -2 * room]
+    np.testing.assert_array_equal(inside, hard[room:-room, room:-room])
+
+
+def test_a_soft_edge_grows_with_the_picture() -> None:
+    detections = make_detections([[200, 150, 600, 450]], (600, 800))
+    small, large = (
+        cut_out(grey(600 * times, 800 * times), detections, 0, edges="soft")[:, :, 3] for times in (1, 4)
+    )
+    widths = [
+        np.count_nonzero((alpha[len(alpha) // 2] > 9) & (alpha[len(alpha) // 2] < 246))
+        for alpha in (small, large)
+    ]
+    assert 3 * widths[0] < widths[1] < 5 * widths[0]
+
+
+def test_a_soft_cut_out_stays_opaque_where_the_photo_itself_ends() -> None:
+    everything = make_detections([[-50, -50, 130, 110]])
+    assert (cut_out(grey(60, 80), everything, 0, edges="soft")[:, :, 3] == 255).all()
+    left_half = make_detections([[-50, -50, 40, 110]])
+    cut = cut_out(grey(60, 80), left_half, 0, edges="soft")
+    assert cut.shape[0] == 60
+    assert (cut[:, :30, 3] == 255).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cut_out_has_no_colour_where_it_is_clear(seed: int) -> None:
+    image = np.full((300, 400, 3), 255, np.uint8)
+    detections = random_detections(seed, 3, (300, 400), mask_side=5)
+    for i in range(3):
+        for edges in ("hard", "soft"):
+            cut = cut_out(image, detections, i, edges=edges)
+            clear = cut[:, :, 3] == 0
+            assert clear.any()
+            assert not cut[clear].any()
+            assert (cut[~clear, :3] == 255).all()
+
+
+@pytest.mark.parametrize("edges", ["hard", "soft"])
+def test_an_empty_mask_cuts_out_nothing(edges: str) -> None:
+    for detections in (make_detections([[10, 10, 50, 50]], prob=0.4), make_detections([[500, 10, 600, 50]])):
+        assert cut_out(grey(60, 80), detections, 0, edges=edges).shape == (0, 0, 4)
+
+
+@pytest.mark.parametrize("size", [(30, 40), (60, 80), (1, 1)])
+def test_the_union_is_what_any_mask_covers(size: tuple[int, int]) -> None:
+    detections = random_detections(13, 4, (60, 80), reach=0.3)
+    for threshold in (0.3, 0.7):
+        union = union_mask(detections, size, threshold)
+        assert union.dtype == np.bool_
+        np.testing.assert_array_equal(union, union_of_masks(detections, size, threshold))
+    assert union_mask(detections).shape == (60, 80)
+    assert not union_mask(make_detections([]), size).any()
+
+
+def test_every_effect_has_a_title() -> None:
+    assert tuple(EFFECTS) == get_args(Effect)
+    assert len(set(EFFECTS.values())) == len(EFFECTS)
+
+
+def test_an_unknown_effect_is_refused_with_the_choices() -> None:
+    with pytest.raises(ValueError, match=r"cut_out, spotlight, .*, got 'sepia'"):
+        apply_effect(grey(6, 8), make_detections([]), "sepia")
+
+
+@pytest.mark.parametrize("size", [(60, 80), (100, 50), (1, 30), (1, 1)])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_an_effect_touches_only_the_objects_or_only_the_background(
+    effect: Effect, seed: int, size: tuple[int, int]
+) -> None:
+    image, detections = random_image(seed, *size), random_detections(seed, 4, (60, 80), reach=0.3)
+    for threshold in (0.4, 0.9):
+        result = apply_effect(image, detections, effect, mask_threshold=threshold)
+        union = union_of_masks(detections, size, threshold)
+        kept = ~union if effect in ON_OBJECTS else union
+        np.testing.assert_array_equal(result[kept][:, :3], image[kept])
+        if size == (60, 80):
+            different = (result[~kept][:, :3] != image[~kept]).any(axis=1)
+            assert different.mean() > 0.95  # noise meets its own mean here and there
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_an_effect_gives_a_new_picture_and_changes_none_of_what_it_was_given(effect: Effect) -> None:
+    image, detections = random_image(14, 60, 80), random_detections(14, 4, (60, 80))
+    arrays = (image, detections.boxes, detections.mask_probs)
+    before = [array.copy() for array in arrays]
+    for array in arrays:
+        array.flags.writeable = False
+    result = apply_effect(image, detections, effect)
+    assert result.dtype == np.uint8
+    assert result.shape == (60, 80, 4 if effect == "cut_out" else 3)
+    result[:] = 0
+    for array, old in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_effects_take_pictures_in_any_memory_layout(effect: Effect) -> None:
+    image, detections = random_image(15, 60, 80), random_detections(15, 4, (60, 80))
+    expected = apply_effect(image, detections, effect)
+    for same in (np.asfortranarray(image), image[::-1].copy()[::-1], np.dstack([image, image])[:, :, :3]):
+        np.testing.assert_array_equal(apply_effect(same, detections, effect), expected)
+
+
+def test_with_nothing_found_everything_is_background() -> None:
+    image, nothing = random_image(16, 60, 80), make_detections([])
+    for effect in ON_OBJECTS:
+        result = apply_effect(image, nothing, effect)
+        np.testing.assert_array_equal(result, image)
+        assert not np.shares_memory(result, image)
+    assert not apply_effect(image, nothing, "cut_out").any()
+    assert (apply_effect(image, nothing, "color_background", color=(1, 2, 3)) == [1, 2, 3]).all()
+    assert apply_effect(image, nothing, "spotlight").max() < 128
+    assert apply_effect(image, nothing, "blur_background").std() < image.std() / 2
+
+
+def test_a_cut_out_picture_is_opaque_in_the_masks_and_black_and_clear_elsewhere() -> None:
+    image, detections = random_image(17, 60, 80), random_detections(17, 3, (60, 80))
+    union = union_of_masks(detections, (60, 80))
+    result = apply_effect(image, detections, "cut_out")
+    np.testing.assert_array_equal(result[:, :, 3], union * 255)
+    assert not result[~union].any()
+
+
+def test_a_spotlight_leaves_the_rest_grey_and_less_than_half_as_bright() -> None:
+    image, detections = random_image(18, 60, 80), make_detections([[10, 20, 50, 40]])
+    rest = apply_effect(image, detections, "spotlight")[~detections.mask(0)].astype(float)
+    assert (rest == rest[:, :1]).all()
+    brightness = image[~detections.mask(0)] @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(rest[:, 0] - 0.4 * brightness).max() <= 1
+
+
+def test_a_plain_background_is_white_unless_told() -> None:
+    image, detections = random_image(19, 60, 80), make_detections([[10, 20, 50, 40]])
+    outside = ~detections.mask(0)
+    assert (apply_effect(image, detections, "color_background")[outside] == 255).all()
+    told = apply_effect(image, detections, "color_background", color=(9, 99, 199))
+    assert (told[outside] == [9, 99, 199]).all()
+
+
+@pytest.mark.parametrize("box", [[150, 100, 350, 300], [150, 100, 350, 110], [240, 100, 250, 300]])
+@pytest.mark.parametrize("stripes", [False, True])
+@pytest.mark.parametrize("effect", ON_OBJECTS)
+def test_no_fine_detail_is_left_of_a_hidden_object(effect: Effect, stripes: bool, box: list[float]) -> None:
+    detections = make_detections([box], (400, 500))
+    if stripes:  # a mask of slivers hides as well as a whole one
+        detections.mask_probs[:, :, ::2] = 0
+    result = apply_effect(checkerboard(400, 500, 2), detections, effect)
+    hidden = result[detections.mask(0)].astype(int)
+    assert np.ptp(hidden) <= 8
+    assert np.abs(hidden - 127.5).max() <= 8
+
+
+@pytest.mark.parametrize("length", [160, 800])
+def test_a_blur_leaves_nothing_smaller_than_an_eighth_of_the_object(length: int) -> None:
+    stripes = np.zeros((length, length, 3), np.uint8)
+    stripes[:, np.arange(length) // (length // 16) % 2 == 1] = 255
+    detections = make_detections([[0, 0, length, length]], (length, length))
+    result = apply_effect(stripes, detections, "blur")
+    assert np.ptp(result[length // 4 : -length // 4, length // 4 : -length // 4]) <= 4
+
+
+@pytest.mark.parametrize("effect", ON_OBJECTS)
+def test_a_small_object_does_not_show_what_the_large_one_around_it_hides(effect: Effect) -> None:
+    image = random_image(20, 400, 500)
+    person, tie = [100, 50, 400, 350], [240, 150, 260, 200]
+    expected = apply_effect(image, make_detections([person], (400, 500)), effect)
+    for boxes in ([person, tie], [tie, person]):
+        result = apply_effect(image, make_detections(boxes, (400, 500)), effect)
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_pixelated_squares_have_one_colour_each_the_mean_of_what_they_cover() -> None:
+    image, everything = random_image(21, 240, 240), make_detections([[0, 0, 240, 240]], (240, 240))
+    result, mask = apply_effect(image, everything, "pixelate"), everything.mask(0)
+    for y, x in itertools.product(range(0, 240, 20), repeat=2):
+        square, old, inside = (each[y : y + 20, x : x + 20] for each in (result, image, mask))
+        mean = old.reshape(-1, 3).mean(axis=0)
+        assert (square[inside] == square[10, 10]).all()
+        assert np.abs(square[10, 10] - mean).max() <= 0.5 + 1e-6
+
+
+def test_the_smallest_objects_are_hidden_too() -> None:
+    image, detections = checkerboard(60, 80, 1), make_detections([[30, 30, 36, 38]])
+    for effect in ON_OBJECTS:
+        hidden = apply_effect(image, detections, effect)[detections.mask(0)]
+        assert np.ptp(hidden.astype(int)) <= 60
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_objects_colour_bleeds_into_a_blurred_background(seed: int) -> None:
+    detections = random_detections(seed, 3, (300, 400), mask_side=7)
+    union = union_of_masks(detections, (300, 400))
+    image = np.where(union[:, :, np.newaxis], random_image(seed, 300, 400), np.uint8(GREY))
+    np.testing.assert_array_equal(apply_effect(image, detections, "blur_background"), image)
+
+
+def test_a_blurred_background_keeps_its_large_shapes_and_loses_its_small_ones() -> None:
+    image = checkerboard(600, 800, 400)
+    image[:, 100:110] = 255
+    result = apply_effect(image, make_detections([[700, 500, 720, 520]], (600, 800)), "blur_background")
+    assert result[200, 300].max() <= 5
+    assert result[200, 600].min() >= 250
+    assert result[200, 50:200].max() < 128
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_a_photo_and_its_preview_look_alike_with_an_effect(effect: Effect) -> None:
+    coarse = random_image(22, 12, 16)
+    image = cv2.resize(coarse, (1600, 1200), interpolation=cv2.INTER_CUBIC)
+    boxes = [[100, 80, 500, 900], [450, 300, 1500, 700], [900, 600, 1100, 1150], [-100, 1000, 400, 1300]]
+    detections = make_detections(boxes, (1200, 1600))
+    full = apply_effect(image, detections, effect)
+    preview = apply_effect(reduced(image, 4), detections, effect)
+    assert np.abs(reduced(full, 4).astype(int) - preview).mean() < 2

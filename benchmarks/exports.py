@@ -1,0 +1,104 @@
+"""Measures what each export of a large photo costs, in time and in memory.
+
+    python benchmarks/exports.py [--size 4000x6000] [--instances 100]
+
+A JPEG and instances are made from a seed. Each format is written in a process of its own (Linux only: memory
+is read from /proc). Prints a table, then one JSON object as the last line: by format seconds, the file's MB,
+and the peak of memory in MB over the idle process, which has imported everything and holds the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+import coco
+from detections import Detections
+from export import FORMATS, export_file
+from inference import WORKING_SIDE, SegmentationModel, load_model
+from result import Filters, Result
+from tools.random_weights import random_picture
+from visualize import Style
+
+MASK_SIDE = 28
+
+
+def random_instances(count: int, size_hw: tuple[int, int], seed: int = 0) -> Detections:
+    """Blobs with a hole here and there, from a fiftieth of the photo's sides to all of them."""
+    rng = np.random.default_rng(seed)
+    sides = np.exp(rng.uniform(np.log(0.02), 0, (count, 2)))
+    corners = rng.uniform(0, 1 - sides)
+    boxes = np.hstack([corners, corners + sides]) * np.array([size_hw[1], size_hw[0]] * 2)
+    across = np.linspace(-1, 1, MASK_SIDE)
+    dome = 1 - (across**2 + across[:, np.newaxis] ** 2)
+    bumps = [Image.fromarray(rng.random((6, 6), np.float32)).resize((MASK_SIDE,) * 2) for _ in range(count)]
+    probs = 1 / (1 + np.exp(-6 * (dome + 2 * (np.array([np.asarray(bump) for bump in bumps]) - 0.5))))
+    return Detections(
+        boxes=boxes.astype(np.float32),
+        scores=np.linspace(0.99, 0.51, count).astype(np.float32),
+        class_ids=rng.choice([category.id for category in coco.CATEGORIES], count).astype(np.int64),
+        mask_probs=probs.astype(np.float32),
+        ids=np.arange(1, count + 1),
+        image_size=size_hw,
+    )
+
+
+def memory_mb(field: str) -> float:
+    """`field` of /proc/self/status: VmRSS is the memory held now, VmHWM the most that was ever held."""
+    status = Path("/proc/self/status").read_text()
+    match = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) / 1024
+
+
+def measure(format: str, photo: Path, size_hw: tuple[int, int], count: int) -> dict[str, float]:
+    """Figures of one export, in a process that has done nothing else."""
+    model: SegmentationModel = load_model("scenes", device="cpu")
+    working = np.zeros((WORKING_SIDE, WORKING_SIDE, 3), np.uint8)
+    result = Result(photo, working, random_instances(count, size_hw), model, {"read": 0.0, "model": 0.0})
+    with tempfile.TemporaryDirectory() as folder:
+        idle, start = memory_mb("VmRSS"), time.perf_counter()
+        path = export_file(result, Filters(), Style(), format, Path(folder))
+        seconds = time.perf_counter() - start
+        return {
+            "seconds": round(seconds, 2),
+            "file_mb": round(path.stat().st_size / 2**20, 2),
+            "peak_mb_over_idle": round(memory_mb("VmHWM") - idle, 1),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--size", default="4000x6000", help="height x width of the photo in pixels")
+    parser.add_argument("--instances", type=int, default=100)
+    arguments = parser.parse_args()
+    height, width = map(int, arguments.size.split("x"))
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.jpg"
+        Image.fromarray(random_picture(height, width)).save(photo, quality=92)
+        for format in tqdm(FORMATS, desc="formats", file=sys.stderr):
+            with multiprocessing.get_context("spawn").Pool(1) as process:
+                figures[format] = process.apply(
+                    measure, (format, photo, (height, width), arguments.instances)
+                )
+    print(f"{'format':<12}{'seconds':>10}{'MB':>10}{'peak MB over idle':>20}")
+    for format, values in figures.items():
+        print(f"{format:<12}" + "{seconds:>10.2f}{file_mb:>10.2f}{peak_mb_over_idle:>20.1f}".format(**values))
+    print(json.dumps({"size_hw": (height, width), "instances": arguments.instances, "formats": figures}))
+
+
+if __name__ == "__main__":
+    main()
