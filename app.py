@@ -17,6 +17,7 @@ from models import Models
 from page import add_page
 
 ASSETS = Path(__file__).resolve().parent / "assets"
+STYLE_SHEETS = ("page.css", "objects.css", "kinds.css")
 QUEUE_SIZE = 32
 SESSIONS = 200
 """Browser sessions whose last result is kept; one takes 3 MB."""
@@ -37,7 +38,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
     """`blocks.launch` with this project's look and limits."""
     return blocks.launch(
         theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO),
-        css_paths=[ASSETS / "page.css"],
+        css_paths=[ASSETS / name for name in STYLE_SHEETS],
         favicon_path=ASSETS / "favicon.svg",
         state_session_capacity=SESSIONS,
         run_history=False,

@@ -1,29 +1,31 @@
-"""Components: two of Gradio's own, made to hand over files as we want them.
+"""Components: what the page shows that Gradio has not, and its image input made to give the file itself.
 
-Both keep their parent's place in the page's JavaScript (`is_template`).
+The picture and the class filter are `gr.HTML` with a template, a script and a style sheet each in `assets/`.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
-from gradio.components.annotated_image import AnnotatedImageData, Annotation
-from gradio.data_classes import FileData, ImageData
+from gradio.data_classes import ImageData
 from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
 from numpy.typing import NDArray
 from PIL import Image
 
+ASSETS = Path(__file__).resolve().parent / "assets"
 JPEG_QUALITY = 92
 
 
 class PhotoInput(gr.Image):
     """An image input that gives the path of the file as it was sent; `images.read_image` decodes it.
 
-    Gradio's own would decode and rewrite some files before any limit of ours has seen them.
+    Gradio's own would decode and rewrite some files before any limit of ours has seen them. It keeps its
+    parent's place in the page's JavaScript (`is_template`).
     """
 
     is_template = True
@@ -32,48 +34,35 @@ class PhotoInput(gr.Image):
         return payload.path if payload else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Layer:
-    """One mask over a picture: (H, W) bool, its label, its colour as (3,) uint8 RGB."""
+def objects_picture(**options: Any) -> gr.HTML:
+    """The picture that can be pointed at, with its table. `gr.update(scene=…, look=…)` says what it shows.
 
-    mask: NDArray[np.bool_]
-    label: str
-    color: NDArray[np.uint8]
-
-
-class LayeredImage(gr.AnnotatedImage):
-    """A picture under one layer for each instance, sent as small files.
-
-    Gradio's own makes a four-channel float picture for each mask; a palette of two entries is about
-    twenty times faster to make and to send.
+    Its value is {"hidden": [id, …]}, the instances that the visitor has put away; `input` says that it
+    changed, `cut_out` asks for the file of one instance ("id" in the event's data).
     """
-
-    is_template = True
-
-    def postprocess(self, value: Any) -> AnnotatedImageData | None:
-        """Takes (picture (H, W, 3) uint8 RGB, layers, opacity 0 to 1) or None."""
-        if value is None:
-            return None
-        picture, layers, opacity = value
-        file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-        return AnnotatedImageData(
-            image=self._file(file, "picture.jpg"),
-            annotations=[
-                Annotation(image=self._file(_to_png(layer, opacity), "mask.png"), label=layer.label)
-                for layer in layers
-            ],
-        )
-
-    def _file(self, file: io.BytesIO, name: str) -> FileData:
-        # The folder is named by a hash of the content, so that an unchanged layer keeps its address.
-        return FileData(path=save_bytes_to_cache(file.getvalue(), name, self.GRADIO_CACHE))
+    return _scripted("objects", value={"hidden": []}, scene={}, look={}, **options)
 
 
-def _to_png(layer: Layer, opacity: float) -> io.BytesIO:
-    """A one-bit palette PNG: entry 0 clear, entry 1 the colour at `opacity`."""
-    image = Image.fromarray(layer.mask.astype(np.uint8)).convert("P")
-    image.putpalette([0, 0, 0, *layer.color.tolist()])
+def kind_filter(**options: Any) -> gr.HTML:
+    """The class filter. `gr.update(groups=report.kinds(…))` says what it offers.
+
+    Its value is {"unticked": [name, …]}, which it remembers also while none is there to be ticked.
+    """
+    return _scripted("kinds", value={"unticked": []}, groups=[], **options)
+
+
+def picture_file(picture: NDArray[np.uint8]) -> str:
+    """Path of a JPEG of a picture, (H, W, 3) uint8 RGB, that Gradio serves; the same has the same path."""
     file = io.BytesIO()
-    image.save(file, "PNG", bits=1, transparency=bytes([0, round(opacity * 255)]), compress_level=1)
-    return file
+    Image.fromarray(picture).save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    path: str = save_bytes_to_cache(file.getvalue(), "picture.jpg", get_upload_folder())
+    return path
+
+
+def _scripted(name: str, **options: Any) -> gr.HTML:
+    return gr.HTML(
+        html_template=(ASSETS / f"{name}.html").read_text(encoding="utf-8"),
+        js_on_load=(ASSETS / f"{name}.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        **options,
+    )

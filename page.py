@@ -1,35 +1,37 @@
 """Page: what a visitor sees, and what happens when something is clicked or moved.
 
-The model runs when a photo arrives or the button is pressed. Everything else (`show`) is a view of the
-result that the browser session keeps, and never touches the model.
+The model runs when a photo arrives, the button is pressed or another model is compared. Everything else is
+a view of the result that the browser session keeps (`show`), and never touches the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from api import EXPECTED_ERRORS, IN_FLIGHT, fallback_notice, save_annotated, sentences_for_people
-from components import Layer, LayeredImage, PhotoInput
-from detections import Detections
-from export import areas
+import controls
+import panels
+from api import EXPECTED_ERRORS, IN_FLIGHT, fallback_notice, new_folder, sentences_for_people
+from components import PhotoInput, objects_picture, picture_file
+from export import cut_out_file, effect_file, export_file
+from histogram import histogram
 from images import ImageError
-from inference import SCORE_FLOOR
 from models import Models
 from networks import ARCHITECTURES
-from report import TABLE_HEADERS, picture_labels, summary, table, unique_labels
-from result import Filters, Result, counts, segment_file, view
-from visualize import Style, draw_boxes, instance_colors
+from report import kinds, summary
+from result import Result, segment_file, view
+from scene import look, scene
+from visualize import Edges
 
 HERE = Path(__file__).resolve().parent
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
 SESSION_SECONDS = 3600
 """How long a session's result is kept after it was last used."""
 POLL_SECONDS = 1.0
+NONE_HIDDEN: dict[str, list[int]] = {"hidden": []}
 
 WELCOME = "Drop a photo on the left, take one with the camera, paste one, or click an example below."
 EXPIRED = "There is no result to look at (one is kept for an hour). Send a photo, or press *Segment* again."
@@ -47,28 +49,13 @@ HOW_IT_WORKS = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Controls:
-    """The components that say how a result is looked at, in the order in which `show` takes their values."""
-
-    threshold: gr.Slider
-    unticked: gr.State
-    mask_threshold: gr.Slider
-    shown: gr.CheckboxGroup
-    opacity: gr.Slider
-    color_by: gr.Radio
-
-    def all(self) -> list[Any]:
-        return [self.threshold, self.unticked, self.mask_threshold, self.shown, self.opacity, self.color_by]
-
-
 def add_page(blocks: gr.Blocks, models: Models) -> None:
     """Adds the page to `blocks`, which is open."""
     gr.Markdown("# See every object in a photo\nEach one outlined, boxed, named, scored and counted.")
     with gr.Row(elem_id="banner", visible=False) as banner:
         notice = gr.Markdown(elem_id="notice")
         again = gr.Button("Try again", size="sm", scale=0, min_width=120, elem_id="again")
-    result = gr.State(None, time_to_live=SESSION_SECONDS)
+    found = gr.State(None, time_to_live=SESSION_SECONDS)
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
@@ -80,43 +67,8 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
                 elem_id="photo",
             )
             run = gr.Button("Segment", variant="primary", elem_id="run")
-            threshold = gr.Slider(
-                SCORE_FLOOR,
-                1.0,
-                value=0.5,
-                step=0.01,
-                label="Score threshold",
-                info="Hide objects that the model is less sure of.",
-                elem_id="threshold",
-            )
-            classes = gr.CheckboxGroup(
-                [],
-                label="Kinds of object",
-                info="Untick to hide.",
-                show_select_all=True,
-                visible=False,
-                elem_id="classes",
-            )
-            with gr.Accordion("Display", open=False):
-                shown = gr.CheckboxGroup(
-                    [("Masks", "masks"), ("Boxes", "boxes"), ("Labels", "labels")],
-                    value=["masks", "boxes", "labels"],
-                    label="Show",
-                )
-                opacity = gr.Slider(0, 1, value=0.5, step=0.05, label="Mask opacity")
-                color_by = gr.Radio(
-                    [("each object", "instance"), ("each kind", "category")],
-                    value="instance",
-                    label="A colour for",
-                )
-                mask_threshold = gr.Slider(
-                    0.05,
-                    0.95,
-                    value=0.5,
-                    step=0.05,
-                    label="Mask threshold",
-                    info="Higher: masks keep only the pixels that surely belong.",
-                )
+            picture = objects_picture(elem_id="picture", render=False)
+            looks = controls.add_controls(picture)
             with gr.Accordion("Model", open=False):
                 model = gr.Radio(
                     [("Automatic: the best one available", "auto")]
@@ -127,139 +79,192 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
                     elem_id="model",
                 )
         with gr.Column(scale=3, min_width=320):
-            picture = LayeredImage(label="Objects", elem_id="picture", show_legend=True)
             words = gr.Markdown(WELCOME, elem_id="summary")
-            rows = gr.Dataframe(
-                headers=list(TABLE_HEADERS),
-                datatype=["number", "str"] + ["number"] * (len(TABLE_HEADERS) - 2),
-                interactive=False,
-                label="Every object, in pixels of the original photo",
-                max_height=360,
-                visible=False,
-                elem_id="table",
-            )
-            save = gr.Button("Download annotated picture", interactive=False, elem_id="save")
-            saved = gr.DownloadButton(visible="hidden", elem_id="saved")
+            with gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Objects") as objects_tab:
+                    picture.render()
+                with gr.Tab("Effects") as effects_tab:
+                    effects = panels.add_effects()
+                with gr.Tab("Compare") as compare_tab:
+                    comparison = panels.add_comparison()
+            downloads = panels.add_downloads()
+            code = panels.add_code()
 
     _add_examples(photo)
     with gr.Accordion("How it works", open=False):
         gr.Markdown(HOW_IT_WORKS)
 
-    controls = _Controls(threshold, gr.State(frozenset()), mask_threshold, shown, opacity, color_by)
-    outputs = [picture, words, rows, classes, save]
+    tab, address = gr.State("Objects"), gr.State("")
+    arguments = [found, tab, address, effects.effect, effects.color, comparison.other, comparison.threshold]
+    arguments += looks.inputs()
+    views = [words, picture, looks.kinds, looks.histogram, code.python, code.curl]
+    views += [effects.slider, comparison.words, comparison.slider]
     private: dict[str, Any] = {"api_visibility": "private"}
     instant = private | {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+    slow = private | {"concurrency_limit": IN_FLIGHT, "concurrency_id": "model"}
 
-    def find_objects(path: str | None, name: str, *look: Any, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+    def find_objects(path: str | None, name: str, *rest: Any, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+        """A new result of which nothing is hidden by hand, or the reason why there is none."""
         if path is None:
-            return [None, *_nothing(WELCOME)]
+            return [None, None, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(WELCOME)]
         try:
             progress(0.0, "Loading the model (the first time takes longest)")
-            found = segment_file(path, models.get(name), progress)
+            result = segment_file(path, models.get(name), progress)
         except ImageError as error:
-            return [None, *_nothing(f"**{error}**")]
+            return [None, None, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(f"**{error}**")]
         except EXPECTED_ERRORS as error:  # the photo is fine: keep what is on screen
             reason = f"**{error}** Choose another model, or try again later."
-            return [gr.update(), gr.update(), reason, *[gr.update()] * 3]
+            return [*[gr.skip()] * 5, reason, *[gr.skip()] * (len(views) - 1)]
         progress(0.95, "Drawing")
-        return [found, *show(found, *look)]
+        views_of_it = redraw(result, *rest[:-1], NONE_HIDDEN)
+        return [result, None, panels.SAME, *[gr.update(interactive=True)] * 2, *views_of_it]
 
-    arguments = {"inputs": [photo, model, *controls.all()], "outputs": [result, *outputs]}
-    once = private | {
-        "concurrency_limit": IN_FLIGHT,
-        "concurrency_id": "model",
-        "trigger_mode": "always_last",
-        "show_progress_on": [picture],
-        "scroll_to_output": True,
-    }
-    gr.on([photo.change, run.click, model.input], find_objects, **arguments, **once)  # type: ignore[arg-type]
+    def compare(result: Result | None, name: str, progress: gr.Progress = gr.Progress()) -> Result | None:  # noqa: B008
+        """The other model's result on the same photo."""
+        if result is None or name == panels.SAME:
+            return None
+        with sentences_for_people():
+            return segment_file(result.path, models.get(name), progress)
 
-    view_arguments = {"inputs": [result, *controls.all()], "outputs": outputs}
-    moved = [threshold.input, mask_threshold.input, shown.input, opacity.input, color_by.input]
-    gr.on(moved, show, **view_arguments, **instant)  # type: ignore[arg-type]
-    classes.input(untick, [classes, controls.unticked, result, threshold], controls.unticked, **instant).then(
-        show, **view_arguments, **instant
+    gr.on(
+        [photo.change, run.click, model.input],  # type: ignore[arg-type]
+        find_objects,
+        [photo, model, *arguments[1:]],
+        [found, comparison.other, comparison.model, downloads.save, effects.save, *views],
+        trigger_mode="always_last",
+        show_progress_on=[picture],
+        scroll_to_output=True,
+        **slow,
     )
-    save.click(download, [result, *controls.all()], saved, **private).success(
-        None, js="() => document.querySelector('#saved').click()", **private
-    )
+    moved = [
+        looks.threshold.input,
+        looks.kinds.input,
+        looks.shown.input,
+        looks.opacity.input,
+        looks.color_by.input,
+        picture.input,
+        effects.effect.input,
+        effects.color.input,
+        comparison.threshold.input,
+    ]
+    gr.on(moved, show, arguments, views, **instant)  # type: ignore[arg-type]
+    looks.mask_threshold.input(redraw, arguments, views, **instant)
+    for shown_tab in (objects_tab, effects_tab, compare_tab):
+        shown_tab.select(lambda name=shown_tab.label: name, None, tab, **instant).then(
+            show, arguments, views, **instant
+        )
+    comparison.model.input(
+        compare, [found, comparison.model], comparison.other, show_progress_on=[comparison.slider], **slow
+    ).then(show, arguments, views, **instant)
+
+    settings = [found, downloads.soft, *looks.inputs()]
+    for event, save, wanted in (
+        (downloads.save.click, save_format, [downloads.format]),
+        (effects.save.click, save_effect, [effects.effect, effects.color]),
+        (picture.cut_out, save_cut_out, []),
+    ):
+        event(
+            save, [*wanted, *settings], downloads.file, show_progress_on=[downloads.format], **private
+        ).success(None, js="() => document.querySelector('#saved').click()", **private)
+    blocks.load(_address, None, address, **instant)
     _add_banner(blocks, models, banner, notice, again, instant)
 
 
-def untick(
-    ticked: list[str], unticked: frozenset[str], found: Result | None, threshold: float
-) -> frozenset[str]:
-    """The kinds that stay away, after a click in the class filter: what it offered and is not ticked now.
+def show(
+    found: Result | None,
+    tab: str,
+    address: str,
+    effect: str,
+    color: str,
+    other: Result | None,
+    other_threshold: float,
+    *values: Any,
+    whole: bool = False,
+) -> list[Any]:
+    """What the page says about a result, for the values of `Controls.inputs`.
 
-    Kinds that it did not offer, because none of them reaches the threshold, stay as they were.
+    Args:
+        tab: Which is open; pictures in others are not made.
+        whole: Whether the picture's outlines are made anew.
     """
     if found is None:
-        return unticked
-    offered = counts(view(found.detections, Filters(threshold))).keys()
-    return frozenset((unticked - offered) | (offered - set(ticked)))
+        return _nothing(EXPIRED)
+    filters, style = controls.read(found.detections, *values)
+    picture = {"look": look(found, filters, style)}
+    if whole:
+        photo = {"path": picture_file(found.working_image), "meta": {"_type": "gradio.FileData"}}
+        picture["scene"] = scene(found, filters.mask_threshold) | {"photo": photo}
+        picture["value"] = values[-1]
+    return [
+        summary(found, filters),
+        gr.update(**picture),
+        gr.update(groups=kinds(view(found.detections, replace(filters, classes=None)))),
+        histogram(found.detections, filters),
+        *panels.calls(address, found, filters, style),
+        panels.before_and_after(found, filters, effect, color) if tab == "Effects" else gr.skip(),
+        *(
+            panels.side_by_side(found, other, filters, style, other_threshold)
+            if tab == "Compare"
+            else (gr.skip(), gr.skip())
+        ),
+    ]
 
 
-def download(found: Result | None, *look: Any) -> str:
-    """The path of the annotated photo as it is looked at, at its original resolution."""
+def redraw(*arguments: Any) -> list[Any]:
+    """As `show`, with new outlines: for a new result or another mask threshold."""
+    return show(*arguments, whole=True)
+
+
+def save_format(
+    format: str,
+    found: Result | None,
+    soft: bool,
+    *values: Any,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> str:
+    """The path of a file with what is in view, at the photo's original resolution."""
+    with sentences_for_people():
+        result = _kept(found)
+        filters, style = controls.read(result.detections, *values)
+        return str(export_file(result, filters, style, format, new_folder(), _edges(soft), progress))
+
+
+def save_effect(effect: Any, color: str, found: Result | None, soft: bool, *values: Any) -> str:
+    """The path of the whole photo with an effect, at its original resolution."""
+    with sentences_for_people():
+        result = _kept(found)
+        filters, _ = controls.read(result.detections, *values)
+        return str(effect_file(result, filters, effect, new_folder(), color))
+
+
+def save_cut_out(event: gr.EventData, found: Result | None, soft: bool, *values: Any) -> str:
+    """The path of the cut-out of the instance that was asked for."""
+    with sentences_for_people():
+        result = _kept(found)
+        filters, _ = controls.read(result.detections, *values)
+        return str(cut_out_file(result, filters, event.id, new_folder(), _edges(soft)))
+
+
+def _kept(found: Result | None) -> Result:
     if found is None:
         raise gr.Error(EXPIRED, print_exception=False)
-    with sentences_for_people():
-        return save_annotated(found, *_filters_and_style(found.detections, *look))
+    return found
 
 
-def show(found: Result | None, *look: Any) -> list[Any]:
-    """The values of picture, summary, table, class filter and download button for a result."""
-    if found is None:
-        return _nothing(EXPIRED)
-    filters, style = _filters_and_style(found.detections, *look)
-    seen = view(found.detections, filters)
-    choices = counts(view(found.detections, Filters(filters.score_threshold)))
-    ticked = [name for name in choices if filters.classes is None or name in filters.classes]
-    return [
-        _layered(found, seen, style),
-        summary(found, filters),
-        gr.update(value=table(seen, areas(seen, filters.mask_threshold)), visible=len(seen) > 0),
-        gr.update(
-            choices=[(f"{name} ({count})", name) for name, count in choices.items()],
-            value=ticked,
-            visible=bool(choices),
-        ),
-        gr.update(interactive=True),
-    ]
+def _edges(soft: bool) -> Edges:
+    return "soft" if soft else "hard"
 
 
 def _nothing(text: str) -> list[Any]:
-    """The values that `show` gives when there is no result: an empty page that says `text`."""
-    hidden = gr.update(visible=False)
-    return [None, text, hidden, gr.update(choices=[], value=[], visible=False), gr.update(interactive=False)]
+    """What `show` says when there is no result: an empty page that says `text`."""
+    empty = gr.update(scene={}, look={}, value=NONE_HIDDEN)
+    return [text, empty, gr.update(groups=[]), "", "", "", None, "", None]
 
 
-def _layered(found: Result, seen: Detections, style: Style) -> Any:
-    size = found.working_image.shape[:2]
-    labels = unique_labels(seen)
-    colors = instance_colors(seen, style.color_by)
-    picture = draw_boxes(found.working_image, seen, picture_labels(seen), style)
-    free = (picture == found.working_image).all(axis=2)  # layers lie on top: leave boxes and labels clear
-    layers = [
-        Layer(seen.mask(i, size, style.mask_threshold) & free, labels[i], colors[i]) for i in range(len(seen))
-    ]
-    color_map = {label: f"#{bytes(color).hex()}" for label, color in zip(labels, colors, strict=True)}
-    return gr.update(value=(picture, layers, style.opacity if style.masks else 0.0), color_map=color_map)
-
-
-def _filters_and_style(
-    detections: Detections,
-    threshold: float,
-    unticked: frozenset[str],
-    mask_threshold: float,
-    shown: Iterable[str],
-    opacity: float,
-    color_by: Any,
-) -> tuple[Filters, Style]:
-    classes = tuple(name for name in counts(detections) if name not in unticked) if unticked else None
-    parts = {part: part in shown for part in ("masks", "boxes", "labels")}
-    style = Style(**parts, opacity=opacity, color_by=color_by, mask_threshold=mask_threshold)
-    return Filters(threshold, classes, mask_threshold), style
+def _address(request: gr.Request) -> str:
+    """Of this app, as the visitor's browser knows it: proxies in between change what the server sees."""
+    page = request.headers.get("referer") or str(request.request.base_url)
+    return page.partition("?")[0].partition("#")[0].rstrip("/")
 
 
 def _add_examples(photo: PhotoInput) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import coco
 from detections import Detections
+from inference import SCORE_FLOOR
 from result import Filters, Result, counts, names, view
 
 TABLE_HEADERS = ("id", "object", "score", "area (px)", "area (%)", "left", "top", "width", "height")
 
 Row = list[int | float | str]
+STEP_BELOW = 0.2
+"""How far below the threshold `hidden_by_threshold` looks for more."""
 
 
 def unique_labels(detections: Detections) -> list[str]:
@@ -41,25 +47,56 @@ def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
     return rows
 
 
+def kinds(detections: Detections) -> list[dict[str, Any]]:
+    """What there is to tick: supercategories, each {"name", "kinds": [{"name", "count"}]}; the most first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, count in counts(detections).items():
+        groups.setdefault(coco.BY_NAME[name].supercategory, []).append({"name": name, "count": count})
+    ordered = sorted(groups.items(), key=lambda group: -sum(kind["count"] for kind in group[1]))
+    return [{"name": name, "kinds": members} for name, members in ordered]
+
+
 def summary(result: Result, filters: Filters) -> str:
     """What was found and how, in one or two sentences."""
     shown = view(result.detections, filters)
     return f"{_found(result.detections, shown, filters)} {_how(result)}"
 
 
+def hidden_by_threshold(detections: Detections, filters: Filters) -> str:
+    """ "7 shown, 5 more between 0.30 and 0.50": what a lower score threshold would bring."""
+    shown = len(view(detections, filters))
+    everything = view(detections, replace(filters, score_threshold=0))
+    lower = max(SCORE_FLOOR, filters.score_threshold - STEP_BELOW)
+    near = len(view(detections, replace(filters, score_threshold=lower))) - shown
+    below = len(everything) - shown - near
+    sentence = f"{shown} shown"
+    if near or below:
+        sentence += f", {near or 'none'} more between {lower:.2f} and {filters.score_threshold:.2f}"
+    return sentence + (f", {below} below that" if below else "")
+
+
 def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
     if len(shown):
-        kinds = ", ".join(f"{count} {name}" for name, count in counts(shown).items())
-        return f"{len(shown)} object{'s' if len(shown) > 1 else ''}: {kinds}."
+        listed = ", ".join(f"{count} {name}" for name, count in counts(shown).items())
+        by_hand = len(view(everything, replace(filters, hidden=()))) - len(shown)
+        hidden_too = f" ({by_hand} more hidden by you)" if by_hand else ""
+        return f"{len(shown)} object{'s' if len(shown) > 1 else ''}: {listed}{hidden_too}."
     if not len(everything):
         return "No object was found in this photo."
     threshold = f"{filters.score_threshold:.2f}"
-    hidden = len(view(everything, Filters(score_threshold=filters.score_threshold)))
+    above = view(everything, Filters(filters.score_threshold))
+    hidden, by_hand = len(above), sum(id in filters.hidden for id in above.ids.tolist())
+    if hidden and by_hand == hidden:
+        return f"You have hidden all objects above {threshold}."
+    if by_hand:
+        return (
+            f"You have hidden {by_hand} of {hidden} objects above {threshold}, and no other kind is ticked."
+        )
     if hidden == 1:
         return f"The only object above {threshold} is of a kind that is not ticked."
     if hidden:
         return f"All {hidden} objects above {threshold} are of kinds that are not ticked."
-    ticked = view(everything, Filters(0, filters.classes))
+    ticked = view(everything, replace(filters, score_threshold=0))
     if not len(ticked):
         return "No object of the kinds that are ticked was found in this photo."
     strongest = f"{_article(names(ticked)[0])} at {_below(float(ticked.scores[0]), filters.score_threshold)}"

@@ -48,8 +48,8 @@ class Filters:
     hidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_fraction("score_threshold", self.score_threshold)
-        _check_fraction("mask_threshold", self.mask_threshold)
+        check_fraction("score_threshold", self.score_threshold)
+        check_fraction("mask_threshold", self.mask_threshold)
         if self.classes is not None:
             _check_names(self.classes)
         if not all(type(id) is int for id in self.hidden):
@@ -129,7 +129,8 @@ def counts(detections: Detections) -> dict[str, int]:
     return dict(Counter(names(detections)).most_common())
 
 
-def _check_fraction(name: str, value: object) -> None:
+def check_fraction(name: str, value: object) -> None:
+    """Raises `SettingsError` unless `value` is a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise SettingsError(f"{name}: expected a number from 0 to 1, got {value!r}.")
 

@@ -27,7 +27,7 @@ from torchvision.transforms.functional import to_tensor
 from tqdm import tqdm
 
 from detections import Detections
-from export import areas
+from formats import areas
 from images import fit_within, read_image
 from inference import WORKING_SIDE, SegmentationModel, segment
 from networks import ARCHITECTURES, COCO_LABELS

@@ -14,10 +14,14 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+import api
+import visualize
+from export import FORMATS
 from inference import SegmentationModel
 from tests.conftest import ROOT
 from tests.server import SHORTFALL, running
 from tests.truth import SCENE, SCENES, share_found
+from visualize import EFFECTS
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +34,29 @@ def segment(client: Client, file: Path = SCENE, **arguments: Any) -> dict[str, A
     return answer
 
 
-def test_there_are_two_endpoints_with_typed_parameters_and_defaults(client: Client) -> None:
+FILTERS = {
+    "score_threshold": 0.5,
+    "classes": None,
+    "mask_threshold": 0.5,
+    "model": "auto",
+    "hidden": None,
+}
+LOOK = {"opacity": 0.5, "color_by": "instance", "show": None, "effect": None, "color": "#ffffff"}
+PARAMETERS = {
+    "/segment": FILTERS,
+    "/annotate": FILTERS | LOOK,
+    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"},
+}
+"""What can be given beside the image, and what holds if it is not."""
+
+
+def test_the_endpoints_have_typed_parameters_and_defaults(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert endpoints.keys() == {"/segment", "/annotate"}
-    for endpoint in endpoints.values():
-        parameters = {p["parameter_name"]: p for p in endpoint["parameters"]}
-        assert list(parameters) == ["image", "score_threshold", "classes", "mask_threshold", "model"]
-        defaults = [p["parameter_default"] for p in parameters.values() if p["parameter_has_default"]]
-        assert defaults == [0.5, None, 0.5, "auto"]
+    assert endpoints.keys() == PARAMETERS.keys()
+    for name, endpoint in endpoints.items():
+        image, *others = endpoint["parameters"]
+        assert image["parameter_name"] == "image" and not image["parameter_has_default"]
+        assert {p["parameter_name"]: p["parameter_default"] for p in others} == PARAMETERS[name]
         assert endpoint["description"]
 
 
@@ -59,7 +78,12 @@ def test_the_answer_says_what_was_done_with_what(client: Client, scenes_model: S
     }
     with Image.open(SCENE) as image:
         assert answer["image_size"] == {"width": image.width, "height": image.height}
-    assert answer["settings"] == {"score_threshold": 0.6, "classes": None, "mask_threshold": 0.5}
+    assert answer["settings"] == {
+        "score_threshold": 0.6,
+        "classes": None,
+        "mask_threshold": 0.5,
+        "hidden": [],
+    }
     assert set(answer["timings_ms"]) == {"read", "model"} and min(answer["timings_ms"].values()) > 0
     assert sum(answer["counts"].values()) == len(answer["instances"]) > 0
 
@@ -86,6 +110,15 @@ def test_filters_keep_the_same_instances_and_drop_the_others(client: Client) -> 
     assert of_kind == [instance for instance in sure if instance["category_name"] == kind]
     assert segment(client, classes=["zebra"])["instances"] == []
     assert segment(client, classes=[])["instances"] == []
+
+
+def test_hidden_objects_are_left_out_and_the_others_keep_their_ids(client: Client) -> None:
+    everything = segment(client)["instances"]
+    hidden = [everything[0]["id"], everything[2]["id"]]
+    answer = segment(client, hidden=hidden)
+    assert answer["instances"] == [i for i in everything if i["id"] not in hidden]
+    assert answer["settings"]["hidden"] == hidden
+    assert sum(answer["counts"].values()) == len(everything) - 2
 
 
 def test_a_higher_mask_threshold_gives_smaller_masks(client: Client) -> None:
@@ -137,12 +170,14 @@ def test_a_picture_of_any_name_is_read_by_its_content(client: Client, tmp_path: 
         ({"classes": ["preson"]}, "there is no category 'preson'; did you mean person?"),
         ({"classes": "person"}, "classes: expected a list of names"),
         ({"classes": [3]}, "classes: expected a list of names"),
+        ({"hidden": 3}, "hidden: expected a list of ids such as [2, 5], or null for none"),
+        ({"hidden": ["3"]}, "hidden: expected ids of instances such as [2, 5], got ['3']"),
         ({"model": "yolo"}, "model: expected one of auto, resnet50_fpn, resnet50_fpn_v2, scenes, got 'yolo'"),
         ({"model": "resnet50_fpn"}, "could not be fetched from download.pytorch.org: no connection"),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("endpoint", ["/segment", "/annotate"])
+@pytest.mark.parametrize("endpoint", PARAMETERS)
 def test_a_wrong_argument_gets_one_sentence(
     endpoint: str, arguments: dict[str, Any], message: str, client: Client
 ) -> None:
@@ -150,6 +185,87 @@ def test_a_wrong_argument_gets_one_sentence(
         client.predict(image=handle_file(SCENE), api_name=endpoint, **arguments)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value) and str(ROOT) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "message"),
+    [
+        ("/annotate", {"opacity": 1.1}, "opacity: expected a number from 0 to 1, got 1.1"),
+        ("/annotate", {"opacity": "1"}, "opacity: expected a number from 0 to 1, got '1'"),
+        ("/annotate", {"color_by": "size"}, 'color_by: expected "instance" or "category", got \'size\''),
+        ("/annotate", {"show": "masks"}, "show: expected a list of masks, boxes, labels, or null for all"),
+        ("/annotate", {"show": ["box"]}, "show: expected a list of masks, boxes, labels, or null for all"),
+        ("/annotate", {"effect": "swirl"}, "effect: expected one of cut_out, spotlight, blur, pixelate"),
+        ("/annotate", {"effect": "blur", "color": "red; x"}, 'color: expected one such as "#ff8000"'),
+        ("/export", {"format": "exe"}, "format: expected one of annotated, coco, yolo, labelme"),
+        ("/export", {"format": ["zip"]}, "format: expected one of annotated, coco, yolo, labelme"),
+        ("/export", {"edges": "round"}, "edges: expected one of hard, soft, got 'round'"),
+        ("/export", {"edges": {}}, "edges: expected one of hard, soft, got '{}'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_wish_for_the_file_gets_one_sentence_before_any_work(
+    endpoint: str,
+    arguments: dict[str, Any],
+    message: str,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api, "segment_file", lambda *arguments: pytest.fail("the model ran"))
+    with pytest.raises(AppError) as caught:
+        client.predict(image=handle_file(SCENE), api_name=endpoint, **arguments)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_an_effect_gives_the_photo_in_its_own_size(effect: str, client: Client) -> None:
+    path = Path(client.predict(image=handle_file(SCENE), effect=effect, api_name="/annotate"))
+    assert path.name == f"{SCENE.stem}-{effect.replace('_', '-')}.png"
+    with Image.open(path) as changed, Image.open(SCENE) as original:
+        assert (changed.format, changed.size) == ("PNG", original.size)
+        assert changed.mode == ("RGBA" if effect == "cut_out" else "RGB")
+        pixels, before = np.asarray(changed)[..., :3], np.asarray(original.convert("RGB"))
+    masks = np.any([coco_mask.decode(i["segmentation"]) for i in segment(client)["instances"]], axis=0)
+    inside, outside = (pixels != before)[masks].any(), (pixels != before)[~masks].any()
+    assert (inside, outside) == ((True, False) if effect in ("blur", "pixelate") else (False, True))
+
+
+def test_the_color_of_a_plain_background_is_as_asked(client: Client) -> None:
+    path = client.predict(
+        image=handle_file(SCENE), effect="color_background", color="#102030", hidden=[], api_name="/annotate"
+    )
+    masks = np.any([coco_mask.decode(i["segmentation"]) for i in segment(client)["instances"]], axis=0)
+    with Image.open(path) as picture:
+        assert (np.asarray(picture)[~masks] == (16, 32, 48)).all()
+
+
+def test_the_look_of_the_annotated_picture_is_as_asked(client: Client) -> None:
+    path = client.predict(
+        image=handle_file(SCENE), show=["masks"], opacity=1, color_by="category", api_name="/annotate"
+    )
+    colors = {tuple(color) for color in np.asarray(Image.open(path))[:, :, :3].reshape(-1, 3).tolist()}
+    kinds = {i["category_id"] for i in segment(client)["instances"]}
+    for key in kinds:
+        assert visualize._color(key) in colors
+    nothing = client.predict(image=handle_file(SCENE), show=[], api_name="/annotate")
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(nothing)), np.asarray(Image.open(SCENE).convert("RGB"))
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_is_given_as_a_file_named_like_the_photo(format: str, client: Client) -> None:
+    path = Path(client.predict(image=handle_file(SCENE), format=format, api_name="/export"))
+    assert path.name == f"{SCENE.stem}{FORMATS[format].suffix}"
+    assert path.stat().st_size > 0
+
+
+def test_an_export_holds_the_objects_that_segment_answers(client: Client) -> None:
+    wanted = {"score_threshold": 0.7, "hidden": [1]}
+    path = client.predict(image=handle_file(SCENE), format="coco", api_name="/export", **wanted)
+    annotations = json.loads(Path(path).read_text())["annotations"]
+    expected = segment(client, **wanted)["instances"]
+    assert [a["segmentation"] for a in annotations] == [i["segmentation"] for i in expected] != []
 
 
 @pytest.mark.parametrize(
@@ -191,7 +307,7 @@ def test_what_is_no_picture_is_answered_plainly(
 
 
 def test_not_a_number_by_bare_http_is_refused_and_the_app_goes_on(server: str, client: Client) -> None:
-    body = json.dumps({"data": [None, float("nan"), None, 0.5, "auto"]}).encode()
+    body = json.dumps({"data": [None, float("nan"), None, 0.5, "auto", None]}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{server}gradio_api/call/segment", body, headers)
     try:
@@ -206,7 +322,7 @@ def test_not_a_number_by_bare_http_is_refused_and_the_app_goes_on(server: str, c
 
 def test_what_the_page_does_is_no_public_endpoint(server: str) -> None:
     with urllib.request.urlopen(f"{server}gradio_api/info") as response:
-        assert json.load(response)["named_endpoints"].keys() == {"/segment", "/annotate"}
+        assert json.load(response)["named_endpoints"].keys() == PARAMETERS.keys()
 
 
 def test_the_readmes_example_works_as_it_stands(

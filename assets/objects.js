@@ -1,0 +1,327 @@
+// The picture that can be pointed at: an outline, a box, a label and a table row for each instance.
+//
+// Runs once, when Gradio has put the component on the page. `props.scene` holds every instance of a photo
+// and changes with the photo or the mask threshold; `props.look` says which of them are in view, and how
+// they look; `props.value`, {hidden: [id, …]}, is the visitor's own. Nothing else is sent to the server.
+"use strict";
+
+const SVG = "http://www.w3.org/2000/svg";
+const ROW_STEP = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
+
+const find = (name) => element.querySelector(`.${name}`);
+const root = find("objects");
+const stage = find("stage");
+const [photo, outlines, spots, labels, tip] = ["photo", "outlines", "spots", "labels", "tip"].map(find);
+const [hiddenList, details, card, table, announcer] = ["hidden-list", "details", "card", "rows", "announcer"].map(find);
+
+/** Everything on the page that stands for one instance, by its id. */
+let parts = new Map();
+let inView = []; // ids, highest score first
+let selected = null;
+let order = { column: -1, descending: false }; // -1: as the model gave them
+
+// ---- what the server sends ----
+
+function build() {
+  const scene = props.scene;
+  select(null);
+  parts = new Map();
+  for (const holder of [outlines, spots, labels, table.tHead, table.tBodies[0]]) holder.replaceChildren();
+  root.classList.toggle("empty", !scene.instances);
+  if (!scene.instances) return;
+  photo.src = scene.photo.url;
+  stage.style.aspectRatio = `${scene.width} / ${scene.height}`;
+  stage.style.setProperty("--ratio", scene.width / scene.height);
+  outlines.setAttribute("viewBox", `0 0 ${scene.width} ${scene.height}`);
+  table.tHead.append(headerRow(scene.headers));
+  for (const instance of scene.instances) parts.set(instance.id, makePart(instance));
+  // The smallest on top, so that the pointer meets it first.
+  const byArea = [...parts.values()].sort((a, b) => b.instance.area - a.instance.area);
+  outlines.append(...byArea.map((part) => part.outline));
+}
+
+function show() {
+  const view = props.look;
+  inView = (view.ids ?? []).filter((id) => parts.has(id));
+  const shown = new Set(inView);
+  root.style.setProperty("--opacity", view.opacity);
+  for (const part of ["masks", "boxes", "labels"]) root.classList.toggle(`no-${part}`, !view[part]);
+  for (const [id, part] of parts) {
+    const color = part.instance.colors[view.color_by];
+    for (const piece of part.pieces) {
+      piece.toggleAttribute("hidden", !shown.has(id));
+      piece.style.setProperty("--color", color.fill);
+      piece.style.setProperty("--ink", color.ink);
+    }
+  }
+  inView.forEach((id, i) => {
+    const { instance, spot } = parts.get(id);
+    spot.setAttribute("aria-label", `${instance.name}, ${instance.score.toFixed(2)}, ${i + 1} of ${inView.length}`);
+  });
+  table.hidden = inView.length === 0;
+  sortRows();
+  showHidden(view.hidden);
+  if (selected !== null && !shown.has(selected)) select(null);
+  placeLabels();
+  root.dataset.shown = inView.length;
+}
+
+function makePart(instance) {
+  const outline = document.createElementNS(SVG, "path");
+  outline.setAttribute("d", instance.path);
+  const spot = make("li", { role: "option", tabindex: "0", "aria-selected": "false" });
+  const [x1, y1, x2, y2] = instance.box; // shares of the picture's sides
+  Object.assign(spot.style, { left: percent(x1), top: percent(y1), width: percent(x2 - x1), height: percent(y2 - y1) });
+  const text = `${instance.name} ${instance.id}: ${instance.score.toFixed(2)}`;
+  const label = make("span", {}, text);
+  const row = make("tr", {});
+  row.append(...instance.cells.map((text) => make("td", {}, text)));
+  const pieces = [outline, spot, label, row];
+  for (const piece of pieces) piece.dataset.id = instance.id;
+  spots.append(spot);
+  labels.append(label);
+  table.tBodies[0].append(row);
+  return { instance, outline, spot, label, text, row, pieces };
+}
+
+// ---- pointing and selecting ----
+
+function highlight(id) {
+  root.classList.toggle("pointed", id !== null);
+  for (const [other, part] of parts) for (const piece of part.pieces) piece.classList.toggle("active", other === id);
+}
+
+function select(id) {
+  selected = id;
+  highlight(id);
+  for (const [other, part] of parts) {
+    for (const piece of part.pieces) piece.classList.toggle("selected", other === id);
+    part.spot.setAttribute("aria-selected", other === id);
+  }
+  card.hidden = id === null;
+  if (id === null) return;
+  const { instance, row } = parts.get(id);
+  const box = row.parentElement.parentElement.parentElement; // the table's scrolling frame
+  const above = row.offsetTop - table.tHead.offsetHeight;
+  if (above < box.scrollTop) box.scrollTop = above;
+  else if (row.offsetTop + row.offsetHeight > box.scrollTop + box.clientHeight)
+    box.scrollTop = row.offsetTop + row.offsetHeight - box.clientHeight;
+  fillCard(instance);
+}
+
+/** Selects, and lets the keys go on from there. */
+function focus(id) {
+  parts.get(id).spot.focus({ preventScroll: true });
+  select(id);
+}
+
+function deselect() {
+  if (spots.contains(document.activeElement)) document.activeElement.blur();
+  select(null);
+}
+
+function fillCard(instance) {
+  const { scene } = props;
+  const [x1, y1, x2, y2] = instance.box;
+  const frame = [x1 * scene.width, y1 * scene.height, (x2 - x1) * scene.width, (y2 - y1) * scene.height];
+  const cutOut = find("cut-out");
+  cutOut.setAttribute("viewBox", frame.join(" "));
+  cutOut.setAttribute("aria-label", `Cut-out of ${instance.name} ${instance.id}`);
+  cutOut.querySelector("clipPath path").setAttribute("d", instance.path);
+  const image = cutOut.querySelector("image");
+  image.setAttribute("href", photo.src);
+  image.setAttribute("width", scene.width);
+  image.setAttribute("height", scene.height);
+  find("name").textContent = `${instance.name} ${instance.id}`;
+  find("numbers").replaceChildren(
+    ...instance.numbers.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]),
+  );
+}
+
+const idOf = (target) => {
+  const piece = target instanceof Element && target.closest("[data-id]");
+  return piece ? Number(piece.dataset.id) : null;
+};
+
+outlines.addEventListener("pointermove", (event) => {
+  const id = idOf(event.target);
+  if (event.pointerType === "touch") return;
+  highlight(id ?? selected);
+  tip.hidden = id === null;
+  if (id === null) return;
+  const { instance } = parts.get(id);
+  tip.textContent = `${instance.name} ${id}, score ${instance.score.toFixed(2)}, ${instance.cells[3]} px (${instance.cells[4]} %)`;
+  const frame = stage.getBoundingClientRect();
+  const x = Math.min(event.clientX - frame.left + 14, frame.width - tip.offsetWidth - 4);
+  tip.style.transform = `translate(${Math.max(4, x)}px, ${event.clientY - frame.top + 18}px)`;
+});
+outlines.addEventListener("pointerleave", () => {
+  tip.hidden = true;
+  highlight(selected);
+});
+outlines.addEventListener("click", (event) => {
+  const id = idOf(event.target);
+  if (id === null) deselect();
+  else focus(id);
+});
+spots.addEventListener("focusin", (event) => select(idOf(event.target)));
+table.addEventListener("pointerover", (event) => highlight(idOf(event.target) ?? selected));
+table.addEventListener("pointerleave", () => highlight(selected));
+
+element.addEventListener("keydown", (event) => {
+  if (event.target.closest("button")) return;
+  tip.hidden = true;
+  if (event.key === "Escape") deselect();
+  else if ((event.key === "Delete" || event.key === "Backspace") && selected !== null) hide(selected);
+  else if (event.key === "z" && (event.ctrlKey || event.metaKey)) bringBack(hidden().at(-1));
+  else if ((event.key === "Enter" || event.key === " ") && idOf(event.target) !== null) select(idOf(event.target));
+  else if (event.key in ROW_STEP && inView.length && spots.contains(event.target)) {
+    const to = inView.indexOf(selected ?? idOf(event.target)) + ROW_STEP[event.key];
+    focus(inView[Math.max(0, Math.min(to, inView.length - 1))]);
+  } else return;
+  event.preventDefault();
+});
+
+// ---- hiding ----
+
+const hidden = () => props.value?.hidden ?? [];
+
+function hide(id) {
+  const next = inView[inView.indexOf(id) + 1] ?? inView[inView.indexOf(id) - 1];
+  announcer.textContent = `${parts.get(id).instance.name} ${id} is hidden. Control Z brings it back.`;
+  setHidden([...hidden(), id]);
+  if (spots.contains(document.activeElement) && next !== undefined) focus(next);
+  else deselect();
+}
+
+function bringBack(...ids) {
+  setHidden(hidden().filter((id) => !ids.includes(id)));
+}
+
+function setHidden(ids) {
+  props.value = { hidden: ids };
+  trigger("input");
+}
+
+function showHidden(ids) {
+  const known = (ids ?? []).filter((id) => parts.has(id));
+  hiddenList.hidden = known.length === 0;
+  hiddenList.querySelector("ul").replaceChildren(
+    ...known.map((id) => {
+      const { name } = parts.get(id).instance;
+      const item = make("li", {});
+      item.append(make("button", { type: "button", "data-back": id, "aria-label": `Bring back ${name} ${id}` }, `${name} ${id} ↩`));
+      return item;
+    }),
+  );
+}
+
+// ---- the table ----
+
+function headerRow(headers) {
+  const row = make("tr", {});
+  row.append(
+    ...headers.map((header, column) => {
+      const cell = make("th", { scope: "col" });
+      cell.append(make("button", { type: "button", "data-column": column, title: "Sort" }, header));
+      return cell;
+    }),
+  );
+  return row;
+}
+
+function sortRows() {
+  const { column, descending } = order;
+  const sign = descending ? -1 : 1;
+  const compare = (a, b) => (a < b ? -sign : a > b ? sign : 0);
+  const all = [...parts.values()];
+  if (column >= 0) all.sort((a, b) => compare(a.instance.row[column], b.instance.row[column]));
+  table.tBodies[0].append(...all.map((part) => part.row));
+  table.querySelectorAll("th").forEach((cell, i) => {
+    if (i === column) cell.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    else cell.removeAttribute("aria-sort");
+  });
+}
+
+// ---- labels: at the box, where they cover each other least (as visualize.draw_boxes does); where that
+// leaves no free place, only the number, which the table and the tip explain ----
+
+function placeLabels() {
+  const [width, height] = [stage.clientWidth, stage.clientHeight];
+  if (!width) return; // out of sight
+  const taken = [];
+  for (const id of inView) {
+    const part = parts.get(id);
+    part.sizes ??= [part.text, String(id)].map((text) => measure(part.label, text));
+    const places = part.sizes.map((size) => leastCovering(part.instance.box, size, width, height, taken));
+    const [full, short] = places;
+    const place = full.covered > 0 && short.covered < full.covered ? short : full;
+    part.label.textContent = place === full ? part.text : String(id);
+    part.label.style.transform = `translate(${place.area[0]}px, ${place.area[1]}px)`;
+    taken.push(place.area);
+  }
+}
+
+function measure(label, text) {
+  label.textContent = text;
+  return [label.offsetWidth, label.offsetHeight];
+}
+
+/** Of the places above the box, inside at its top, below, and inside at its bottom: the first that covers least. */
+function leastCovering([left, top, , bottom], [w, h], width, height, taken) {
+  const x = Math.max(0, Math.min(left * width, width - w));
+  const heights = [top * height - h, top * height, bottom * height, bottom * height - h];
+  let best = null;
+  for (const y of heights.map((y) => Math.max(0, Math.min(y, height - h)))) {
+    const area = [x, y, x + w, y + h];
+    const covered = taken.reduce((sum, other) => sum + overlap(area, other), 0);
+    if (best === null || covered < best.covered) best = { area, covered };
+  }
+  return best;
+}
+
+function overlap(a, b) {
+  return Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+}
+
+new ResizeObserver(placeLabels).observe(stage);
+
+// ---- buttons ----
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) {
+    if (table.tBodies[0].contains(event.target)) focus(idOf(event.target));
+    return;
+  }
+  const { action, back, column } = button.dataset;
+  if (action === "hide") hide(selected);
+  if (action === "close") deselect();
+  if (action === "download") trigger("cut_out", { id: selected });
+  if (action === "all-back") bringBack(...hidden());
+  if (action === "full-screen") document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen();
+  if (back) bringBack(Number(back));
+  if (column) {
+    order = { column: Number(column), descending: order.column === Number(column) && !order.descending };
+    sortRows();
+  }
+});
+
+function make(tag, attributes, text) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function percent(share) {
+  return `${100 * share}%`;
+}
+
+watch("look", show);
+watch("scene", () => {
+  build();
+  show(); // the look may have stayed the same
+});
+build();
+show();

@@ -1,0 +1,210 @@
+"""Times what a visitor's filters cost: the page's answers, and Gradio's own `AnnotatedImage` beside them.
+
+    python benchmarks/filter.py [--instances 100] [--size 768x1024] [--runs 15] [--browser]
+
+One photo with blobs of many sizes, no model. Each answer is timed from the handler's entry to the bytes of
+JSON, files included; `AnnotatedImage.postprocess` gets the same instances in the same round. With --browser,
+Chromium also measures from the slider's release to the frame that shows the new picture. Prints a table, then
+one JSON object as the last line: medians in milliseconds, `server_ms` being the threshold's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import gradio as gr
+import numpy as np
+import orjson
+from gradio.state_holder import SessionState
+from PIL import Image
+from playwright.sync_api import sync_playwright
+from tqdm import tqdm
+
+import coco
+import page
+from app import create_demo, launch
+from detections import Detections
+from inference import load_model
+from models import Models
+from report import picture_labels, unique_labels
+from result import Filters, Result, view
+from tools.random_weights import random_picture
+from tools.screenshot import CHROMIUM_FLAGS
+from visualize import Style, draw_boxes
+
+RELEASE = """([threshold, count]) => new Promise((resolve) => {
+  const slider = document.querySelector("#threshold input[type=range]");
+  const root = document.querySelector("#picture .objects");
+  const start = performance.now();
+  new MutationObserver((_, observer) => {
+    if (Number(root.dataset.shown) !== count) return;
+    observer.disconnect();
+    requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - start)));
+  }).observe(root, { attributes: true });
+  slider.value = threshold;
+  for (const name of ["input", "change", "pointerup"])
+    slider.dispatchEvent(new Event(name, { bubbles: true }));
+})"""
+"""Moves the slider as a release does; gives the milliseconds until the new picture was painted."""
+
+
+def blobs(count: int, size_hw: tuple[int, int], seed: int = 0) -> Detections:
+    """Instances like a photo's: 1/20 to 1/2 of its sides, round with ragged borders, scores 0.05 to 1."""
+    rng = np.random.default_rng(seed)
+    sides = np.exp(rng.uniform(np.log(0.05), np.log(0.5), (count, 2)))
+    corners = rng.uniform(0, 1 - sides)
+    scale = np.array([size_hw[1], size_hw[0]] * 2)
+    y, x = (np.indices((28, 28)) - 13.5) / 14
+    ragged = rng.normal(0, 1.5, (count, 28, 28))
+    probs = 1 / (1 + np.exp(12 * (np.hypot(x, y) - 0.85) + ragged))
+    return Detections(
+        boxes=(np.hstack([corners, corners + sides]) * scale).astype(np.float32),
+        scores=np.linspace(0.99, 0.06, count).astype(np.float32),
+        class_ids=rng.choice([category.id for category in coco.CATEGORIES[:20]], count).astype(np.int64),
+        mask_probs=probs.astype(np.float32),
+        ids=np.arange(1, count + 1),
+        image_size=size_hw,
+    )
+
+
+def make_result(folder: Path, count: int, size_hw: tuple[int, int]) -> Result:
+    path = folder / "photo.png"
+    picture = random_picture(*size_hw)
+    Image.fromarray(picture).save(path)
+    return Result(path, picture, blobs(count, size_hw), load_model("scenes"), {"read": 0.0, "model": 0.0})
+
+
+class Page:
+    """The page's handlers, called as Gradio calls them."""
+
+    def __init__(self, result: Result) -> None:
+        self.demo = create_demo(Models(lambda: (result.model, None)))
+        self.state = SessionState(self.demo)
+        self.result = result
+
+    def answer(self, handler: Callable[..., Any], **settings: Any) -> bytes:
+        """The JSON that reaches the browser, for one change of the settings."""
+        values = {
+            "threshold": 0.5,
+            "kinds": {"unticked": []},
+            "mask_threshold": 0.5,
+            "shown": ["masks", "boxes", "labels"],
+            "opacity": 0.5,
+            "color_by": "instance",
+            "picture": {"hidden": []},
+        } | settings
+        block_fn = next(fn for fn in self.demo.fns.values() if fn.fn is handler)
+        predictions = handler(
+            self.result, "Objects", "http://127.0.0.1:7860", "blur", "#ffffff", None, 0.3, *values.values()
+        )
+        data = asyncio.run(self.demo.postprocess_data(block_fn, predictions, self.state))
+        return orjson.dumps(data, default=str)
+
+
+def gradios_own(result: Result) -> Any:
+    """The same by `gr.AnnotatedImage`: boxes and labels in the base picture, a float mask for each."""
+    shown = view(result.detections, Filters(0))
+    size = result.working_image.shape[:2]
+    base = draw_boxes(result.working_image, shown, picture_labels(shown), Style())
+    masks = [shown.mask(i, size).astype(np.float32) for i in range(len(shown))]
+    component = gr.AnnotatedImage()
+    return component.postprocess((base, list(zip(masks, unique_labels(shown), strict=True))))
+
+
+def measure(result: Result, runs: int) -> dict[str, Any]:
+    """Medians of `runs` rounds after one that does not count; each with settings of its own."""
+    seconds: dict[str, list[float]] = {}
+    sizes: dict[str, int] = {}
+    rng = random.Random(0)
+    app = Page(result)
+    for run in tqdm(range(runs + 1), desc="runs", file=sys.stderr):
+        works: dict[str, Callable[[], Any]] = {
+            "threshold": lambda: app.answer(page.show, threshold=rng.uniform(0.05, 0.06)),
+            "class": lambda: app.answer(page.show, threshold=0.05, kinds={"unticked": ["person"]}),
+            "opacity": lambda: app.answer(page.show, threshold=0.05, opacity=rng.random()),
+            "colouring": lambda: app.answer(page.show, threshold=0.05, color_by="category"),
+            "labels off": lambda: app.answer(page.show, threshold=0.05, shown=["masks", "boxes"]),
+            "mask threshold": lambda: app.answer(
+                page.redraw, threshold=0.05, mask_threshold=rng.uniform(0.3, 0.7)
+            ),
+            "AnnotatedImage": lambda: gradios_own(result),
+        }
+        for name, work in works.items():
+            start = time.perf_counter()
+            answer = work()
+            if run:
+                seconds.setdefault(name, []).append(time.perf_counter() - start)
+            if isinstance(answer, bytes):
+                sizes[name] = len(answer)
+    medians = {name: round(statistics.median(values) * 1000, 2) for name, values in seconds.items()}
+    return {
+        "instances": len(result.detections),
+        "size_hw": result.detections.image_size,
+        "runs": runs,
+        "server_ms": medians["threshold"],
+        "ratio": round(medians["AnnotatedImage"] / medians["threshold"], 1),
+        "mask_threshold_ratio": round(medians["AnnotatedImage"] / medians["mask threshold"], 1),
+        "milliseconds": medians,
+        "bytes": sizes,
+    }
+
+
+def measure_browser(result: Result, runs: int) -> dict[str, float]:
+    """Milliseconds in Chromium from the slider's release to the picture that follows; median and worst."""
+    setattr(page, "segment_file", lambda *arguments: result)  # noqa: B010  # without the model
+    demo = create_demo(Models(lambda: (result.model, None)))
+    _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    taken = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+        tab.goto(url)
+        tab.set_input_files("#photo input[type=file]", result.path)
+        tab.locator("#picture path[data-id]").first.wait_for(state="attached")
+        tab.wait_for_timeout(1000)
+        for run in range(runs + 1):
+            threshold = round(0.1 + 0.6 * (run * 7 % 13) / 13, 2)
+            count = len(view(result.detections, Filters(threshold)))
+            milliseconds = tab.evaluate(RELEASE, [threshold, count])
+            if run:
+                taken.append(milliseconds)
+            tab.wait_for_timeout(200)
+        browser.close()
+    demo.close(verbose=False)
+    return {"median": round(statistics.median(taken), 1), "worst": round(max(taken), 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--instances", type=int, default=100)
+    parser.add_argument("--size", default="768x1024", help="height x width of the photo in pixels")
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--browser", action="store_true", help="measure in Chromium as well")
+    arguments = parser.parse_args()
+    height, width = map(int, arguments.size.split("x"))
+    with tempfile.TemporaryDirectory() as folder:
+        result = make_result(Path(folder), arguments.instances, (height, width))
+        figures = measure(result, arguments.runs)
+        if arguments.browser:
+            figures["browser_ms"] = measure_browser(result, arguments.runs)
+    print(f"{'answer':<18}{'milliseconds':>14}{'bytes':>10}")
+    for name, value in figures["milliseconds"].items():
+        print(f"{name:<18}{value:>14.2f}{figures['bytes'].get(name, 0) or '':>10}")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
