@@ -30,6 +30,7 @@ from pycocotools import mask as coco_mask
 from detections import Detections
 from formats import (
     COCO_PALETTE,
+    areas,
     category_map,
     instance_map,
     to_coco,
@@ -39,7 +40,6 @@ from formats import (
     to_yolo,
     yolo_names,
 )
-from formats import areas as areas  # for those who import it from here
 from images import read_image
 from report import picture_labels, table
 from result import Filters, Result, SettingsError, counts, names, view

@@ -74,7 +74,8 @@ def polygons(mask: NDArray[np.bool_], corner_xy: tuple[int, int] = (0, 0)) -> li
 def joined(polygons: Sequence[Polygon]) -> Polygon:
     """One closed polygon of several: each is tied to one of the others by a line there and back.
 
-    The lines lie where two polygons come close, and are the only pixels that are added to what is filled.
+    The lines lie where two polygons come close. Only they are added to what is filled, and, by OpenCV before
+    5.0, pixels that touch them.
     """
     whole = polygons[0]
     waiting = {k: (polygon, _close(whole, polygon)) for k, polygon in enumerate(polygons) if k}

@@ -151,7 +151,7 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
     looks.mask_threshold.input(redraw, arguments, views, **instant)
     for shown_tab in (objects_tab, effects_tab, compare_tab):
         shown_tab.select(lambda name=shown_tab.label: name, None, tab, **instant).then(
-            show, arguments, views, **instant
+            turn_to, arguments, views, **instant
         )
     comparison.model.input(
         compare, [found, comparison.model], comparison.other, show_progress_on=[comparison.slider], **slow
@@ -208,6 +208,11 @@ def show(
             else (gr.skip(), gr.skip())
         ),
     ]
+
+
+def turn_to(found: Result | None, *arguments: Any) -> Any:
+    """As `show`, for a tab that was opened: where there is no result yet, nothing changes."""
+    return gr.skip() if found is None else show(found, *arguments)
 
 
 def redraw(*arguments: Any) -> list[Any]:

@@ -55,6 +55,7 @@ def add_effects() -> Effects:
     )
     slider = gr.ImageSlider(label="Before and after", elem_id="before-after", **SLIDER)
     save = gr.Button("Download this picture", interactive=False, elem_id="save-effect")
+    gr.Markdown("Only what a mask covers is blurred or pixelated: look at the edges before you publish.")
     return Effects(effect, color, slider, save)
 
 
@@ -100,7 +101,8 @@ def side_by_side(
     for name, (result, passing) in zip(("Left", "Right"), sides, strict=True):
         shown = view(result.detections, passing)
         score = f"{passing.score_threshold:.2f}"
-        words.append(f"**{name}:** {len(shown)} objects, model {result.model.name}, threshold {score}.")
+        objects = f"{len(shown)} object{'' if len(shown) == 1 else 's'}"
+        words.append(f"**{name}:** {objects}, model {result.model.name}, threshold {score}.")
         pictures.append(picture_file(annotate(result.working_image, shown, picture_labels(shown), style)))
     return "  \n".join(words), (pictures[0], pictures[1])
 

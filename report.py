@@ -63,7 +63,7 @@ def summary(result: Result, filters: Filters) -> str:
 
 
 def hidden_by_threshold(detections: Detections, filters: Filters) -> str:
-    """ "7 shown, 5 more between 0.30 and 0.50": what a lower score threshold would bring."""
+    """ "7 shown, 5 more between 0.30 and 0.50, 2 below that": what a lower score threshold would bring."""
     shown = len(view(detections, filters))
     everything = view(detections, replace(filters, score_threshold=0))
     lower = max(SCORE_FLOOR, filters.score_threshold - STEP_BELOW)
@@ -71,7 +71,7 @@ def hidden_by_threshold(detections: Detections, filters: Filters) -> str:
     below = len(everything) - shown - near
     sentence = f"{shown} shown"
     if near or below:
-        sentence += f", {near or 'none'} more between {lower:.2f} and {filters.score_threshold:.2f}"
+        sentence += f", {near or 'no'} more between {lower:.2f} and {filters.score_threshold:.2f}"
     return sentence + (f", {below} below that" if below else "")
 
 
@@ -84,13 +84,14 @@ def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
     if not len(everything):
         return "No object was found in this photo."
     threshold = f"{filters.score_threshold:.2f}"
-    above = view(everything, Filters(filters.score_threshold))
-    hidden, by_hand = len(above), sum(id in filters.hidden for id in above.ids.tolist())
-    if hidden and by_hand == hidden:
-        return f"You have hidden all objects above {threshold}."
-    if by_hand:
+    hidden = len(view(everything, Filters(filters.score_threshold)))
+    unticked = len(view(everything, Filters(filters.score_threshold, hidden=filters.hidden)))
+    if hidden and not unticked:
+        return f"You have hidden {'all objects' if hidden > 1 else 'the only object'} above {threshold}."
+    if unticked < hidden:
+        others = "the others are of kinds that are" if unticked > 1 else "the other is of a kind that is"
         return (
-            f"You have hidden {by_hand} of {hidden} objects above {threshold}, and no other kind is ticked."
+            f"You have hidden {hidden - unticked} of {hidden} objects above {threshold}; {others} not ticked."
         )
     if hidden == 1:
         return f"The only object above {threshold} is of a kind that is not ticked."
@@ -98,6 +99,8 @@ def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
         return f"All {hidden} objects above {threshold} are of kinds that are not ticked."
     ticked = view(everything, replace(filters, score_threshold=0))
     if not len(ticked):
+        if len(view(everything, replace(filters, score_threshold=0, hidden=()))):
+            return f"Nothing above {threshold}, and you have hidden what a lower score threshold would show."
         return "No object of the kinds that are ticked was found in this photo."
     strongest = f"{_article(names(ticked)[0])} at {_below(float(ticked.scores[0]), filters.score_threshold)}"
     return f"Nothing above {threshold}; the strongest is {strongest}. Lower the score threshold to see it."

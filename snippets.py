@@ -31,16 +31,17 @@ def to_python(address: str, result: Result, filters: Filters, style: Style) -> s
 
 def to_curl(address: str, result: Result, filters: Filters) -> str:
     """Commands for the shell: the photo is uploaded, the work begun, the answer waited for."""
-    photo = shlex.quote(f"files=@{result.path.name}")
+    name = result.path.name.replace("\\", "\\\\").replace('"', '\\"')
+    photo = shlex.quote(f'files=@"{name}"')  # outside of quotes curl takes , and ; for ends of a name
     settings = json.dumps(_settings(result, filters))
-    body = shlex.quote('{"image": {"path": "FILE", "meta": {"_type": "gradio.FileData"}}, ' + settings[1:])
+    before, after = '{"image": {"path": "', '", "meta": {"_type": "gradio.FileData"}}, ' + settings[1:]
     return (
         f"ADDRESS={shlex.quote(address)}/gradio_api\n"
-        f"FILE=$(curl -s -F {photo} $ADDRESS/upload | cut -d '\"' -f 2)\n"
-        f"BODY={body}\n"
-        "EVENT=$(curl -s -H 'Content-Type: application/json' -d \"${BODY/FILE/$FILE}\" "
-        "$ADDRESS/call/v2/segment | cut -d '\"' -f 4)\n"
-        "curl -sN $ADDRESS/call/segment/$EVENT\n"
+        f'FILE=$(curl -s -F {photo} "$ADDRESS/upload" | cut -d \'"\' -f 2)\n'
+        f'BODY={shlex.quote(before)}"$FILE"{shlex.quote(after)}\n'
+        "EVENT=$(curl -s -H 'Content-Type: application/json' -d \"$BODY\" "
+        '"$ADDRESS/call/v2/segment" | cut -d \'"\' -f 4)\n'
+        'curl -sN "$ADDRESS/call/segment/$EVENT"\n'
     )
 
 

@@ -201,11 +201,12 @@ def test_yolo_labels_are_the_masks_and_lines_between_their_parts(size: tuple[int
             fill = cv2.fillPoly(np.zeros(size, np.uint8), [points], 1) > 0
             mask = whole_mask(detections, i, 0.4)
             assert fill[mask].all()
-            # Pixels beside the mask lie on the long sides, which join parts.
+            # Other pixels lie at the sides that join parts; OpenCV before 5.0 fills wider there.
             lines = np.zeros(size, np.uint8)
             for start, end in pairwise(points.tolist()):
                 cv2.line(lines, start, end, 1)
-            assert not (fill & ~mask & (lines == 0)).any()
+            near = cv2.dilate(lines, np.ones((3, 3), np.uint8)) > 0
+            assert not (fill & ~mask & ~near).any()
             if cv2.connectedComponents(mask.astype(np.uint8))[0] == 2:
                 np.testing.assert_array_equal(fill, mask)
 

@@ -138,6 +138,33 @@ def test_an_uploaded_photo_is_segmented_at_once_and_agrees_with_the_api(page: Pa
     assert [int(row[3].replace(",", "")) for row in table] == [i["area"] for i in expected]
 
 
+def test_before_a_photo_the_page_says_what_to_do(page: Page) -> None:
+    page.get_by_role("tab", name="Effects").click()
+    page.get_by_role("tab", name="Objects").click()
+    expect(page.locator("#summary")).to_contain_text("Drop a photo on the left")
+    expect(page.locator("#picture")).to_contain_text("Your photo appears here")
+    for button in ("#save", "#save-effect"):
+        expect(page.locator(button)).to_be_disabled()
+    set_threshold(page, 0.7)
+    expect(page.locator("#summary")).to_contain_text("There is no result to look at")
+
+
+def test_a_dragged_slider_ends_with_the_picture_of_where_it_was_let_go(page: Page, server: str) -> None:
+    scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
+    segmented(page)
+    page.locator("#threshold input[type=range]").evaluate(
+        """async (slider) => {
+            for (const value of [...Array(60).keys(), 35]) {
+                slider.value = 0.05 + value / 100;
+                slider.dispatchEvent(new Event("input", { bubbles: true }));
+                await new Promise((resolve) => setTimeout(resolve, 4));
+            }
+        }"""
+    )
+    expect(page.locator("#histogram")).to_contain_text("and 0.40")
+    expect(masks(page)).to_have_count(sum(score >= 0.4 for score in scores))
+
+
 def test_the_threshold_filters_without_running_the_model_again(
     page: Page, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +270,7 @@ def test_the_histogram_says_what_the_threshold_hides(page: Page, server: str) ->
     set_threshold(page, 0.9)
     shown, more = sum(s >= 0.9 for s in scores), sum(0.7 <= s < 0.9 for s in scores)
     expect(page.locator("#histogram")).to_contain_text(
-        f"{shown} shown, {more or 'none'} more between 0.70 and"
+        f"{shown} shown, {more or 'no'} more between 0.70 and"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from images import ImageError, read_image
-from result import Filters, SettingsError, counts, names, segment_file, view
+from result import Filters, SettingsError, check_fraction, counts, names, segment_file, view
 from tests.samples import CAR, CAT, DOG, PERSON, fake_model, make_detections, random_detections, random_image
 
 FOUR = make_detections(
@@ -229,3 +229,15 @@ def test_a_class_that_is_no_word_is_refused(name) -> None:
 def test_a_hidden_id_that_is_no_whole_number_is_refused(hidden: Any) -> None:
     with pytest.raises(SettingsError, match=r"hidden: expected ids of instances such as \[2, 5\], got"):
         Filters(hidden=hidden)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, 0.1 + 0.2, np.float64(0.5)])
+def test_a_fraction_is_any_number_from_0_to_1(value: Any) -> None:
+    check_fraction("opacity", value)  # raises nothing
+
+
+@pytest.mark.parametrize("value", [-1e-9, 1.000001, 2, float("nan"), float("-inf"), True, "0.5", None, [0.5]])
+def test_what_is_no_fraction_is_refused_by_the_name_of_the_setting(value: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_fraction("opacity", value)
+    assert str(caught.value) == f"opacity: expected a number from 0 to 1, got {value!r}."

@@ -41,8 +41,7 @@ def take(url: str, photo: Path, out: Path, width: int, dark: bool) -> None:
         )
         page.goto(url)
         page.set_input_files("#photo input[type=file]", photo)
-        page.locator("#picture img.mask").first.wait_for(state="attached")
-        page.locator("#table").wait_for()
+        page.locator("#picture .outlines path").first.wait_for(state="attached")
         page.wait_for_timeout(1000)  # the page's own transitions
         page.screenshot(path=out, full_page=True)
         browser.close()
