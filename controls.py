@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+import coco
 from components import kind_filter
 from detections import Detections
 from inference import SCORE_FLOOR
@@ -84,8 +85,9 @@ def read(
 ) -> tuple[Filters, Style]:
     """What the values of `Controls.inputs` say about these detections."""
     unticked = set(kinds["unticked"])
-    classes = tuple(name for name in counts(detections) if name not in unticked)
-    everything = len(classes) == len(counts(detections))
+    offered = [name for name in counts(detections) if name in coco.BY_NAME]
+    classes = tuple(name for name in offered if name not in unticked)
+    everything = len(classes) == len(offered)
     parts = {part: part in shown for part in PARTS}
     style = Style(**parts, opacity=opacity, color_by=color_by, mask_threshold=mask_threshold)
     return Filters(

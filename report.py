@@ -51,7 +51,8 @@ def kinds(detections: Detections) -> list[dict[str, Any]]:
     """What there is to tick: supercategories, each {"name", "kinds": [{"name", "count"}]}; the most first."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, count in counts(detections).items():
-        groups.setdefault(coco.BY_NAME[name].supercategory, []).append({"name": name, "count": count})
+        if name in coco.BY_NAME:  # a gap between the ids has no group, and no filter that knows it
+            groups.setdefault(coco.BY_NAME[name].supercategory, []).append({"name": name, "count": count})
     ordered = sorted(groups.items(), key=lambda group: -sum(kind["count"] for kind in group[1]))
     return [{"name": name, "kinds": members} for name, members in ordered]
 

@@ -80,6 +80,6 @@ element.addEventListener("click", (event) => {
   set(away);
 });
 
-watch("groups", build);
-watch("value", tick);
+// Not in quotation marks: Gradio takes every quoted name in here for an event, and a property of that name for it.
+for (const [property, follow] of Object.entries({ groups: build, value: tick })) watch(property, follow);
 build();

@@ -318,10 +318,11 @@ function percent(share) {
   return `${100 * share}%`;
 }
 
-watch("look", show);
-watch("scene", () => {
+function rebuild() {
   build();
   show(); // the look may have stayed the same
-});
-build();
-show();
+}
+
+// Not in quotation marks: Gradio takes every quoted name in here for an event, and a property of that name for it.
+for (const [property, follow] of Object.entries({ look: show, scene: rebuild })) watch(property, follow);
+rebuild();

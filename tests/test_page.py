@@ -269,9 +269,7 @@ def test_the_histogram_says_what_the_threshold_hides(page: Page, server: str) ->
     segmented(page)
     set_threshold(page, 0.9)
     shown, more = sum(s >= 0.9 for s in scores), sum(0.7 <= s < 0.9 for s in scores)
-    expect(page.locator("#histogram")).to_contain_text(
-        f"{shown} shown, {more or 'no'} more between 0.70 and"
-    )
+    expect(page.locator("#histogram")).to_contain_text(f"{shown} shown, {more or 'no'} more between 0.70 and")
 
 
 def test_the_pointer_highlights_the_smallest_object_under_it(page: Page) -> None:
@@ -426,11 +424,11 @@ def test_no_label_is_without_a_place_in_the_picture(page: Page) -> None:
 
 
 def test_display_settings_change_the_picture_and_not_the_numbers(page: Page) -> None:
+    page.get_by_text("Display", exact=True).click()  # long before it is used: Gradio builds it only now
     segmented(page)
     first, numbers = masks(page).first, rows(page)
     look = "path => { const s = getComputedStyle(path); return [s.fill, s.opacity, s.fillOpacity]; }"
     fill, opacity, _ = first.evaluate(look)
-    page.get_by_text("Display", exact=True).click()
     page.get_by_label("each kind").check()
     expect(first).not_to_have_css("fill", fill)
     page.locator("#opacity input[type=number]").fill("0.8")
@@ -447,9 +445,9 @@ def test_display_settings_change_the_picture_and_not_the_numbers(page: Page) -> 
 
 
 def test_the_mask_threshold_draws_new_outlines(page: Page, server: str) -> None:
+    page.get_by_text("Display", exact=True).click()  # long before it is used: Gradio builds it only now
     segmented(page)
     before = part(page, ".outlines", 1).get_attribute("d")
-    page.get_by_text("Display", exact=True).click()
     number = page.locator("#mask-threshold input[type=number]")
     number.fill("0.8")
     number.press("Enter")
