@@ -202,12 +202,19 @@ def show(
         histogram(found.detections, filters),
         *panels.calls(address, found, filters, style),
         panels.before_and_after(found, filters, effect, color) if tab == "Effects" else gr.skip(),
-        *(
-            panels.side_by_side(found, other, filters, style, other_threshold)
-            if tab == "Compare"
-            else (gr.skip(), gr.skip())
-        ),
+        *(_compared(found, other, other_threshold, *values) if tab == "Compare" else [gr.skip()] * 2),
     ]
+
+
+def _compared(found: Result, other: Result | None, threshold: float, *values: Any) -> Any:
+    """The photo as it is looked at, beside another threshold or another model's result."""
+    filters, style = controls.read(found.detections, *values)
+    if other is None:
+        right = found, replace(filters, score_threshold=threshold)
+    else:  # kinds of its own, and ids that mean other instances
+        theirs, _ = controls.read(other.detections, *values)
+        right = other, replace(theirs, score_threshold=threshold, hidden=())
+    return panels.side_by_side((found, filters), right, style)
 
 
 def turn_to(found: Result | None, *arguments: Any) -> Any:

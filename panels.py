@@ -5,7 +5,7 @@ Each is a few components (`add_…`) and what they show of a result; `page` join
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -93,12 +93,11 @@ def add_comparison() -> Comparison:
 
 
 def side_by_side(
-    found: Result, other: Result | None, filters: Filters, style: Style, threshold: float
+    left: tuple[Result, Filters], right: tuple[Result, Filters], style: Style
 ) -> tuple[str, tuple[str, str]]:
     """What the two sides show, in words, and the paths of both pictures."""
-    sides = [(found, filters), (other or found, replace(filters, score_threshold=threshold, hidden=()))]
     words, pictures = [], []
-    for name, (result, passing) in zip(("Left", "Right"), sides, strict=True):
+    for name, (result, passing) in zip(("Left", "Right"), (left, right), strict=True):
         shown = view(result.detections, passing)
         score = f"{passing.score_threshold:.2f}"
         objects = f"{len(shown)} object{'' if len(shown) == 1 else 's'}"

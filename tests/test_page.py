@@ -11,6 +11,7 @@ import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 import coco
 import result
+from detections import Detections
 from inference import SegmentationModel
-from page import save_effect, save_format
+from page import save_effect, save_format, show
+from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
 from tests.truth import SCENE, SCENES, share_found
 from tools.screenshot import CHROMIUM_FLAGS
 
@@ -631,6 +634,24 @@ def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
         save_effect("blur", "#ffffff", found, False, *look)
     with pytest.raises(gr.Error, match="no result to look at"):
         save_format("annotated", None, False, *look)
+
+
+def test_a_comparison_hides_by_hand_on_both_sides_and_knows_the_other_models_kinds() -> None:
+    found = make_result(make_detections([[0, 0, 9, 9]] * 3, class_ids=[PERSON, DOG, DOG]), "left")
+    other = make_result(make_detections([[0, 0, 9, 9]] * 2, class_ids=[PERSON, CAR]), "right")
+    look = (0.5, {"unticked": ["person"]}, 0.5, ["masks"], 0.5, "instance", {"hidden": [2]})
+    start = (found, "Compare", "", "blur", "#ffffff")
+    same = show(*start, None, 0.3, *look)[-2]
+    assert "**Left:** 1 object, model left" in same and "**Right:** 1 object, model left" in same
+    different = show(*start, other, 0.3, *look)[-2]
+    assert "**Left:** 1 object, model left" in different and "**Right:** 1 object, model right" in different
+
+
+def make_result(detections: Detections, model: str) -> result.Result:
+    picture = np.zeros((60, 80, 3), np.uint8)
+    return result.Result(
+        Path("photo.png"), picture, detections, replace(fake_model(), name=model), {"read": 1, "model": 1}
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "models": {"inference"},
     "api": {"export", "images", "inference", "models", "result", "visualize", "weights"},
     "components": set(),
-    "controls": {"components", "detections", "inference", "result", "visualize"},
+    "controls": {"coco", "components", "detections", "inference", "result", "visualize"},
     "panels": {
         "components", "export", "inference", "networks", "report", "result", "snippets", "visualize",
     },

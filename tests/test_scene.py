@@ -16,7 +16,7 @@ from tests.samples import CAT, PERSON, fake_model, make_detections, random_detec
 from tests.test_outlines import rasterised
 from visualize import Style, instance_colors
 
-SIZES = [(60, 80), (80, 60), (50, 50), (1, 1), (35, 1050), (3001, 2004), (1500, 4000)]
+SIZES = [(60, 80), (80, 60), (50, 50), (1, 1), (35, 1050), (3001, 2004), (1503, 4000)]
 """(height, width) of photos smaller and larger than what the model is given, lying and upright."""
 
 
