@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
@@ -17,7 +17,7 @@ from images import ImageError
 from inference import NAMES, ModelError
 from models import Models
 from result import Filters, Result, SettingsError, check_fraction, segment_file
-from visualize import PARTS, Edges, Effect, Style
+from visualize import PARTS, Style
 from weights import WeightsError
 
 IN_FLIGHT = 4
@@ -97,7 +97,7 @@ def add_endpoints(models: Models) -> None:
             filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model, hidden)
             if effect is None:
                 return FileData(path=str(export_file(result, filters, style, "annotated", new_folder())))
-            return FileData(path=str(effect_file(result, filters, cast(Effect, effect), new_folder(), color)))
+            return FileData(path=str(effect_file(result, filters, effect, new_folder(), color)))
 
     def export(
         image: gr.FileData,
@@ -129,9 +129,7 @@ def add_endpoints(models: Models) -> None:
             check_format(format, edges)
             filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model, hidden)
             style = Style(mask_threshold=filters.mask_threshold)
-            return FileData(
-                path=str(export_file(result, filters, style, format, new_folder(), cast(Edges, edges)))
-            )
+            return FileData(path=str(export_file(result, filters, style, format, new_folder(), edges)))
 
     for endpoint in (segment, annotate, export):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=IN_FLIGHT, concurrency_id="model")

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
-import io
 import json
 import platform
 import re
@@ -93,24 +92,6 @@ def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) ->
         "warnings": list(warnings),
         "instances": [_instance(shown, i, name, filters) for i, name in enumerate(names(shown))],
     }
-
-
-def annotated_photo(result: Result, filters: Filters, style: Style) -> bytes:
-    """The photo at its original resolution with masks, boxes and labels of what passes `filters`, as PNG.
-
-    Raises:
-        ImageError: The photo's file is gone.
-    """
-    file = io.BytesIO()
-    _write_annotated(_Export(result, filters, style), file)
-    return file.getvalue()
-
-
-def to_png(image: NDArray[np.uint8], description: str) -> bytes:
-    """`image`, (H, W, 3) uint8 RGB, as the bytes of a PNG file: its pixels, `description`, nothing else."""
-    file = io.BytesIO()
-    _write_png(Image.fromarray(image), file, description)
-    return file.getvalue()
 
 
 def export_file(

@@ -24,7 +24,6 @@ from networks import ARCHITECTURES
 from report import kinds, summary
 from result import Result, segment_file, view
 from scene import look, scene
-from visualize import Edges
 
 HERE = Path(__file__).resolve().parent
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
@@ -263,7 +262,7 @@ def _kept(found: Result | None) -> Result:
     return found
 
 
-def _edges(soft: bool) -> Edges:
+def _edges(soft: bool) -> str:
     return "soft" if soft else "hard"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,10 @@ from torchvision.models.detection.image_list import ImageList
 
 import coco
 from detections import Detections
+from export import export_file
 from inference import SegmentationModel
+from result import Filters, Result
+from visualize import Style
 
 PERSON, CAR, CAT, DOG = 1, 3, 17, 18
 
@@ -116,3 +121,9 @@ def fake_model(
     return SegmentationModel(
         network, "fake", tuple(range(91)), torch.device(device), "float32", "made by hand", "0" * 64
     )
+
+
+def annotated_photo(result: Result, filters: Filters, style: Style) -> bytes:
+    """The bytes of the annotated picture that `export_file` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return export_file(result, filters, style, "annotated", Path(folder)).read_bytes()

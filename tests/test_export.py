@@ -24,20 +24,26 @@ from export import (
     FORMATS,
     MANIFEST_VERSION,
     SCHEMA_VERSION,
-    annotated_photo,
     cut_out_file,
     effect_file,
     export_file,
     rgb,
     to_json,
-    to_png,
 )
 from formats import COCO_PALETTE, category_map, instance_map, to_coco, to_labelme, to_rle, to_yolo, yolo_names
 from images import ImageError, read_image
 from inference import SegmentationModel, load_model
 from report import picture_labels
 from result import Filters, Result, SettingsError, segment_file, view
-from tests.samples import CAT, DOG, fake_model, make_detections, random_detections, random_image
+from tests.samples import (
+    CAT,
+    DOG,
+    annotated_photo,
+    fake_model,
+    make_detections,
+    random_detections,
+    random_image,
+)
 from tests.truth import SCENE
 from visualize import EFFECTS, Style, annotate, apply_effect, cut_out
 
@@ -141,25 +147,6 @@ def test_nothing_found_is_a_complete_answer() -> None:
     assert answer["counts"] == {}
     assert answer["warnings"] == []
     assert answer["settings"]["classes"] is None
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (60, 80)])
-def test_a_png_holds_every_pixel(shape: tuple[int, int]) -> None:
-    image = random_image(11, *shape)
-    with Image.open(io.BytesIO(to_png(image, ""))) as png:
-        assert (png.format, png.mode) == ("PNG", "RGB")
-        np.testing.assert_array_equal(np.asarray(png), image)
-
-
-def test_a_png_of_a_part_of_a_picture_holds_that_part() -> None:
-    part = random_image(12, 30, 40)[5:20:2, ::-1]
-    with Image.open(io.BytesIO(to_png(part, ""))) as png:
-        np.testing.assert_array_equal(np.asarray(png), part)
-
-
-def test_a_png_says_what_it_is_told_to_say_in_any_script() -> None:
-    with Image.open(io.BytesIO(to_png(random_image(12, 3, 3), "Ein Bär, 熊"))) as png:
-        assert png.text == {"Description": "Ein Bär, 熊"}
 
 
 def test_the_annotated_photo_has_its_original_size_and_shows_what_passes(tmp_path: Path) -> None:
@@ -273,11 +260,6 @@ def test_the_csv_file_has_a_row_for_each_instance_in_view(tmp_path: Path, folder
         rows = list(csv.DictReader(file))
     assert [int(row["id"]) for row in rows] == shown.ids.tolist()
     assert [int(row["area (px)"]) for row in rows] == [shown.area(i, 0.4) for i in range(len(shown))]
-
-
-def test_the_annotated_file_is_the_annotated_photo(tmp_path: Path, folder: Path) -> None:
-    result = street(tmp_path)
-    assert exported(result, "annotated", folder).read_bytes() == annotated_photo(result, FILTERS, Style())
 
 
 def test_pillow_and_opencv_read_the_instance_ids(tmp_path: Path, folder: Path) -> None:

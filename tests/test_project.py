@@ -40,7 +40,7 @@ MAY_IMPORT = {
     },
     "page": {
         "api", "components", "controls", "export", "histogram", "images", "models", "networks", "panels",
-        "report", "result", "scene", "visualize",
+        "report", "result", "scene",
     },
     "app": {"api", "models", "page"},
 }  # fmt: skip

@@ -21,12 +21,12 @@ from PIL import Image
 
 import api
 from detections import Detections
-from export import annotated_photo, to_json
+from export import to_json
 from inference import SegmentationModel
 from models import Models
 from result import Filters, Result, counts, segment_file, view
 from snippets import to_curl, to_python
-from tests.samples import fake_model, make_detections
+from tests.samples import annotated_photo, fake_model, make_detections
 from tests.truth import SCENE
 from visualize import Style
 
