@@ -94,7 +94,7 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
         gr.Markdown(HOW_IT_WORKS)
 
     tab, address = gr.State("Objects"), gr.State("")
-    arguments = [found, tab, address, effects.effect, effects.color, comparison.other, comparison.threshold]
+    arguments = [found, comparison.other, comparison.threshold, tab, address, effects.effect, effects.color]
     arguments += looks.inputs()
     views = [words, picture, looks.kinds, looks.histogram, code.python, code.curl]
     views += [effects.slider, comparison.words, comparison.slider]
@@ -115,7 +115,7 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
             reason = f"**{error}** Choose another model, or try again later."
             return [*[gr.skip()] * 5, reason, *[gr.skip()] * (len(views) - 1)]
         progress(0.95, "Drawing")
-        views_of_it = redraw(result, *rest[:-1], NONE_HIDDEN)
+        views_of_it = redraw(result, None, *rest[:-1], NONE_HIDDEN)
         return [result, None, panels.SAME, *[gr.update(interactive=True)] * 2, *views_of_it]
 
     def compare(result: Result | None, name: str, progress: gr.Progress = gr.Progress()) -> Result | None:  # noqa: B008
@@ -128,7 +128,7 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
     gr.on(
         [photo.change, run.click, model.input],  # type: ignore[arg-type]
         find_objects,
-        [photo, model, *arguments[1:]],
+        [photo, model, *arguments[2:]],
         [found, comparison.other, comparison.model, downloads.save, effects.save, *views],
         trigger_mode="always_last",
         show_progress_on=[picture],
@@ -171,18 +171,19 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
 
 def show(
     found: Result | None,
+    other: Result | None,
+    other_threshold: float,
     tab: str,
     address: str,
     effect: str,
     color: str,
-    other: Result | None,
-    other_threshold: float,
     *values: Any,
     whole: bool = False,
 ) -> list[Any]:
     """What the page says about a result, for the values of `Controls.inputs`.
 
     Args:
+        other: Another model's result on the same photo, to compare; None for the same model.
         tab: Which is open; pictures in others are not made.
         whole: Whether the picture's outlines are made anew.
     """

@@ -108,7 +108,7 @@ class Page:
         } | settings
         block_fn = next(fn for fn in self.demo.fns.values() if fn.fn is handler)
         predictions = handler(
-            self.result, "Objects", "http://127.0.0.1:7860", "blur", "#ffffff", None, 0.3, *values.values()
+            self.result, None, 0.3, "Objects", "http://127.0.0.1:7860", "blur", "#ffffff", *values.values()
         )
         data = asyncio.run(self.demo.postprocess_data(block_fn, predictions, self.state))
         return orjson.dumps(data, default=str)

@@ -541,6 +541,25 @@ def test_two_thresholds_and_two_models_are_compared_side_by_side(page: Page, ser
     expect(page.get_by_text("could not be fetched from download.pytorch.org").first).to_be_visible()
 
 
+def test_a_new_photo_is_compared_with_itself(page: Page, server: str) -> None:
+    segmented(page)
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#other-model input").click()
+    page.get_by_role("option", name="Drawn scenes").click()
+    words = page.locator("#comparison")
+    expect(words).to_contain_text("Right: ")
+    segmented(page, SCENES[1])
+    count = len(instances(server, SCENES[1], score_threshold=0.3))
+    expect(words).to_contain_text(f"Right: {count} object")
+    expect(page.locator("#other-model input")).to_have_value("the same model")
+    left, right = page.locator("#left-right img").evaluate_all(
+        "images => images.map((image) => image.naturalWidth / image.naturalHeight)"
+    )
+    assert left == right
+    page.get_by_role("tab", name="Objects").click()
+    expect(masks(page)).to_have_count(len(instances(server, SCENES[1])))
+
+
 def test_the_call_that_is_shown_gives_what_is_on_the_screen(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -640,10 +659,10 @@ def test_a_comparison_hides_by_hand_on_both_sides_and_knows_the_other_models_kin
     found = make_result(make_detections([[0, 0, 9, 9]] * 3, class_ids=[PERSON, DOG, DOG]), "left")
     other = make_result(make_detections([[0, 0, 9, 9]] * 2, class_ids=[PERSON, CAR]), "right")
     look = (0.5, {"unticked": ["person"]}, 0.5, ["masks"], 0.5, "instance", {"hidden": [2]})
-    start = (found, "Compare", "", "blur", "#ffffff")
-    same = show(*start, None, 0.3, *look)[-2]
+    where = ("Compare", "", "blur", "#ffffff")
+    same = show(found, None, 0.3, *where, *look)[-2]
     assert "**Left:** 1 object, model left" in same and "**Right:** 1 object, model left" in same
-    different = show(*start, other, 0.3, *look)[-2]
+    different = show(found, other, 0.3, *where, *look)[-2]
     assert "**Left:** 1 object, model left" in different and "**Right:** 1 object, model right" in different
 
 
