@@ -47,7 +47,7 @@ function show() {
   root.style.setProperty("--opacity", view.opacity);
   for (const part of ["masks", "boxes", "labels"]) root.classList.toggle(`no-${part}`, !view[part]);
   for (const [id, part] of parts) {
-    const color = part.instance.colors[view.color_by];
+    const color = part.instance.colors[view.color_by ?? "instance"]; // no look: nothing is in view
     for (const piece of part.pieces) {
       piece.toggleAttribute("hidden", !shown.has(id));
       piece.style.setProperty("--color", color.fill);

@@ -30,6 +30,7 @@ from page import save_effect, save_format, show
 from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
 from tests.truth import SCENE, SCENES, share_found
 from tools.screenshot import CHROMIUM_FLAGS
+from visualize import _luminance
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 1000.0
@@ -54,6 +55,8 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     page.set_default_timeout(20 * SECONDS)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
+    # What fails in a component's script is caught by Gradio, and told to the console.
+    page.on("console", lambda line: faults.append(line.text) if "Error" in line.text else None)
     page.goto(server)
     expect(page.locator("#photo input[type=file]")).to_be_attached(timeout=20 * SECONDS)
     yield page
@@ -150,6 +153,46 @@ def test_before_a_photo_the_page_says_what_to_do(page: Page) -> None:
         expect(page.locator(button)).to_be_disabled()
     set_threshold(page, 0.7)
     expect(page.locator("#summary")).to_contain_text("There is no result to look at")
+
+
+def test_a_photo_that_is_taken_away_takes_everything_with_it(page: Page) -> None:
+    segmented(page)
+    page.locator("#picture tbody tr").first.click()
+    page.locator("#photo button[aria-label='Remove Image']").click()
+    expect(page.locator("#summary")).to_contain_text("Drop a photo")
+    expect(page.locator("#picture")).to_have_text(
+        "Your photo appears here, with every object outlined.", use_inner_text=True
+    )
+    for gone in ("#kinds", "#histogram", "#picture .card", "#picture .stage"):
+        expect(page.locator(gone)).to_be_hidden()
+    expect(page.locator("#save")).to_be_disabled()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_small_print_can_be_read_on_its_ground(scheme: Any, browser: Browser, server: str) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 1000}, color_scheme=scheme)
+    page.goto(server)
+    expect(page.locator("#photo input[type=file]")).to_be_attached(timeout=20 * SECONDS)
+    segmented(page)
+    page.locator("#picture tbody tr").first.click()
+    for text in ("#picture caption", "#picture td", "#picture dt", "#kinds .hint", "#histogram figcaption"):
+        colors = page.locator(text).first.evaluate(
+            """(element) => {
+                const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+                const grounds = [];
+                for (let e = element; e; e = e.parentElement)
+                    grounds.unshift(getComputedStyle(e).backgroundColor);
+                const pixel = () => [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+                const paint = (color) => { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); };
+                ["white", ...grounds].forEach(paint);
+                const ground = pixel();
+                paint(getComputedStyle(element).color);
+                return [ground, pixel()];
+            }"""
+        )
+        ground, ink = (_luminance(color) for color in colors)
+        assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) >= 4.5, text  # WCAG 2, AA
+    page.close()
 
 
 def test_a_dragged_slider_ends_with_the_picture_of_where_it_was_let_go(page: Page, server: str) -> None:
