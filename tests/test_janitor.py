@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import janitor
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    """Puts a file of some bytes and some age in seconds into the folder `tmp_path / "kept"`."""
+
+    def put(name: str, size: int = 1, age: float = 0.0) -> Path:
+        path = tmp_path / "kept" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(size))
+        for one in (path, *path.relative_to(tmp_path).parents):
+            if str(one) != ".":
+                os.utime(tmp_path / one, (time.time() - age,) * 2)
+        return path
+
+    return put
+
+
+def test_what_is_older_than_it_may_be_goes_and_the_rest_stays(
+    put: Callable[..., Path], tmp_path: Path
+) -> None:
+    old, new = put("a/old.jpg", 5, HOUR + 9), put("b/new.jpg", 3, HOUR - 9)
+    assert janitor.sweep(tmp_path / "kept", HOUR, 100) == 3
+    assert not old.exists() and not old.parent.exists() and new.exists()
+
+
+def test_nothing_at_all_is_left_when_the_time_is_over(put: Callable[..., Path], tmp_path: Path) -> None:
+    for name in ("a/b/c/deep.png", "aborted-upload", "zip/every.zip", ".hidden"):
+        put(name, 7, HOUR + 1)
+    (tmp_path / "kept" / "empty").mkdir()
+    os.utime(tmp_path / "kept" / "empty", (0, 0))
+    assert janitor.sweep(tmp_path / "kept", HOUR, 10**9) == 0
+    janitor.sweep(tmp_path / "kept", HOUR, 10**9, time.time() + HOUR + 2)
+    assert list((tmp_path / "kept").iterdir()) == []
+    assert (tmp_path / "kept").is_dir()
+
+
+def test_over_the_size_the_oldest_go_first(put: Callable[..., Path], tmp_path: Path) -> None:
+    paths = [put(f"{age}/x", 10, age) for age in (50, 40, 30, 20)]
+    assert janitor.sweep(tmp_path / "kept", HOUR, 25) == 20
+    assert [path.exists() for path in paths] == [False, False, True, True]
+
+
+def test_a_file_that_is_used_again_counts_as_new(put: Callable[..., Path], tmp_path: Path) -> None:
+    photo = put("a/photo.jpg", 5, HOUR + 9)
+    janitor.touch(photo)
+    janitor.touch(tmp_path / "gone.jpg")
+    assert janitor.sweep(tmp_path / "kept", HOUR, 100) == 5
+
+
+def test_a_link_is_deleted_and_what_it_leads_to_is_not(put: Callable[..., Path], tmp_path: Path) -> None:
+    treasure = tmp_path / "elsewhere"
+    treasure.mkdir()
+    (treasure / "file").write_text("mine")
+    put("x")
+    (tmp_path / "kept" / "link").symlink_to(treasure)
+    (tmp_path / "kept" / "file-link").symlink_to(treasure / "file")
+    janitor.sweep(tmp_path / "kept", HOUR, 0, time.time() + 2 * HOUR)
+    assert (treasure / "file").read_text() == "mine"
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_it_sweeps_at_once_again_and_again_and_survives_a_fault(
+    put: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left_by_a_killed_process = put("a/old", 1, HOUR + 9)
+    calls: list[int] = []
+
+    def after() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("a fault")
+
+    stop = janitor.start(tmp_path / "kept", HOUR, 100, 0.01, after)
+    end = time.monotonic() + 10
+    while len(calls) < 3 and time.monotonic() < end:
+        time.sleep(0.005)
+    stop()
+    assert len(calls) >= 3 and not left_by_a_killed_process.exists()
+    assert "could not be swept" in caplog.text
+
+
+def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    stop = janitor.start(tmp_path / "new", HOUR, 100, 60)
+    stop()
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
