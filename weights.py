@@ -3,6 +3,9 @@
 In this order: a file that the caller names, the file or Hugging Face Hub repository that the environment
 names (`SEGMENTATION_WEIGHTS`, `SEGMENTATION_WEIGHTS_REPO`), torchvision's own address. A network whose
 weights ship with the project needs none of them.
+
+Every file is hashed each time it is loaded, and must be the one that was meant wherever we can know which
+that is: not so for a file that the caller or the environment names, whose hash is only reported.
 """
 
 from __future__ import annotations
@@ -12,30 +15,27 @@ import logging
 import os
 import pickle
 import re
-import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor
-from tqdm import tqdm
 
+from download import DownloadError, download
 from networks import ARCHITECTURES, Architecture
 
 FILE_VARIABLE = "SEGMENTATION_WEIGHTS"
 REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"
 BUNDLED = Path(__file__).resolve().parent / "assets"
-TIMEOUT_SECONDS = 20.0
-CHUNK_BYTES = 1 << 20
+BUNDLED_SHA256 = {"scenes": "29104e27bfb28d8563506d88d273e8d81a94eca57852eb4566a8f98cd1b3145e"}
+"""By name of the network; `tools/train_scenes.py` makes another file, whose hash then belongs here."""
 
 StateDict: TypeAlias = dict[str, Tensor]
 logger = logging.getLogger(__name__)
@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 
 class WeightsError(RuntimeError):
     """No usable weights; the message says what was tried, why it failed, and what would work."""
+
+
+class _DamagedError(WeightsError):
+    """The file is missing, or is not the one that was meant: another copy may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,7 @@ def find_weights(architecture: Architecture, file: str | os.PathLike[str] | None
     if file is not None:
         return _read_for(architecture, Path(file), f"file {Path(file).name}")
     if architecture.published is None:
-        bundled = BUNDLED / f"{architecture.name}.safetensors"
-        return _read_for(architecture, bundled, f"{bundled.name}, shipped with the project")
+        return _bundled(architecture)
     reasons: list[str] = []
     for weights in _configured(architecture, reasons):
         if layout_of(weights.state_dict) == architecture.name:
@@ -95,8 +98,13 @@ def configured_name() -> str | None:
 
 
 def layout_of_file(file: str | os.PathLike[str]) -> str:
-    """The name of the network whose weights are in `file`; raises as `layout_of` and for a bad file."""
-    return layout_of(_read(Path(file), f"file {Path(file).name}").state_dict)
+    """The name of the network whose weights are in `file`; raises as `layout_of` and for a bad file.
+
+    Only names and shapes are read where the format allows that, so this costs next to nothing.
+    """
+    path = Path(file)
+    _must_exist(path)
+    return layout_of(_tensors(path, path.suffix, f"file {path.name}"))
 
 
 def layout_of(state_dict: StateDict) -> str:
@@ -113,6 +121,16 @@ def layout_of(state_dict: StateDict) -> str:
         f"The file holds {len(shapes)} tensors that fit none of our networks. "
         f"Expected torchvision's state dict of one of: {', '.join(ARCHITECTURES)}."
     )
+
+
+def _bundled(architecture: Architecture) -> Weights:
+    path = BUNDLED / f"{architecture.name}.safetensors"
+    try:
+        return _read(path, f"{path.name}, shipped with the project", BUNDLED_SHA256[architecture.name])
+    except _DamagedError as error:
+        raise WeightsError(
+            f"{path.name}, which ships with the project, is missing or damaged; install the project again."
+        ) from error
 
 
 def _read_for(architecture: Architecture, path: Path, origin: str) -> Weights:
@@ -152,28 +170,43 @@ def _configured(architecture: Architecture, reasons: list[str]) -> Iterator[Weig
     repo = os.environ.get(REPO_VARIABLE)
     if repo:
         try:
-            path, origin = _from_hub(repo, architecture)
-            yield _read(path, origin)
+            yield _from_hub(repo, architecture)
         except WeightsError as error:
             logger.warning("%s", error)
             reasons.append(str(error))
 
 
-def _from_hub(repo: str, architecture: Architecture) -> tuple[Path, str]:
+def _from_hub(repo: str, architecture: Architecture) -> Weights:
     """The file of a repository written `owner/name[@revision][:filename]`; the local cache comes first."""
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([^:]+))?(?::(.+))?", repo)
     if match is None:
         raise WeightsError(f"{REPO_VARIABLE} is {repo!r}; expected owner/name[@revision][:filename].")
     repo_id, revision, filename = match.groups()
     filename = filename or f"maskrcnn_{architecture.name}.safetensors"
+    origin = f"Hugging Face Hub {repo}"
     try:
         try:
-            path = hf_hub_download(repo_id, filename, revision=revision, local_files_only=True)
+            path = Path(hf_hub_download(repo_id, filename, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
-            path = hf_hub_download(repo_id, filename, revision=revision)
+            path = Path(hf_hub_download(repo_id, filename, revision=revision))
+        try:
+            return _read(path, origin, _blob_sha256(path))
+        except _DamagedError:
+            logger.warning("%s of the Hub's cache was damaged; fetching it again", filename)
+            path = Path(hf_hub_download(repo_id, filename, revision=revision, force_download=True))
+            return _read(path, origin, _blob_sha256(path))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise WeightsError(f"{filename} could not be fetched from the Hub repository {repo_id}.") from error
-    return Path(path), f"Hugging Face Hub {repo}"
+
+
+def _blob_sha256(path: Path) -> str:
+    """What the Hub's cache says that a file's hash is; empty where it does not say.
+
+    The cache links a file to a blob, and names that by the SHA-256 of what is in LFS (by git's shorter hash
+    otherwise). One step only: the blob may itself be a link to a store that is named by another hash.
+    """
+    blob = path.readlink().name if path.is_symlink() else ""
+    return blob if re.fullmatch("[0-9a-f]{64}", blob) else ""
 
 
 def _published(url: str) -> Weights:
@@ -181,66 +214,55 @@ def _published(url: str) -> Weights:
     name = url.rsplit("/", 1)[-1]
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     origin = f"torchvision {name}"
-    if path.exists() and not _fits_name(path):
-        path.replace(path.with_suffix(".bad"))
-        logger.warning("%s was damaged and has been set aside; fetching it again", name)
-    if not path.exists():
-        _download(url, path)
-    return _read(path, origin)
-
-
-def _download(url: str, path: Path) -> None:
-    """Fetches `url` to `path`, which appears only once it is complete and its hash is right."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        partial = Path(folder) / path.name
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, partial.open("wb") as file:
-                total = int(response.headers.get("Content-Length", 0)) or None
-                with tqdm(total=total, unit="B", unit_scale=True, desc=path.name) as bar:
-                    while chunk := response.read(CHUNK_BYTES):
-                        file.write(chunk)
-                        bar.update(len(chunk))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:  # urllib's errors and time-outs are OSErrors too
-            host = urllib.parse.urlsplit(url).hostname
-            raise WeightsError(f"{path.name} could not be fetched from {host}: {_reason(error)}.") from error
-        if not _fits_name(partial):
-            raise WeightsError(f"{path.name} arrived damaged: its hash is not the one in its name.")
-        partial.replace(path)
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server answered {error.code}"
-    if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
-        return "the server did not answer in time"
-    if isinstance(error, (urllib.error.URLError, ConnectionError)):
-        return "no connection"
-    return error.strerror or type(error).__name__
-
-
-def _fits_name(path: Path) -> bool:
-    """Torchvision's names end in the first digits of the file's SHA-256: `…-bf2d0c1e.pth`."""
-    digits = re.search(r"-([0-9a-f]{8,64})\.pth$", path.name)
-    return digits is not None and _sha256(path).startswith(digits[1])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(path: Path, origin: str) -> Weights:
-    """Reads a `.safetensors` file, or a `.pth` file without running what a pickle may hold."""
-    if not path.is_file():
-        raise WeightsError(f"There is no weights file {path.name} where it was named.")
+    digits = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
+    if digits is None:
+        raise ValueError(f"expected a name that ends in digits of the file's SHA-256, got {name}")
     try:
-        if path.suffix == ".safetensors":
-            loaded = load_file(path)
+        return _read(path, origin, digits[1])
+    except _DamagedError:
+        try:
+            download(url, path, digits[1])
+        except DownloadError as error:
+            raise WeightsError(str(error)) from error
+    return _read(path, origin, digits[1])
+
+
+def _must_exist(path: Path) -> None:
+    if not path.is_file():
+        raise _DamagedError(f"There is no weights file {path.name} where it was named.")
+
+
+def _read(path: Path, origin: str, sha256: str = "") -> Weights:
+    """Reads a file whose hash begins with `sha256`. It is opened once: what is hashed is what is loaded."""
+    _must_exist(path)
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            if not found.startswith(sha256):
+                raise _DamagedError(
+                    f"The {origin} is damaged (SHA-256 {found}, not {sha256}); try again later."
+                )
+            file.seek(0)
+            tensors = _tensors(file, path.suffix, origin)
+    except OSError as error:
+        raise _DamagedError(f"The {origin} cannot be read ({error.strerror}).") from error
+    state_dict = {
+        key: value.float() if value.is_floating_point() else value for key, value in tensors.items()
+    }
+    return Weights(state_dict, origin, found)
+
+
+def _tensors(source: Path | BinaryIO, suffix: str, origin: str) -> StateDict:
+    """What a `.safetensors` file holds, or a `.pth` file without running what a pickle may hold.
+
+    A path is mapped where its format allows: no more of the file is read than is looked at.
+    """
+    try:
+        if suffix == ".safetensors":
+            loaded = load_file(source) if isinstance(source, Path) else load(source.read())
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            mapped = isinstance(source, Path) and zipfile.is_zipfile(source)  # as since PyTorch 1.6
+            loaded = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except (
         SafetensorError,
         pickle.UnpicklingError,
@@ -253,5 +275,4 @@ def _read(path: Path, origin: str) -> Weights:
         raise WeightsError(f"The {origin} is not a readable .pth or .safetensors file.") from error
     if not (isinstance(loaded, dict) and loaded and all(isinstance(v, Tensor) for v in loaded.values())):
         raise WeightsError(f"The {origin} does not hold a state dict (names of tensors to tensors).")
-    state_dict = {key: value.float() if value.is_floating_point() else value for key, value in loaded.items()}
-    return Weights(state_dict, origin, _sha256(path))
+    return loaded

@@ -1,0 +1,99 @@
+"""A file server on this machine that misbehaves as it is told."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one request is answered; as it is, with the file and as HTTP asks."""
+
+    status: int = 200
+    body: bytes | None = None
+    """In the place of the file."""
+    length: int | None = None
+    """Stated in the place of the true one; 0 states none."""
+    ends_after: int | None = None
+    """Bytes of the body after which the answer ends."""
+    end: str = "close"
+    """How it ends there: "close", "reset" or "hang" (until the server stops)."""
+    piece: int = 1 << 16
+    pause: float = 0.0
+    """Seconds between pieces."""
+    ranges: bool = True
+    """Whether a Range is honoured."""
+    content_range: str | None = None
+    """In the place of the true one."""
+    location: str | None = None
+
+
+@dataclass
+class FaultServer:
+    """Serves `body` at every path: the first request as the first of `answers` says, the last goes on.
+
+    `ranges` lists what was asked for: None for the whole file, else the Range.
+    """
+
+    body: bytes
+    answers: list[Answer] = field(default_factory=lambda: [Answer()])
+    ranges: list[str | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        fault_server, self.sent, self.stopping = self, 0, threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                fault_server.ranges.append(self.headers["Range"])
+                answers = fault_server.answers
+                try:
+                    fault_server.give(self, answers.pop(0) if len(answers) > 1 else answers[0])
+                except ConnectionError:
+                    """The client has gone."""
+
+            def log_message(self, *args: object) -> None:
+                """Says nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def give(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+        body, status = self.body if answer.body is None else answer.body, answer.status
+        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers["Range"] or "")
+        content_range = None
+        if asked and answer.ranges and status == 200:
+            start = int(asked[1])
+            status = 206 if start < len(body) else 416
+            content_range = answer.content_range or f"bytes {start}-{len(body) - 1}/{len(body)}"
+            body = body[start:] if status == 206 else b""
+        handler.send_response(status)
+        if answer.length != 0:
+            handler.send_header("Content-Length", str(answer.length or len(body)))
+        if status == 206:
+            handler.send_header("Content-Range", str(content_range))
+        if answer.location:
+            handler.send_header("Location", answer.location)
+        handler.end_headers()
+        for at in range(0, len(body[: answer.ends_after]), answer.piece):
+            piece = body[: answer.ends_after][at : at + answer.piece]
+            handler.wfile.write(piece)
+            self.sent += len(piece)
+            if answer.pause:
+                self.stopping.wait(answer.pause)
+        if answer.end == "hang":
+            self.stopping.wait(60)
+        if answer.end == "reset":
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.rfile.close()  # it holds the connection open
+            handler.connection.close()
