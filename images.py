@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+from av1 import sequence_sizes
+
+FORMATS = {name.upper(): name for name in ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")}
+"""The formats that are read: Pillow's name for each, and people's."""
+
+with contextlib.suppress(ImportError):
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    FORMATS["HEIF"] = "HEIC"
+
+ACCEPTED = f"{', '.join([*FORMATS.values()][:-1])} or {[*FORMATS.values()][-1]}"
+"""The formats for a message: "JPEG, PNG, ... or AVIF"."""
+
 MAX_PIXELS = 40_000_000
+MAX_ANIMATION_PIXELS = 20_000_000
+"""Of an animated WebP: its decoder keeps two frames, and copies each, which takes 16 bytes a pixel."""
 MAX_SIDE = 20_000
 MAX_ASPECT = 30
 """Beyond this ratio of the sides the shorter one would be too few pixels for the network."""
@@ -20,23 +40,69 @@ MAX_ASPECT = 30
 # would refuse before `_check_size` can say why, and warn of photos that are within our limits.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
-STRIP_ROWS = 256
-"""Rows converted at a time: Pillow copies the picture at each step, up to 160 MB at 40 megapixels."""
+# Texts and colour profiles of PNGs, unpacked: one of them (Pillow's 1 MB refuses good printers' profiles),
+# and all together (Pillow's 64 MB may take four times that).
+PngImagePlugin.MAX_TEXT_CHUNK = 4 * 2**20
+PngImagePlugin.MAX_TEXT_MEMORY = 8 * 2**20
+
+MAX_SCANS = 60
+"""Of a JPEG. Usual are 1, or 10 if progressive; each may be 90 bytes, and costs a walk over all pixels."""
+MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
+"""Of a JPEG's next segment: within a scan, FF is followed by 00 or by a restart marker (D0 to D7)."""
+MAX_TAG_READS = 5000
+"""In a directory of TIFF tags, which is what EXIF is too. Usual are 100."""
+MAX_STRIP_TABLE = 400_000
+"""Bytes of a TIFF's table of strips; one that Pillow reads makes an object of each entry."""
+
+STRIP_PIXELS = 1_000_000
+"""Converted at a time: Pillow copies the picture at each step, up to 160 MB at 40 megapixels."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom."""
+
+AS_STORED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: np.fliplr,
+    3: lambda upright: np.rot90(upright, 2),
+    4: np.flipud,
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda upright: np.rot90(upright, 2).swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+"""By EXIF's orientation: a view on the upright array, through which pixels are written as they are stored."""
 
 
 class ImageError(ValueError):
     """The picture cannot be used; the message tells the person who sent it why, and what would do."""
 
 
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture as a person would see it, with what the file was.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, upright.
+        format: One of the values of `FORMATS`.
+        animated: The file holds more frames or pages than the one in `pixels`.
+    """
+
+    pixels: NDArray[np.uint8]
+    format: str
+    animated: bool
+
+
 def read_image(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """The pixels of the picture in `file`, (H, W, 3) uint8 RGB; all else as in `read_photo`."""
+    return read_photo(file).pixels
+
+
+def read_photo(file: str | os.PathLike[str]) -> Photo:
     """The picture in `file` as a person would see it.
 
     The format is told by the content, not by the name. Size limits are checked on the header, before
     any pixel is decoded. The EXIF orientation is applied, 16-bit and float channels are scaled to 8 bits,
-    transparency is laid over white, and of an animation the first frame is taken.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    transparency is laid over white, and of an animation the first frame is taken. At 40 megapixels it
+    takes up to 500 MB.
 
     Raises:
         ImageError: Empty, not a picture, a format we do not read, damaged, too large or too narrow.
@@ -50,19 +116,30 @@ def read_image(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise ImageError("This file is empty. Please choose a picture with something in it.")
     try:
         # From an open file: of a path, Pillow maps the pixels of uncompressed TIFFs, and turned ones wrongly.
-        with path.open("rb") as opened, Image.open(opened, formats=FORMATS) as image:
+        with path.open("rb") as opened, Image.open(opened, formats=[*FORMATS]) as image:
             _check_size(*image.size)
-            return _to_rgb(image)
+            _check_cost(image, opened)
+            pixels = _to_rgb(image, opened)
+            # "MPO" to Pillow is a phone's JPEG with a preview or a gain map behind it. Whether it is animated
+            # is asked last: a GIF looks for its second frame then, and may lose its first over it.
+            format = FORMATS.get(image.format or "", "JPEG")
+            return Photo(pixels, format, format != "JPEG" and _is_animated(image))
     except UnidentifiedImageError as error:
+        others = "a PDF or an SVG" if "HEIF" in FORMATS else "a photo in HEIC, a PDF or an SVG"
         raise ImageError(
-            "This file is not a picture that can be read here. Please use JPEG, PNG, WebP, GIF, BMP, TIFF "
-            "or AVIF (a photo in HEIC, a PDF or an SVG must be saved as one of these first)."
+            f"This file is not a picture that can be read here. Please use {ACCEPTED} "
+            f"({others} must be saved as one of these first, such as JPEG)."
         ) from error
     except Image.DecompressionBombError as error:
         raise _too_large() from error
     except (ImageError, MemoryError):
         raise
     except Exception as error:
+        if "MAX_TEXT" in str(error):
+            raise ImageError(
+                "This PNG carries too much text or too large a colour profile beside its pixels. "
+                "Please save it again without them."
+            ) from error
         # Pillow promises no types: damaged files gave OSError, SyntaxError, ValueError, RuntimeError (AVIF),
         # TypeError (TIFF) and struct.error (EXIF).
         raise ImageError(
@@ -102,29 +179,148 @@ def _too_large(width: int = 0, height: int = 0) -> ImageError:
     )
 
 
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    image.load()
+def _check_cost(image: Image.Image, opened: IO[bytes]) -> None:
+    """Refuses what a picture of a good size may still hide: minutes or gigabytes of work."""
+    if image.format == "WEBP" and _is_animated(image) and image.width * image.height > MAX_ANIMATION_PIXELS:
+        raise ImageError(
+            f"This animation is too large ({image.width} x {image.height} pixels). Please use one of at most "
+            f"{MAX_ANIMATION_PIXELS // 10**6} megapixels, or a single picture."
+        )
+    if image.format in ("JPEG", "MPO") and _scans(opened) > MAX_SCANS:
+        raise ImageError(
+            f"This JPEG is stored in more than {MAX_SCANS} passes, which takes too long to read. "
+            "Please save it again as an ordinary JPEG."
+        )
+    if image.format == "AVIF":
+        opened.seek(0)
+        pixels = [width * height for width, height in sequence_sizes(opened.read())]
+        # With transparency, a gain map and a thumbnail, an honest one decodes to three times its size.
+        if max(pixels, default=0) > MAX_PIXELS or sum(pixels) > 3 * image.width * image.height + 10**6:
+            raise _too_large()
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(TiffImagePlugin.TILEWIDTH, 0) * tags.get(TiffImagePlugin.TILELENGTH, 0) > MAX_PIXELS:
+        raise _too_large()  # libtiff decodes whole tiles, even where only a corner of one is the picture
+
+
+def _scans(jpeg: IO[bytes]) -> int:
+    """How many scans the first picture of a JPEG file has; what follows it may be a preview or a film."""
+    jpeg.seek(0)
+    content, at, scans = jpeg.read(), 2, 0
+    while (marker := MARKER.search(content, at)) and marker[1] != b"\xd9":
+        scans += marker[1] == b"\xda"
+        at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
+    return scans
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a second frame that cannot be read
+        return False
+
+
+def _to_rgb(image: Image.Image, opened: IO[bytes]) -> NDArray[np.uint8]:
+    crop = _decode(image, opened)
+    orientation = None
     with contextlib.suppress(Exception):  # EXIF that cannot be read says nothing about the pixels
-        ImageOps.exif_transpose(image, in_place=True)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    width, height = image.size
+    rows = max(1, STRIP_PIXELS // width)
+    strips = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    low_high = (0.0, 65535.0)
     if image.mode in ("I", "F"):
-        image = _to_8_bit(image)
-    rgb = np.empty((image.height, image.width, 3), np.uint8)
-    for y in range(0, image.height, STRIP_ROWS):
-        strip = image.crop((0, y, image.width, min(y + STRIP_ROWS, image.height)))
-        if strip.mode.startswith("I;16"):
-            strip = _to_8_bit(strip)
+        low_high = _range((crop(box) for box in strips), floats=image.mode == "F")
+    rgb = np.empty((width, height, 3) if orientation in (5, 6, 7, 8) else (height, width, 3), np.uint8)
+    stored = AS_STORED[orientation](rgb) if orientation in AS_STORED else rgb
+    for box in strips:
+        strip = crop(box)
+        if strip.mode in ("I", "F") or strip.mode.startswith("I;16"):
+            strip = _to_8_bit(strip, *low_high)
         if strip.has_transparency_data:
             rgba = strip.convert("RGBA")
             strip = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        rgb[y : y + STRIP_ROWS] = np.asarray(strip.convert("RGB"))
+        stored[box[1] : box[3]] = np.asarray(strip.convert("RGB"))
     return rgb
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits: 16-bit by its full range, other integers and floats by their own."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
-    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
-    if image.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    scaled = (values - low) * (255 / max(high - low, 1e-6))
-    return Image.fromarray(np.round(scaled).astype(np.uint8))
+def _decode(image: Image.Image, opened: IO[bytes]) -> Callable[[Box], Image.Image]:
+    """Decodes the picture; gives the function that cuts a box out of it."""
+    channels = [0, 1, 2, 3]
+    if image.format == "WEBP" and not _is_animated(image):
+        # Pillow reads it as an animation of one frame, in four copies of the picture; OpenCV takes one.
+        opened.seek(0)
+        pixels = cv2.imdecode(np.frombuffer(opened.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.shape[1::-1] != image.size:
+            raise OSError("OpenCV cannot decode this WebP.")
+        channels = [2, 1, 0, 3]
+    elif image.format == "AVIF":
+        # As Pillow's `load` does, which keeps the decoder's planes and these bytes beside the pixels.
+        plugin: Any = image
+        pixels = np.frombuffer(plugin._decoder.get_frame(0)[0], np.uint8).reshape(*image.size[::-1], -1)
+        plugin._decoder = None
+    else:
+        image.load()
+        return image.crop
+    channels = channels[: pixels.shape[2]]
+    return lambda box: Image.fromarray(pixels[box[1] : box[3], box[0] : box[2], channels])
+
+
+def _range(strips: Iterable[Image.Image], floats: bool) -> tuple[float, float]:
+    """The values that become black and white in a picture of int32 or float grey: its own extremes.
+
+    For floats within 0 to 1 it is 0 and 1. One value that fills the picture is black up to 0, else white.
+    """
+    lows, highs = zip(*((values.min(), values.max()) for values in map(_values, strips)), strict=True)
+    low, high = min(lows), max(highs)
+    if floats and low >= 0 and high <= 1:
+        return 0.0, 1.0
+    if low == high:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return low, high if high > low else low + 1
+
+
+def _to_8_bit(strip: Image.Image, low: float, high: float) -> Image.Image:
+    values = _values(strip)
+    levels = np.round((values - low) * (255 / (high - low))).astype(np.uint8)
+    if "transparency" in strip.info:  # of a PNG; as 8 bits, other levels would be taken for it
+        levels[values == strip.info["transparency"]] = 255
+    return Image.fromarray(levels)
+
+
+def _values(strip: Image.Image) -> NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(strip).astype(np.float64), posinf=0, neginf=0)
+
+
+_load_tags = TiffImagePlugin.ImageFileDirectory_v2.load
+
+
+class _ReadOnce:
+    """A file of tags, to be read about once: Pillow copies what each tag points at, be it always the same."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        here = file.tell()
+        self.bytes_left, self.reads_left = 2 * file.seek(0, os.SEEK_END) + 1, MAX_TAG_READS
+        file.seek(here)
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        content = self.file.read(size)
+        self.bytes_left -= len(content)
+        self.reads_left -= 1
+        if min(self.bytes_left, self.reads_left) < 0:
+            raise OSError("These tags hold more than the file.")  # Pillow goes on with those it has
+        return content
+
+
+def _load_few_tags(tags: TiffImagePlugin.ImageFileDirectory_v2, file: IO[bytes]) -> None:
+    _load_tags(tags, cast(IO[bytes], _ReadOnce(file)))
+    for table in (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS):
+        if len(tags._tagdata.get(table, b"")) > MAX_STRIP_TABLE:
+            raise ImageError(
+                "This TIFF is cut into too many strips or tiles to be read. Please save it again, "
+                "or use a JPEG or PNG."
+            )
+
+
+# Through here pass the tags of TIFFs, and of EXIF in all formats; Pillow sets no limits to them.
+TiffImagePlugin.ImageFileDirectory_v2.load = _load_few_tags  # type: ignore[method-assign, assignment]
