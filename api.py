@@ -1,38 +1,30 @@
-"""API: what programs call, `/segment` and `/annotate`."""
+"""API: what programs call, `/segment`, `/annotate` and `/export`."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import difflib
+import inspect
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
-from gradio.utils import get_upload_folder
 
 from export import check_effect, check_format, effect_file, export_file, to_json
-from images import ImageError
-from inference import NAMES, ModelError
 from models import Models
-from result import Filters, Result, SettingsError, check_fraction, segment_file
+from result import Filters, SettingsError, check_fraction, segment_file
+from scheduler import Job
+from service import Service, new_folder
 from visualize import PARTS, Style
-from weights import WeightsError
-
-IN_FLIGHT = 4
-"""Requests that are worked on at once; the network itself takes one at a time."""
-EXPECTED_ERRORS = (ImageError, ModelError, SettingsError, WeightsError)
-"""Errors whose message is written for the person who caused them, or whom they concern."""
 
 
-def add_endpoints(models: Models) -> None:
+def add_endpoints(service: Service) -> None:
     """Adds the endpoints to the `gr.Blocks` that is open.
 
     What they share stands in each docstring, since Gradio derives each schema from the function itself.
     """
 
-    def segment(
+    async def segment(
         image: gr.FileData,
         score_threshold: float = 0.5,
         classes: list[str] | None = None,
@@ -54,11 +46,17 @@ def add_endpoints(models: Models) -> None:
             One object: schema_version, model, image_size, settings, timings_ms, counts, warnings, instances.
             Boxes and areas are in pixels of the photo; masks are COCO RLE at its size.
         """
-        with sentences_for_people():
-            filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model, hidden)
-            return to_json(result, filters, _warnings(models, model))
+        async with service.request("segment") as request:
+            filters = _filters(score_threshold, classes, mask_threshold, hidden)
+            path, network = await request.photo(image), await request.model(model)
 
-    def annotate(
+            def work(job: Job) -> dict[str, Any]:
+                result = request.saw(segment_file(path, network, job.stage))
+                return to_json(result, filters, (*_warnings(service.models, model), *result.notes))
+
+            return await request.run(work)
+
+    async def annotate(
         image: gr.FileData,
         score_threshold: float = 0.5,
         classes: list[str] | None = None,
@@ -90,16 +88,22 @@ def add_endpoints(models: Models) -> None:
         Returns:
             The picture, named like the photo with "-segmented" or the effect added.
         """
-        with sentences_for_people():
+        async with service.request("annotate") as request:
+            filters = _filters(score_threshold, classes, mask_threshold, hidden)
             style = _style(opacity, color_by, show, mask_threshold)
             if effect is not None:
                 check_effect(effect, color)
-            filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model, hidden)
-            if effect is None:
-                return FileData(path=str(export_file(result, filters, style, "annotated", new_folder())))
-            return FileData(path=str(effect_file(result, filters, effect, new_folder(), color)))
+            path, network = await request.photo(image), await request.model(model)
 
-    def export(
+            def work(job: Job) -> Path:
+                result = request.saw(segment_file(path, network, job.stage))
+                if effect is None:
+                    return export_file(result, filters, style, "annotated", new_folder(), on_stage=job.stage)
+                return effect_file(result, filters, effect, new_folder(), color)
+
+            return FileData(path=str(await request.run(work)))
+
+    async def export(
         image: gr.FileData,
         format: str = "zip",
         score_threshold: float = 0.5,
@@ -125,46 +129,55 @@ def add_endpoints(models: Models) -> None:
         Returns:
             The file, named like the photo with the format added.
         """
-        with sentences_for_people():
+        async with service.request("export") as request:
+            filters = _filters(score_threshold, classes, mask_threshold, hidden)
             check_format(format, edges)
-            filters, result = _segment(models, image, score_threshold, classes, mask_threshold, model, hidden)
-            style = Style(mask_threshold=filters.mask_threshold)
-            return FileData(path=str(export_file(result, filters, style, format, new_folder(), edges)))
+            path, network = await request.photo(image), await request.model(model)
+
+            def work(job: Job) -> Path:
+                result = request.saw(segment_file(path, network, job.stage))
+                style = Style(mask_threshold=filters.mask_threshold)
+                return export_file(result, filters, style, format, new_folder(), edges, job.stage)
+
+            return FileData(path=str(await request.run(work)))
 
     for endpoint in (segment, annotate, export):
-        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=IN_FLIGHT, concurrency_id="model")
+        # No limit of Gradio's, whose line knows no visitors: the scheduler says whose turn it is.
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
-def new_folder() -> Path:
-    """A new folder where Gradio serves files from."""
-    Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=get_upload_folder()))
+def parameters(blocks: gr.Blocks) -> dict[str, list[str]]:
+    """The names of the arguments of each endpoint, in order."""
+    public = [function for function in blocks.fns.values() if function.api_visibility == "public"]
+    return {str(function.api_name): list(inspect.signature(function.fn).parameters) for function in public}
 
 
-@contextmanager
-def sentences_for_people() -> Iterator[None]:
-    """Turns the errors meant for people into Gradio's: the sentence reaches the caller, nothing else does."""
-    try:
-        yield
-    except EXPECTED_ERRORS as error:
-        raise gr.Error(str(error), print_exception=False) from error
+def fault_in(endpoints: dict[str, list[str]], name: str, named: bool, body: dict[str, Any]) -> str | None:
+    """What is wrong with the JSON of a call, before Gradio matches it to arguments; None if nothing is.
+
+    Args:
+        endpoints: As `parameters` gives them.
+        name: Of the endpoint.
+        named: Whether `body` holds the arguments by name, as in version 2 of Gradio's route, or a list of
+            them as "data".
+    """
+    if name not in endpoints:
+        return f"There is no endpoint {name[:40]!r}. Expected one of: {', '.join(endpoints)}."
+    known = endpoints[name]
+    if not named:
+        data = body.get("data")
+        if isinstance(data, list) and len(data) == len(known):
+            return None
+        return f"data: expected a list of {len(known)} values ({', '.join(known)})."
+    for key in body:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2) or known
+            return f"There is no argument {key[:40]!r}; did you mean {' or '.join(near)}?"
+    return None if "image" in body else "image: no picture was sent."
 
 
-def _segment(
-    models: Models,
-    image: object,
-    score_threshold: float,
-    classes: object,
-    mask_threshold: float,
-    model: object,
-    hidden: object,
-) -> tuple[Filters, Result]:
-    """Checks every argument before any work; Gradio passes on whatever a client sends."""
-    filters = Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden))
-    if model not in NAMES:
-        raise ModelError(f"model: expected one of {', '.join(NAMES)}, got {str(model)[:40]!r}.")
-    path = _uploaded(image)
-    return filters, segment_file(path, models.get(str(model)))
+def _filters(score_threshold: float, classes: object, mask_threshold: float, hidden: object) -> Filters:
+    return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden))
 
 
 def _names(classes: object) -> tuple[str, ...] | None:
@@ -192,19 +205,6 @@ def _style(opacity: float, color_by: Any, show: object, mask_threshold: float) -
         )
     parts = {part: part in shown for part in PARTS}
     return Style(**parts, opacity=opacity, color_by=color_by, mask_threshold=mask_threshold)
-
-
-def _uploaded(image: object) -> Path:
-    """The path of an uploaded file; any other path that a client names is refused."""
-    path = image.get("path") if isinstance(image, dict) else getattr(image, "path", None)
-    if not isinstance(path, str) or not path:
-        raise ImageError("image: no picture was sent. With the Python client, use handle_file('photo.jpg').")
-    folder = Path(get_upload_folder()).resolve()
-    if not Path(path).resolve().is_relative_to(folder):
-        raise ImageError(
-            "image: expected an uploaded file. With the Python client, use handle_file('photo.jpg')."
-        )
-    return Path(path)
 
 
 def _warnings(models: Models, model: str) -> tuple[str, ...]:

@@ -6,36 +6,59 @@ Importing this module builds the page and downloads nothing.
 from __future__ import annotations
 
 import argparse
+import functools
+import getpass
 import logging
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
+# Read by Gradio when it is imported. A folder of our own, since the janitor deletes what lies in it; and no
+# statistics of the last 10,000 requests, made anew after each.
+os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / f"photos-{getpass.getuser()}"))
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 
-from api import add_endpoints
+import gradio as gr
+from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
+
+import janitor
+from api import add_endpoints, fault_in, parameters
+from guard import Guard
 from models import Models
 from page import add_page
+from service import Service
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 STYLE_SHEETS = ("page.css", "objects.css", "kinds.css")
-QUEUE_SIZE = 32
+QUEUE_SIZE = 100
+"""Requests that Gradio holds beside those that the scheduler knows of."""
+THREADS = 64
+"""Requests at once, most of which wait in the scheduler, and so must be more than it lets wait."""
 SESSIONS = 200
 """Browser sessions whose last result is kept; one takes 3 MB."""
 FONT, FONT_MONO = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
 """The visitor's own fonts: nothing is fetched from other hosts."""
-SWEEP_SECONDS, KEEP_SECONDS = 600, 3600
+SWEEP_SECONDS, KEEP_SECONDS = 60.0, 3600.0
+KEEP_BYTES = 5 * 1024**3
 
 
 def create_demo(models: Models) -> gr.Blocks:
     """The page and the API around `models`."""
-    with gr.Blocks(title="See every object in a photo", delete_cache=(SWEEP_SECONDS, KEEP_SECONDS)) as blocks:
-        add_page(blocks, models)
-        add_endpoints(models)
-    return blocks.queue(max_size=QUEUE_SIZE)
+    service = Service(models)
+    service.fetch_for_gradio()
+    with gr.Blocks(title="See every object in a photo") as blocks:
+        add_page(blocks, service)
+        add_endpoints(service)
+    return blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
 
 def launch(blocks: gr.Blocks, **options: Any) -> Any:
     """`blocks.launch` with this project's look and limits."""
+    folder = Path(get_upload_folder())
+    janitor.start(folder, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, functools.partial(_forget_files, blocks))
+    check = functools.partial(fault_in, parameters(blocks))
     return blocks.launch(
         theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO),
         css_paths=[ASSETS / name for name in STYLE_SHEETS],
@@ -43,8 +66,17 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         state_session_capacity=SESSIONS,
         run_history=False,
         max_file_size="25mb",
+        max_threads=THREADS,
+        ssr_mode=False,  # its pages would come from another server, past the guard
+        app_kwargs={"middleware": [Middleware(Guard, check=check, folder=folder)]},
         **options,
     )
+
+
+def _forget_files(blocks: gr.Blocks) -> None:
+    """Gradio remembers the name of every file that there ever was."""
+    for names in blocks.temp_file_sets:
+        names.clear()
 
 
 models = Models()
@@ -61,6 +93,9 @@ def main() -> None:
     parser.add_argument("--server-port", type=int, help="port to listen at (7860)")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's own look-ups
+    lines = logging.StreamHandler()  # of JSON, and nothing before it
+    logging.getLogger("requests").addHandler(lines)
+    logging.getLogger("requests").propagate = False
     models.start()
     launch(demo, **vars(parser.parse_args()))
 

@@ -6,11 +6,14 @@ before masks are pasted, so what it returns is what torchvision's `model([image]
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import re
 import threading
 from collections import OrderedDict
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +34,8 @@ SCORE_FLOOR = 0.05
 DEFAULT_NAME = "resnet50_fpn"
 FALLBACK_NAME = "scenes"
 NAMES = ("auto", *ARCHITECTURES)
+LOST = re.compile(r"out of memory|not enough memory|can't allocate memory|CUDA|cuDNN|CUBLAS", re.IGNORECASE)
+"""In the message of a RuntimeError: the device has no memory left, or does not answer any more."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 logger = logging.getLogger(__name__)
@@ -156,6 +161,58 @@ def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
     )
     kept = detections.select(detections.scores > SCORE_FLOOR)
     return kept.resized(image.shape[0], image.shape[1])
+
+
+def segment_or_fall_back(
+    model: SegmentationModel,
+    image: NDArray[np.uint8],
+    load_spare: Callable[[str], SegmentationModel] | None = None,
+) -> tuple[Detections, SegmentationModel, str | None]:
+    """As `segment`; where the device ran out of memory or was lost, once more on the CPU.
+
+    Args:
+        load_spare: Gives the model of a name on the CPU; `load_model` by default.
+
+    Returns:
+        What was found, the model that found it, and a sentence for the visitor if it is not `model`.
+
+    Raises:
+        MemoryError: The CPU has too little memory, too.
+    """
+    try:
+        return segment(model, image), model, None
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lost(error):
+            raise
+        logger.warning("%s failed on %s, the CPU tries again: %s", model.name, model.device, str(error))
+    # Only here, where the error no longer holds the stage's tensors, can they be freed.
+    gc.collect()
+    if torch.cuda.is_available():
+        with suppress(RuntimeError):  # a device that was lost
+            torch.cuda.empty_cache()
+    on_cpu = model.device.type == "cpu"
+    spare = model if on_cpu else (load_spare or _load_on_cpu)(model.name)
+    try:
+        found = segment(spare, image)
+    except RuntimeError as error:
+        if _is_lost(error):
+            raise MemoryError(str(error)) from error
+        raise
+    if on_cpu:
+        return found, spare, None
+    return (
+        found,
+        spare,
+        "The graphics processor failed or had too little memory, so the CPU did this, slower.",
+    )
+
+
+def _is_lost(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or LOST.search(str(error)) is not None
+
+
+def _load_on_cpu(name: str) -> SegmentationModel:
+    return load_model(name, device="cpu")
 
 
 def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference import SegmentationModel, load_best, load_model, segment
+from weights import WeightsError
+
+RETRY_SECONDS = 30.0
+"""How long a model that could not be had is not looked for again."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,8 @@ class Models:
         self._lock = threading.Lock()
         self._pending: Future[Best] | None = None
         self._best: Best | None = None
+        self._named: dict[str, SegmentationModel] = {}
+        self._missing: dict[str, tuple[float, WeightsError]] = {}
 
     def start(self) -> Future[Best]:
         """Begins to load "auto", unless that was begun before. Returns at once."""
@@ -63,12 +70,29 @@ class Models:
         """What "auto" stands for; None before the first was loaded."""
         return self._best
 
-    def get(self, name: str = "auto") -> SegmentationModel:
-        """The model of that name, as `inference.load_model`, after waiting for it where needed."""
+    def ready(self, name: str = "auto") -> SegmentationModel | None:
+        """The model of that name if it is in memory. Returns at once."""
         if name != "auto":
-            return self._load_named(name)
-        best = self._best or self.start().result()
-        return best.model
+            return self._named.get(name)
+        return self._best.model if self._best else None
+
+    def get(self, name: str = "auto") -> SegmentationModel:
+        """The model of that name, as `inference.load_model`, after waiting for it where needed.
+
+        Raises:
+            WeightsError: For `RETRY_SECONDS` the same one, without another attempt.
+        """
+        if name == "auto":
+            return (self._best or self.start().result()).model
+        when, missing = self._missing.get(name, (0.0, None))
+        if missing and time.monotonic() < when + RETRY_SECONDS:
+            raise WeightsError(str(missing))
+        try:
+            self._named[name] = self._load_named(name)
+        except WeightsError as error:
+            self._missing[name] = time.monotonic(), error
+            raise
+        return self._named[name]
 
     def _begin(self) -> Future[Best]:
         self._pending = pending = Future[Best]()

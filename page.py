@@ -6,6 +6,7 @@ a view of the result that the browser session keeps (`show`), and never touches 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import gradio as gr
 
 import controls
 import panels
-from api import EXPECTED_ERRORS, IN_FLIGHT, fallback_notice, new_folder, sentences_for_people
+from api import fallback_notice
 from components import PhotoInput, objects_picture, picture_file
 from export import cut_out_file, effect_file, export_file
 from histogram import histogram
@@ -22,8 +23,10 @@ from images import ImageError
 from models import Models
 from networks import ARCHITECTURES
 from report import kinds, summary
-from result import Result, segment_file, view
+from result import Result, SettingsError, segment_file, view
 from scene import look, scene
+from scheduler import Job
+from service import EXPECTED_ERRORS, Service, keep, new_folder
 
 HERE = Path(__file__).resolve().parent
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
@@ -48,7 +51,7 @@ HOW_IT_WORKS = """
 """
 
 
-def add_page(blocks: gr.Blocks, models: Models) -> None:
+def add_page(blocks: gr.Blocks, service: Service) -> None:
     """Adds the page to `blocks`, which is open."""
     gr.Markdown("# See every object in a photo\nEach one outlined, boxed, named, scored and counted.")
     with gr.Row(elem_id="banner", visible=False) as banner:
@@ -100,30 +103,52 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
     views += [effects.slider, comparison.words, comparison.slider]
     private: dict[str, Any] = {"api_visibility": "private"}
     instant = private | {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
-    slow = private | {"concurrency_limit": IN_FLIGHT, "concurrency_id": "model"}
+    slow = private | {"concurrency_limit": None}  # the scheduler says whose turn it is
 
-    def find_objects(path: str | None, name: str, *rest: Any, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+    async def find_objects(
+        path: str | None,
+        name: str,
+        *rest: Any,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Any:
         """A new result of which nothing is hidden by hand, or the reason why there is none."""
         if path is None:
             return [None, None, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(WELCOME)]
-        try:
-            progress(0.0, "Loading the model (the first time takes longest)")
-            result = segment_file(path, models.get(name), progress)
-        except ImageError as error:
-            return [None, None, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(f"**{error}**")]
-        except EXPECTED_ERRORS as error:  # the photo is fine: keep what is on screen
-            reason = f"**{error}** Choose another model, or try again later."
-            return [*[gr.skip()] * 5, reason, *[gr.skip()] * (len(views) - 1)]
-        progress(0.95, "Drawing")
-        views_of_it = redraw(result, None, *rest[:-1], NONE_HIDDEN)
+        async with service.request("page", progress) as request:
+            try:
+                network = await request.model(name)
+
+                def work(job: Job) -> tuple[Result, list[Any]]:
+                    result = request.saw(segment_file(path, network, job.stage))
+                    job.stage(0.95, "Drawing")
+                    return result, redraw(result, None, *rest[:-1], NONE_HIDDEN)
+
+                result, views_of_it = await request.run(work)
+            except ImageError as error:
+                request.refuse(error)
+                return [
+                    *[None, None, panels.SAME],
+                    *[gr.update(interactive=False)] * 2,
+                    *_nothing(f"**{error}**"),
+                ]
+            except EXPECTED_ERRORS as error:  # the photo is fine: keep what is on screen
+                request.refuse(error)
+                reason = f"**{error}** Choose another model, or try again later."
+                return [*[gr.skip()] * 5, reason, *[gr.skip()] * (len(views) - 1)]
         return [result, None, panels.SAME, *[gr.update(interactive=True)] * 2, *views_of_it]
 
-    def compare(result: Result | None, name: str, progress: gr.Progress = gr.Progress()) -> Result | None:  # noqa: B008
+    async def compare(
+        result: Result | None,
+        name: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Result | None:
         """The other model's result on the same photo."""
         if result is None or name == panels.SAME:
             return None
-        with sentences_for_people():
-            return segment_file(result.path, models.get(name), progress)
+        keep(result.path)
+        async with service.request("compare", progress) as request:
+            network = await request.model(name)
+            return await request.run(lambda job: request.saw(segment_file(result.path, network, job.stage)))
 
     gr.on(
         [photo.change, run.click, model.input],  # type: ignore[arg-type]
@@ -156,17 +181,20 @@ def add_page(blocks: gr.Blocks, models: Models) -> None:
         compare, [found, comparison.model], comparison.other, show_progress_on=[comparison.slider], **slow
     ).then(show, arguments, views, **instant)
 
+    async def save_selected(event: gr.EventData, *arguments: Any) -> str:
+        return await save_cut_out(service, event.id, *arguments)
+
     settings = [found, downloads.soft, *looks.inputs()]
     for event, save, wanted in (
-        (downloads.save.click, save_format, [downloads.format]),
-        (effects.save.click, save_effect, [effects.effect, effects.color]),
-        (picture.cut_out, save_cut_out, []),
+        (downloads.save.click, functools.partial(save_format, service), [downloads.format]),
+        (effects.save.click, functools.partial(save_effect, service), [effects.effect, effects.color]),
+        (picture.cut_out, save_selected, []),
     ):
         event(
-            save, [*wanted, *settings], downloads.file, show_progress_on=[downloads.format], **private
+            save, [*wanted, *settings], downloads.file, show_progress_on=[downloads.format], **slow
         ).success(None, js="() => document.querySelector('#saved').click()", **private)
     blocks.load(_address, None, address, **instant)
-    _add_banner(blocks, models, banner, notice, again, instant)
+    _add_banner(blocks, service.models, banner, notice, again, instant)
 
 
 def show(
@@ -227,7 +255,8 @@ def redraw(*arguments: Any) -> list[Any]:
     return show(*arguments, whole=True)
 
 
-def save_format(
+async def save_format(
+    service: Service,
     format: str,
     found: Result | None,
     soft: bool,
@@ -235,31 +264,39 @@ def save_format(
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> str:
     """The path of a file with what is in view, at the photo's original resolution."""
-    with sentences_for_people():
+    async with service.request("save", progress) as request:
         result = _kept(found)
         filters, style = controls.read(result.detections, *values)
-        return str(export_file(result, filters, style, format, new_folder(), _edges(soft), progress))
+        folder, edges = new_folder(), _edges(soft)
+        return await request.run(
+            lambda job: str(export_file(result, filters, style, format, folder, edges, job.stage))
+        )
 
 
-def save_effect(effect: Any, color: str, found: Result | None, soft: bool, *values: Any) -> str:
+async def save_effect(
+    service: Service, effect: Any, color: str, found: Result | None, soft: bool, *values: Any
+) -> str:
     """The path of the whole photo with an effect, at its original resolution."""
-    with sentences_for_people():
+    async with service.request("save effect") as request:
         result = _kept(found)
         filters, _ = controls.read(result.detections, *values)
-        return str(effect_file(result, filters, effect, new_folder(), color))
+        return await request.run(lambda job: str(effect_file(result, filters, effect, new_folder(), color)))
 
 
-def save_cut_out(event: gr.EventData, found: Result | None, soft: bool, *values: Any) -> str:
+async def save_cut_out(service: Service, id: Any, found: Result | None, soft: bool, *values: Any) -> str:
     """The path of the cut-out of the instance that was asked for."""
-    with sentences_for_people():
+    async with service.request("save cut-out") as request:
         result = _kept(found)
         filters, _ = controls.read(result.detections, *values)
-        return str(cut_out_file(result, filters, event.id, new_folder(), _edges(soft)))
+        return await request.run(
+            lambda job: str(cut_out_file(result, filters, id, new_folder(), _edges(soft)))
+        )
 
 
 def _kept(found: Result | None) -> Result:
     if found is None:
-        raise gr.Error(EXPIRED, print_exception=False)
+        raise SettingsError(EXPIRED)
+    keep(found.path)
     return found
 
 
@@ -280,6 +317,7 @@ def _address(request: gr.Request) -> str:
 
 
 def _add_examples(photo: PhotoInput) -> None:
+    gr.set_static_paths(HERE / "examples")  # served from there: copies of them would be swept away
     photos = [str(HERE / "examples" / name) for name in PHOTOS]
     scenes = sorted(str(path) for path in (HERE / "examples" / "scenes").glob("*.png"))
     gr.Examples(photos, photo, label="Photos to try", cache_examples=False)

@@ -60,7 +60,7 @@ def kinds(detections: Detections) -> list[dict[str, Any]]:
 def summary(result: Result, filters: Filters) -> str:
     """What was found and how, in one or two sentences."""
     shown = view(result.detections, filters)
-    return f"{_found(result.detections, shown, filters)} {_how(result)}"
+    return " ".join([_found(result.detections, shown, filters), _how(result), *result.notes])
 
 
 def hidden_by_threshold(detections: Detections, filters: Filters) -> str:

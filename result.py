@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 import coco
 from detections import Detections
-from images import fit_within, read_image
-from inference import WORKING_SIDE, SegmentationModel, segment
+from images import fit_within, read_photo
+from inference import WORKING_SIDE, SegmentationModel, segment_or_fall_back
 
 
 class SettingsError(ValueError):
@@ -68,6 +68,8 @@ class Result:
         detections: Everything above the score floor, in pixels of the photo itself.
         model: What found it.
         timings_ms: Milliseconds by stage: "read", "model".
+        format: Of the photo's file, as Pillow names it.
+        notes: What a visitor should know about how it was made, in sentences.
     """
 
     path: Path
@@ -75,7 +77,11 @@ class Result:
     detections: Detections
     model: SegmentationModel
     timings_ms: dict[str, float]
+    format: str = "PNG"
+    notes: tuple[str, ...] = ()
 
+
+FIRST_FRAME = "This file holds more than one picture; only the first was looked at."
 
 _network_is_free = threading.Lock()
 """Two photos at once would take twice the memory, and no less time."""
@@ -93,21 +99,31 @@ def segment_file(
             for the visitor.
 
     Raises:
-        ImageError: As `images.read_image`.
+        ImageError: As `images.read_photo`.
+        MemoryError: There is too little memory, also on the CPU.
     """
     on_stage(0.1, "Reading the photo")
     start = time.perf_counter()
-    image = read_image(path)
-    working_image, (height, width) = fit_within(image, WORKING_SIDE), image.shape[:2]
-    del image  # up to 120 MB that need not wait for other photos
+    photo = read_photo(path)
+    working_image, (height, width) = fit_within(photo.pixels, WORKING_SIDE), photo.pixels.shape[:2]
+    format, notes = photo.format, (FIRST_FRAME,) if photo.animated else ()
+    del photo  # up to 120 MB that need not wait for other photos
     read_ms = (time.perf_counter() - start) * 1000
     on_stage(0.2, "Waiting for other photos")
     with _network_is_free:
         on_stage(0.3, "Looking for objects")
         start = time.perf_counter()
-        detections = segment(model, working_image).resized(height, width)
+        found, model, note = segment_or_fall_back(model, working_image)
         model_ms = (time.perf_counter() - start) * 1000
-    return Result(Path(path), working_image, detections, model, {"read": read_ms, "model": model_ms})
+    return Result(
+        Path(path),
+        working_image,
+        found.resized(height, width),
+        model,
+        {"read": read_ms, "model": model_ms},
+        format,
+        (*notes, note) if note else notes,
+    )
 
 
 def view(detections: Detections, filters: Filters) -> Detections:

@@ -270,7 +270,7 @@ def test_an_export_holds_the_objects_that_segment_answers(client: Client) -> Non
 
 @pytest.mark.parametrize(
     "image",
-    [None, "text", 7, [], {}, {"path": None}, {"path": 7}, {"url": "x"}],
+    [None, "text", 7, [], {}, {"path": None}, {"path": 7}, {"url": 7}],
     ids=str,
 )
 def test_no_image_is_answered_with_how_to_send_one(image: object, client: Client) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +26,18 @@ from torchvision.transforms.functional import to_tensor
 
 import inference
 from images import fit_within, read_image
-from inference import SCORE_FLOOR, WORKING_SIDE, ModelError, SegmentationModel, load_best, load_model, segment
+from inference import (
+    SCORE_FLOOR,
+    WORKING_SIDE,
+    ModelError,
+    SegmentationModel,
+    load_best,
+    load_model,
+    segment,
+    segment_or_fall_back,
+)
 from networks import ARCHITECTURES, COCO_LABELS
+from tests.samples import CAT, fake_model, random_image
 from tests.truth import SCENE
 from tools.random_weights import random_network, random_picture
 from weights import WeightsError
@@ -301,3 +312,76 @@ def test_cuda_comes_before_mps_and_mps_before_the_cpu(monkeypatch: pytest.Monkey
     assert inference._device(None).type == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert inference._device(None).type == "cuda"
+
+
+def failing(error: BaseException, device: str = "cpu", times: int = 1) -> SegmentationModel:
+    """A model that sees one cat, whose backbone fails with `error` the first times it is asked."""
+    model = fake_model([[0, 0, 1, 1]], [CAT], [0.9], device)
+    backbone, left = model.network.backbone, [error] * times
+
+    def fail(images: Tensor) -> OrderedDict[str, Tensor]:
+        if left:
+            raise left.pop()
+        return backbone(images)
+
+    model.network.backbone = fail
+    return model
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("CUDA error: device-side assert triggered"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)
+def test_a_device_that_fails_leaves_the_photo_to_the_cpu_which_is_said(error: BaseException) -> None:
+    model, asked = failing(error, "meta"), []
+    spare = fake_model([[0, 0, 1, 1]], [CAT], [0.8])
+
+    def load_spare(name: str) -> SegmentationModel:
+        asked.append(name)
+        return spare
+
+    # The pixels go to the "meta" device and are never looked at: the backbone fails first.
+    found, used, note = segment_or_fall_back(model, random_image(0, 30, 40), load_spare)
+    assert found.class_ids.tolist() == [CAT] and used is spare and asked == [model.name]
+    assert note is not None and "so the CPU did this" in note
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_cpu_that_has_too_little_memory_tries_once_more(error: BaseException) -> None:
+    model = failing(error)
+    found, used, note = segment_or_fall_back(model, random_image(0, 30, 40))
+    assert (len(found), used, note) == (1, model, None)
+    with pytest.raises(MemoryError):
+        segment_or_fall_back(failing(error, times=2), random_image(0, 30, 40))
+
+
+def test_a_fault_of_another_kind_is_not_tried_again() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        segment_or_fall_back(failing(RuntimeError("shapes cannot be multiplied")), random_image(0, 30, 40))
+
+
+def test_the_tensors_of_a_failed_run_are_freed_before_the_next() -> None:
+    class Held:
+        """Stands for what a stage had in memory."""
+
+    kept: list[weakref.ref[Held]] = []
+
+    def fail(images: Tensor) -> None:
+        big = Held()
+        kept.append(weakref.ref(big))
+        raise MemoryError
+
+    model = fake_model([[0, 0, 1, 1]], [CAT], [0.9], "meta")
+    model.network.backbone = fail
+
+    def load_spare(name: str) -> SegmentationModel:
+        assert kept[0]() is None
+        return fake_model()
+
+    segment_or_fall_back(model, random_image(0, 30, 40), load_spare)
+    assert len(kept) == 1

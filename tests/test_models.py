@@ -4,8 +4,10 @@ import threading
 
 import pytest
 
+import models as models_module
 from inference import ModelError, SegmentationModel
 from models import Models
+from weights import WeightsError
 
 
 def test_the_model_is_loaded_behind_the_page_and_only_once(scenes_model: SegmentationModel) -> None:
@@ -73,3 +75,30 @@ def test_a_fault_in_loading_is_loud_and_can_be_tried_again(
 def test_other_names_go_to_the_loader() -> None:
     with pytest.raises(ModelError, match="no model 'yolo'"):
         Models().get("yolo")
+
+
+def test_a_model_that_could_not_be_had_is_not_looked_for_again_at_once(
+    scenes_model: SegmentationModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[str] = []
+
+    def load(name: str) -> SegmentationModel:
+        attempts.append(name)
+        if len(attempts) == 1:
+            raise WeightsError("no connection")
+        return scenes_model
+
+    models = Models(load_named=load)
+    for _ in range(3):
+        with pytest.raises(WeightsError, match="no connection"):
+            models.get("resnet50_fpn")
+    assert attempts == ["resnet50_fpn"] and models.ready("resnet50_fpn") is None
+    monkeypatch.setattr(models_module, "RETRY_SECONDS", 0.0)
+    assert models.get("resnet50_fpn") is models.ready("resnet50_fpn") is scenes_model
+
+
+def test_what_is_in_memory_is_ready_and_nothing_else(scenes_model: SegmentationModel) -> None:
+    models = Models(lambda: (scenes_model, None), lambda name: scenes_model)
+    assert models.ready() is None and models.ready("scenes") is None
+    models.get()
+    assert models.ready() is scenes_model

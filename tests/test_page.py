@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import os
@@ -10,7 +11,8 @@ import shutil
 import subprocess
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,9 @@ import coco
 import result
 from detections import Detections
 from inference import SegmentationModel
+from models import Models
 from page import save_effect, save_format, show
+from service import Service
 from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
 from tests.truth import SCENE, SCENES, share_found
 from tools.screenshot import CHROMIUM_FLAGS
@@ -217,7 +221,7 @@ def test_the_threshold_filters_without_running_the_model_again(
     scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
     segmented(page)
     runs: list[object] = []
-    monkeypatch.setattr(result, "segment", lambda *args: runs.append(args))
+    monkeypatch.setattr(result, "segment_or_fall_back", lambda *args: runs.append(args))
     for threshold in (0.05, 0.95, 0.5):
         set_threshold(page, threshold)
         expect(masks(page)).to_have_count(sum(score >= threshold for score in scores))
@@ -671,15 +675,21 @@ def test_a_click_on_an_example_segments_it(page: Page) -> None:
 
 def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     segmented(page)
-    ran, segment = threading.Event(), result.segment
+    ran, segment = threading.Event(), result.segment_or_fall_back
 
     def watched(*args: Any) -> Any:
         ran.set()
         return segment(*args)
 
-    monkeypatch.setattr(result, "segment", watched)
+    monkeypatch.setattr(result, "segment_or_fall_back", watched)
     page.locator("#run").click()
     assert ran.wait(20)
+
+
+def in_a_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine gives; in a thread of its own, since Playwright has a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
@@ -690,12 +700,13 @@ def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
     found = result.segment_file(photo, scenes_model)
     look = (0.5, {"unticked": []}, 0.5, ["masks"], 0.5, "instance", {"hidden": []})
     photo.unlink()
+    service = Service(Models(lambda: (scenes_model, None)))
     with pytest.raises(gr.Error, match="could not be opened"):
-        save_format("annotated", found, False, *look)
+        in_a_loop(save_format(service, "annotated", found, False, *look))
     with pytest.raises(gr.Error, match="could not be opened"):
-        save_effect("blur", "#ffffff", found, False, *look)
+        in_a_loop(save_effect(service, "blur", "#ffffff", found, False, *look))
     with pytest.raises(gr.Error, match="no result to look at"):
-        save_format("annotated", None, False, *look)
+        in_a_loop(save_format(service, "annotated", None, False, *look))
 
 
 def test_a_comparison_hides_by_hand_on_both_sides_and_knows_the_other_models_kinds() -> None:

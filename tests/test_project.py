@@ -19,10 +19,16 @@ MAY_IMPORT = {
     "detections": set(),
     "outlines": set(),
     "coco": set(),
-    "images": set(),
+    "av1": set(),
+    "images": {"av1"},
     "networks": set(),
+    "download": set(),
+    "scheduler": set(),
+    "janitor": set(),
+    "guard": set(),
+    "fetch": {"images"},
     "visualize": {"detections"},
-    "weights": {"networks"},
+    "weights": {"download", "networks"},
     "inference": {"detections", "images", "networks", "weights"},
     "result": {"coco", "detections", "images", "inference"},
     "report": {"coco", "detections", "inference", "result"},
@@ -31,8 +37,9 @@ MAY_IMPORT = {
     "export": {"detections", "formats", "images", "report", "result", "visualize"},
     "scene": {"detections", "formats", "inference", "outlines", "report", "result", "visualize"},
     "snippets": {"result", "visualize"},
-    "models": {"inference"},
-    "api": {"export", "images", "inference", "models", "result", "visualize", "weights"},
+    "models": {"inference", "weights"},
+    "service": {"fetch", "images", "inference", "janitor", "models", "result", "scheduler", "weights"},
+    "api": {"export", "models", "result", "scheduler", "service", "visualize"},
     "components": set(),
     "controls": {"coco", "components", "detections", "inference", "result", "visualize"},
     "panels": {
@@ -40,13 +47,16 @@ MAY_IMPORT = {
     },
     "page": {
         "api", "components", "controls", "export", "histogram", "images", "models", "networks", "panels",
-        "report", "result", "scene",
+        "report", "result", "scene", "scheduler", "service",
     },
-    "app": {"api", "models", "page"},
+    "app": {"api", "guard", "janitor", "models", "page", "service"},
 }  # fmt: skip
 """Which of our modules each of them may import. Every line names only lines above it."""
-MAY_IMPORT_GRADIO = {"app", "api", "components", "controls", "page", "panels"}
+MAY_IMPORT_GRADIO = {"app", "api", "components", "controls", "page", "panels", "service"}
 MAY_IMPORT_TORCH = {"inference", "networks", "weights"}
+
+OPTIONAL = {"pillow_heif"}
+"""Libraries that the app uses where they are installed; the tests have them all."""
 
 MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
 
@@ -88,6 +98,10 @@ def requirements() -> dict[str, Requirement]:
     return {requirement.name: requirement for requirement in wanted}
 
 
+def development_requirements() -> list[str]:
+    return (ROOT / "requirements-dev.txt").read_text().splitlines()
+
+
 def test_the_spaces_gradio_is_the_pinned_one() -> None:
     assert str(requirements()["gradio"].specifier) == f"=={front_matter()['sdk_version']}"
 
@@ -113,9 +127,10 @@ def test_torch_is_a_range_that_admits_what_gpu_spaces_offer() -> None:
 
 
 def test_every_library_we_import_is_required_by_name() -> None:
-    package_of = {"cv2": "opencv-python-headless", "PIL": "pillow"}
+    package_of = {"cv2": "opencv-python-headless", "PIL": "pillow", "python_multipart": "python-multipart"}
     libraries = set().union(*(imports(module) for module in MODULES)) - set(MODULES) - sys.stdlib_module_names
-    assert {package_of.get(name, name) for name in libraries} <= requirements().keys()
+    assert {package_of.get(name, name) for name in libraries} - OPTIONAL <= requirements().keys()
+    assert {line.partition(">")[0].replace("-", "_") for line in development_requirements()} >= OPTIONAL
 
 
 def test_the_readme_gives_the_two_commands() -> None:

@@ -9,8 +9,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import result
 from images import ImageError, read_image
-from result import Filters, SettingsError, check_fraction, counts, names, segment_file, view
+from inference import segment
+from report import summary
+from result import (
+    FIRST_FRAME,
+    Filters,
+    SettingsError,
+    check_fraction,
+    counts,
+    names,
+    segment_file,
+    view,
+)
 from tests.samples import CAR, CAT, DOG, PERSON, fake_model, make_detections, random_detections, random_image
 
 FOUR = make_detections(
@@ -241,3 +253,29 @@ def test_what_is_no_fraction_is_refused_by_the_name_of_the_setting(value: Any) -
     with pytest.raises(SettingsError) as caught:
         check_fraction("opacity", value)
     assert str(caught.value) == f"opacity: expected a number from 0 to 1, got {value!r}."
+
+
+def test_of_an_animation_the_first_picture_is_looked_at_and_that_is_said(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (40, 30), color) for color in ("red", "lime")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "still.gif")
+    moving = segment_file(tmp_path / "moving.gif", fake_model())
+    still = segment_file(tmp_path / "still.gif", fake_model())
+    assert moving.working_image[0, 0].tolist() == [255, 0, 0]
+    assert (moving.notes, still.notes) == ((FIRST_FRAME,), ())
+    assert (moving.format, still.format) == ("GIF", "GIF")
+    assert summary(moving, Filters()).endswith(FIRST_FRAME)
+
+
+def test_what_the_cpu_had_to_do_is_said_with_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
+    spare = fake_model([[0, 0, 1, 1]], [1], [0.9])
+
+    def fall_back(model: Any, image: Any) -> Any:
+        return segment(spare, image), spare, "The CPU did this."
+
+    monkeypatch.setattr(result, "segment_or_fall_back", fall_back)
+    found = segment_file(tmp_path / "photo.png", fake_model())
+    assert found.model is spare and found.notes == ("The CPU did this.",)
