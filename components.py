@@ -6,6 +6,7 @@ The picture and the class filter are `gr.HTML` with a template, a script and a s
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,23 @@ class PhotoInput(gr.Image):
 
     def preprocess(self, payload: ImageData | None) -> str | None:
         return payload.path if payload else None
+
+
+class ForgivingSlider(gr.Slider):
+    """A slider whose number field may be emptied on the way to another number.
+
+    What is empty, out of range or no number counts as the nearest value that there is; Gradio's own would
+    answer with an error.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: object) -> float:
+        number = float(payload) if isinstance(payload, int | float) else math.nan
+        if math.isnan(number):
+            number = self.minimum
+        kept: float = super().preprocess(min(max(number, self.minimum), self.maximum))
+        return kept
 
 
 def objects_picture(**options: Any) -> gr.HTML:

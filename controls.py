@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 import coco
-from components import kind_filter
+from components import ForgivingSlider, kind_filter
 from detections import Detections
 from inference import SCORE_FLOOR
 from result import Filters, counts
@@ -42,7 +42,7 @@ class Controls:
 
 def add_controls(picture: gr.HTML) -> Controls:
     """Adds all of them to the page but `picture`, which stands elsewhere and knows what is hidden by hand."""
-    threshold = gr.Slider(
+    threshold = ForgivingSlider(
         SCORE_FLOOR,
         1.0,
         value=0.5,
@@ -57,11 +57,11 @@ def add_controls(picture: gr.HTML) -> Controls:
         shown = gr.CheckboxGroup(
             [(part.capitalize(), part) for part in PARTS], value=list(PARTS), label="Show"
         )
-        opacity = gr.Slider(0, 1, value=0.5, step=0.05, label="Mask opacity", elem_id="opacity")
+        opacity = ForgivingSlider(0, 1, value=0.5, step=0.05, label="Mask opacity", elem_id="opacity")
         color_by = gr.Radio(
             [("each object", "instance"), ("each kind", "category")], value="instance", label="A colour for"
         )
-        mask_threshold = gr.Slider(
+        mask_threshold = ForgivingSlider(
             0.05,
             0.95,
             value=0.5,

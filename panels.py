@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from components import picture_file
+from components import ForgivingSlider, picture_file
 from export import FORMATS, rgb
 from inference import SCORE_FLOOR
 from networks import ARCHITECTURES
@@ -84,7 +84,7 @@ def add_comparison() -> Comparison:
             label="On the right: model",
             elem_id="other-model",
         )
-        threshold = gr.Slider(
+        threshold = ForgivingSlider(
             SCORE_FLOOR, 1, 0.3, step=0.01, label="and score threshold", elem_id="other-threshold"
         )
     words = gr.Markdown(elem_id="comparison")

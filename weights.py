@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import pickle
+import pickle  # nosec B403
 import re
 import zipfile
 from collections.abc import Iterator

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from images import FORMATS, ImageError, read_photo
 from tests.bad_pictures import bad_pictures
+from tests.calls import segment_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's, about what it skips
@@ -68,6 +70,37 @@ def test_10_000_malformed_files_crash_nothing_and_stay_within_time_and_memory() 
     assert outcome["cases"] == 10_000
     assert outcome["read"] > 1000
     assert outcome["refused"] > 1000
+
+
+def check_through(server: str, seed: int, count: int) -> None:
+    """Sends pictures of a seed through the running app: each ends in a result or in one sentence."""
+    results, refusals, slowest = 0, 0, 0.0
+    with httpx.Client(timeout=60) as http:
+        for name, content, valid in bad_pictures(seed, count):
+            start = time.perf_counter()
+            answer = segment_bytes(server, name, content, http)
+            slowest = max(slowest, time.perf_counter() - start)
+            if answer.event == "complete":
+                assert valid is not False and answer.data[0]["schema_version"] == 1, name
+                results += 1
+            else:
+                assert valid is not True, f"{name} was refused: {answer}"
+                assert answer.status in (200, 400, 413), f"{name}: {answer}"
+                assert answer.sentence.startswith("This ") and answer.sentence.endswith("."), (
+                    f"{name}: {answer}"
+                )
+                refusals += 1
+    print(json.dumps({"cases": count, "results": results, "refused": refusals, "slowest_seconds": slowest}))
+    assert min(results, refusals) > count / 20 and slowest < 5
+
+
+def test_pictures_from_a_seed_go_through_the_running_app(server: str) -> None:
+    check_through(server, seed=4, count=120)
+
+
+@pytest.mark.slow
+def test_500_pictures_from_a_seed_go_through_the_running_app(server: str) -> None:
+    check_through(server, seed=5, count=500)
 
 
 @pytest.mark.slow

@@ -240,6 +240,16 @@ def test_the_threshold_moves_by_keyboard(page: Page) -> None:
     expect(masks(page)).not_to_have_count(0)
 
 
+def test_an_emptied_number_field_is_the_lowest_threshold_and_no_error(page: Page, server: str) -> None:
+    lowest = len(instances(server, score_threshold=0.05))
+    segmented(page)
+    page.locator("#threshold input[type=number]").fill("")
+    expect(masks(page)).to_have_count(lowest)
+    expect(page.locator(".toast-body.error")).to_have_count(0)
+    set_threshold(page, 0.5)
+    expect(masks(page)).to_have_count(len(instances(server)))
+
+
 def test_an_unticked_kind_disappears_and_stays_away(page: Page, server: str) -> None:
     kinds = [instance["category_name"] for instance in instances(server)]
     everything = [instance["category_name"] for instance in instances(server, score_threshold=0.05)]

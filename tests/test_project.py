@@ -159,7 +159,14 @@ def test_no_file_names_a_folder_of_somebodys_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["bandit", "-q", "-c", "pyproject.toml", "-r", "."],
+    ],
+    ids=" ".join,
 )
 def test_the_code_passes(command: list[str]) -> None:
     run = subprocess.run(

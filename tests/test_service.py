@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 from gradio.context import LocalContext
 from gradio_client import Client, handle_file
@@ -31,6 +32,7 @@ from models import Models
 from result import SettingsError
 from scheduler import Busy, Job, Scheduler
 from service import Service
+from tests.calls import FILE_DATA
 from tests.conftest import UPLOADS
 from tests.fault_server import Answer, FaultServer
 from tests.test_scheduler import Held, run, until
@@ -278,6 +280,26 @@ def test_a_client_that_leaves_while_it_waits_is_never_worked_for(
     wait_for(lambda: gone.status().code.name in ("PROCESSING", "PROGRESS"))
     gone.cancel()
     wait_for(lambda: any(line["outcome"] in ("cancelled", "abandoned") for line in lines()))
+    gate.open.set()
+    for job in first:
+        assert job.result(20)["instances"]
+    assert gate.began == 2
+
+
+def test_a_client_whose_connection_breaks_while_it_waits_is_never_worked_for(
+    server: str, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], Any]
+) -> None:
+    gate = Gate(monkeypatch)
+    client = Client(server, verbose=False)
+    first = [client.submit(image=handle_file(SCENE), api_name="/segment") for _ in range(2)]
+    wait_for(lambda: gate.began == 1)
+    with httpx.Client(timeout=20) as http:
+        uploaded = http.post(f"{server}gradio_api/upload", files={"files": SCENE.read_bytes()}).json()
+        arguments = {"image": {"path": uploaded[0], "meta": FILE_DATA}}
+        joined = http.post(f"{server}gradio_api/call/v2/segment", json=arguments).json()
+        with http.stream("GET", f"{server}gradio_api/call/v2/segment/{joined['event_id']}"):
+            time.sleep(0.3)
+    wait_for(lambda: any(line["outcome"] == "abandoned" for line in lines()))
     gate.open.set()
     for job in first:
         assert job.result(20)["instances"]
