@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import argparse
 import functools
-import getpass
 import logging
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-# Read by Gradio when it is imported. A folder of our own, since the janitor deletes what lies in it; and no
-# statistics of the last 10,000 requests, made anew after each.
-os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / f"photos-{getpass.getuser()}"))
+# Read by Gradio when it is imported. A folder of our own in the one that is named, since the janitor deletes
+# what lies in it; and no statistics of the last 10,000 requests, made anew after each.
+FOLDER_NAME = f"photos-{os.getuid() if hasattr(os, 'getuid') else os.environ.get('USERNAME', '')}"
+FOLDER = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+FOLDER = FOLDER if FOLDER.name == FOLDER_NAME else FOLDER / FOLDER_NAME
+os.environ["GRADIO_TEMP_DIR"] = str(FOLDER)
 os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 import janitor
@@ -56,8 +57,7 @@ def create_demo(models: Models) -> gr.Blocks:
 
 def launch(blocks: gr.Blocks, **options: Any) -> Any:
     """`blocks.launch` with this project's look and limits."""
-    folder = Path(get_upload_folder())
-    janitor.start(folder, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, functools.partial(_forget_files, blocks))
+    janitor.start(FOLDER, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, functools.partial(_forget_files, blocks))
     check = functools.partial(fault_in, parameters(blocks))
     return blocks.launch(
         theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO),
@@ -68,7 +68,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         max_file_size="25mb",
         max_threads=THREADS,
         ssr_mode=False,  # its pages would come from another server, past the guard
-        app_kwargs={"middleware": [Middleware(Guard, check=check, folder=folder)]},
+        app_kwargs={"middleware": [Middleware(Guard, check=check, folder=FOLDER)]},
         **options,
     )
 

@@ -80,8 +80,13 @@ def start(
 
     Returns:
         What stops it.
+
+    Raises:
+        PermissionError: The folder is a link, or another user's: not everything in it may be ours to delete.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
+        raise PermissionError(f"{folder} is a link or another user's. Name another in GRADIO_TEMP_DIR.")
     stopped = threading.Event()
 
     def work() -> None:

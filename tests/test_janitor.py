@@ -96,3 +96,15 @@ def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
     stop = janitor.start(tmp_path / "new", HOUR, 100, 60)
     stop()
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_is_a_link_or_somebody_elses_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    with pytest.raises(PermissionError, match="GRADIO_TEMP_DIR"):
+        janitor.start(tmp_path / "link", HOUR, 100, 60)
+    monkeypatch.setattr(os, "getuid", lambda: (tmp_path / "home").stat().st_uid + 1)
+    with pytest.raises(PermissionError, match="GRADIO_TEMP_DIR"):
+        janitor.start(tmp_path / "home", HOUR, 100, 60)

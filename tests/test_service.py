@@ -33,7 +33,6 @@ from result import SettingsError
 from scheduler import Busy, Job, Scheduler
 from service import Service
 from tests.calls import FILE_DATA
-from tests.conftest import UPLOADS
 from tests.fault_server import Answer, FaultServer
 from tests.test_scheduler import Held, run, until
 from tests.truth import SCENE
@@ -108,7 +107,7 @@ def test_a_fault_says_to_engineers_where_it_was_and_to_nobody_what_the_photo_was
     alone: Service, lines: Callable[[], Any]
 ) -> None:
     def work(job: Job) -> Any:
-        return Path(UPLOADS, "abc", "Granny's secret, 50 € (1).jpg").read_bytes()
+        return (app.FOLDER / "abc" / "Granny's secret, 50 € (1).jpg").read_bytes()
 
     answer = ended(alone, work)
     (line,) = lines()
@@ -235,14 +234,14 @@ def test_a_fault_in_the_network_reaches_a_program_as_a_sentence_with_a_number(
     client: Client, lines: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
-        raise ValueError(f"boxes: expected finite numbers, in {UPLOADS}/cat.jpg")
+        raise ValueError(f"boxes: expected finite numbers, in {app.FOLDER}/cat.jpg")
 
     monkeypatch.setattr(result, "segment_or_fall_back", fail)
     with pytest.raises(AppError, match=r"Something went wrong on the server.*report number") as caught:
         client.predict(image=handle_file(SCENE), api_name="/segment")
     (line,) = lines()
     assert line["id"] in str(caught.value) and "boxes: expected" in line["error"]
-    assert UPLOADS not in json.dumps(line)
+    assert str(app.FOLDER) not in json.dumps(line)
 
 
 def test_a_flood_of_one_visitor_does_not_hold_up_another(
@@ -309,7 +308,7 @@ def test_a_client_whose_connection_breaks_while_it_waits_is_never_worked_for(
 def test_everything_of_a_visitor_is_gone_after_the_stated_time_and_examples_are_not(
     server: str, client: Client
 ) -> None:
-    folder = Path(UPLOADS)
+    folder = app.FOLDER
     client.predict(image=handle_file(SCENE), api_name="/annotate")
     assert any(path.is_file() for path in folder.rglob("*"))
     janitor.sweep(folder, app.KEEP_SECONDS, app.KEEP_BYTES, time.time() + app.KEEP_SECONDS + 1)
