@@ -21,8 +21,8 @@ from starlette.responses import PlainTextResponse
 
 import guard
 from guard import ENVELOPE_BYTES, JSON_BYTES, UPLOAD_BYTES, Guard
+from tests.loops import in_a_loop
 from tests.server import running
-from tests.test_scheduler import run
 from tests.truth import SCENE
 
 JSON_PATH = "/gradio_api/queue/join"
@@ -90,7 +90,7 @@ def door(inner: Inner, tmp_path: Path) -> Callable[..., Any]:
         async def test() -> None:
             answers.append(await ask(app, *args, **options))
 
-        run(test())
+        in_a_loop(test())
         return answers[0]
 
     return door
@@ -171,7 +171,7 @@ def test_a_websocket_is_not_served(inner: Inner, tmp_path: Path) -> None:
     async def test() -> None:
         await Guard(inner, lambda *args: None, tmp_path)({"type": "websocket", "path": "/"}, None, None)  # type: ignore[arg-type]
 
-    run(test())
+    in_a_loop(test())
     assert inner.begun == 0
 
 
@@ -302,7 +302,7 @@ def test_a_body_that_does_not_arrive_is_given_up(
     async def test() -> None:
         await Guard(inner, lambda *args: None, tmp_path)(scope, receive, send)  # type: ignore[arg-type]
 
-    run(test())
+    in_a_loop(test())
     assert sent[0]["status"] == 408 and inner.bodies == []
 
 
@@ -335,7 +335,7 @@ def test_gradios_parser_leaves_no_file_of_an_upload_that_was_refused(how: str, t
     async def test() -> None:
         await Guard(parse, lambda *args: None, tmp_path)(scope, receive, send)  # type: ignore[arg-type]
 
-    run(test())
+    in_a_loop(test())
     assert sent[0]["status"] == (413 if how == "too large" else 400)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import os
@@ -11,8 +10,7 @@ import shutil
 import subprocess
 import threading
 import zipfile
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from inference import SegmentationModel
 from models import Models
 from page import save_effect, save_format, show
 from service import Service
+from tests.loops import in_a_loop
 from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
 from tests.truth import SCENE, SCENES, share_found
 from tools.screenshot import CHROMIUM_FLAGS
@@ -694,12 +693,6 @@ def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(result, "segment_or_fall_back", watched)
     page.locator("#run").click()
     assert ran.wait(20)
-
-
-def in_a_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine gives; in a thread of its own, since Playwright has a loop in this one."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, coroutine).result()
 
 
 def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(

@@ -3,37 +3,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 import scheduler
 from scheduler import Abandoned, Busy, Job, Scheduler, TookTooLong, Visitor
+from tests.loops import in_a_loop
 
 ANN, BOB = Visitor("192.0.2.1", "a"), Visitor("192.0.2.2", "b")
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    """Runs a test's coroutine, and not for ever."""
-    with_limit = asyncio.wait_for(test, 20)
-    thread_result: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            asyncio.run(_awaited(with_limit))
-        except BaseException as error:
-            thread_result.append(error)
-
-    thread = threading.Thread(target=work)  # Playwright may have a loop in this one
-    thread.start()
-    thread.join()
-    if thread_result:
-        raise thread_result[0]
-
-
-async def _awaited(awaitable: Any) -> None:
-    await awaitable
 
 
 class Held:
@@ -61,7 +39,7 @@ def test_work_runs_in_a_thread_and_gives_what_it_returns() -> None:
     async def test() -> None:
         assert await Scheduler().run(ANN, lambda job: threading.current_thread().name) != "MainThread"
 
-    run(test())
+    in_a_loop(test())
 
 
 def test_what_the_work_raises_reaches_whoever_asked() -> None:
@@ -74,7 +52,7 @@ def test_what_the_work_raises_reaches_whoever_asked() -> None:
             await line.run(ANN, work)
         assert await line.run(ANN, lambda job: "the next") == "the next"
 
-    run(test())
+    in_a_loop(test())
 
 
 def test_no_more_than_the_slots_run_at_once() -> None:
@@ -93,7 +71,7 @@ def test_no_more_than_the_slots_run_at_once() -> None:
         line = Scheduler(slots=3)
         await asyncio.gather(*(line.run(ANN, work) for _ in range(12)))
 
-    run(test())
+    in_a_loop(test())
     assert most[0] == 3
 
 
@@ -114,7 +92,7 @@ def test_turns_go_round_the_addresses_and_in_each_round_the_sessions() -> None:
         first.may_end.set()
         await asyncio.gather(flood, *tasks)
 
-    run(test())
+    in_a_loop(test())
     assert order == [
         "bob 0", "ann's other tab 0", "bob 1", "ann 0", "ann's other tab 1", "ann 1", "ann 2", "ann 3",
     ]  # fmt: skip
@@ -136,7 +114,7 @@ def test_one_more_than_may_wait_is_told_so_at_once_and_one_address_cannot_take_e
         first.may_end.set()
         await asyncio.gather(*tasks)
 
-    run(test())
+    in_a_loop(test())
 
 
 def test_a_request_that_is_cancelled_while_it_waits_never_runs() -> None:
@@ -156,7 +134,7 @@ def test_a_request_that_is_cancelled_while_it_waits_never_runs() -> None:
         await task
         assert await line.run(ANN, lambda job: "free again") == "free again"
 
-    run(test())
+    in_a_loop(test())
     assert ran == []
 
 
@@ -186,7 +164,7 @@ def test_cancelled_work_holds_its_slot_until_its_thread_ends_and_is_told_to() ->
         may_look.set()
         await after
 
-    run(test())
+    in_a_loop(test())
     assert states == ["began", "stopped", "next"]
 
 
@@ -208,7 +186,7 @@ def test_a_client_that_vanished_costs_nothing_more(monkeypatch: pytest.MonkeyPat
         first.may_end.set()
         assert await line.run(ANN, lambda job: "free again") == "free again"
 
-    run(test())
+    in_a_loop(test())
     assert ran == []
 
 
@@ -228,7 +206,7 @@ def test_stuck_work_is_answered_for_after_its_time_and_still_holds_its_slot(
         await until(lambda: line._running == 0)
         assert await line.run(BOB, lambda job: "free again") == "free again"
 
-    run(test())
+    in_a_loop(test())
 
 
 def test_whoever_waits_is_told_how_many_come_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +225,7 @@ def test_whoever_waits_is_told_how_many_come_before(monkeypatch: pytest.MonkeyPa
         first.may_end.set()
         await asyncio.gather(*tasks)
 
-    run(test())
+    in_a_loop(test())
     assert words[0] == "Waiting for 2 other photos"
 
 
@@ -260,4 +238,4 @@ def test_the_memory_of_turns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
             await line.run(Visitor(f"192.0.2.{i}", str(i)), lambda job: None)
         assert len(line._last_turn) == 10
 
-    run(test())
+    in_a_loop(test())

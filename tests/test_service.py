@@ -34,7 +34,8 @@ from scheduler import Busy, Job, Scheduler
 from service import Service
 from tests.calls import FILE_DATA
 from tests.fault_server import Answer, FaultServer
-from tests.test_scheduler import Held, run, until
+from tests.loops import in_a_loop
+from tests.test_scheduler import Held, until
 from tests.truth import SCENE
 from weights import WeightsError
 
@@ -64,7 +65,7 @@ def ended(service: Service, work: Callable[[Job], Any]) -> BaseException | Any:
         except gr.Error as error:
             outcome.append(error)
 
-    run(test())
+    in_a_loop(test())
     return outcome[0]
 
 
@@ -137,7 +138,7 @@ def test_a_fault_after_the_visitor_left_is_written_down_all_the_same(
         held.may_end.set()
         await until(lambda: alone.scheduler._running == 0)
 
-    run(test())
+    in_a_loop(test())
     assert [line["outcome"] for line in lines()] == ["abandoned", "fault"]
     assert lines()[1]["error"] == "KeyError: 'late'"
 
@@ -173,7 +174,7 @@ def test_a_model_that_is_loading_is_waited_for_and_others_are_not_held_up(
         may_load.set()
         await until(lambda: slow.models.ready("resnet50_fpn"))
 
-    run(test())
+    in_a_loop(test())
 
 
 # -------------------------------------------------------------------------- through the running app
@@ -372,4 +373,4 @@ def test_one_line_holds_for_all_kinds_of_requests(scenes_model: SegmentationMode
             held.may_end.set()
             await task
 
-    run(test())
+    in_a_loop(test())

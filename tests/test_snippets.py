@@ -25,7 +25,9 @@ from export import to_json
 from inference import SegmentationModel
 from models import Models
 from result import Filters, Result, counts, segment_file, view
+from service import Service
 from snippets import to_curl, to_python
+from tests.loops import in_a_loop
 from tests.samples import annotated_photo, fake_model, make_detections
 from tests.truth import SCENE
 from visualize import Style
@@ -105,10 +107,9 @@ def after(arguments: list[str], option: str) -> str:
 
 @pytest.fixture(scope="module")
 def endpoints() -> dict[str, Callable[..., Any]]:
-    """The functions behind the endpoints, by their names; a model is its own name."""
-    load: Any = str
+    """The functions behind the endpoints, by their names; a model is a fake of its name."""
     with gr.Blocks() as blocks:
-        api.add_endpoints(Models(load_named=load))
+        api.add_endpoints(Service(Models(load_named=lambda name: replace(fake_model(), name=name))))
     return {f"/{function.api_name}": function.fn for function in blocks.fns.values()}
 
 
@@ -134,16 +135,22 @@ def test_the_calls_ask_the_endpoints_for_exactly_what_is_on_the_screen(
     tmp_path: Path,
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(api, "segment_file", lambda path, model: (path.name, model))
-    monkeypatch.setattr(api, "to_json", lambda found, filters, warnings: seen.append((found, filters)))
-    monkeypatch.setattr(
-        api, "export_file", lambda *all: seen.append((all[0], all[1], all[2], all[3])) or Path("picture.png")
-    )
+
+    def segment_file(path: Path, model: SegmentationModel, on_stage: object) -> Result:
+        return replace(make_result(), path=path, model=model)
+
+    def note(found: Result, *settings: Any, **options: Any) -> Path:
+        seen.append(((found.path.name, found.model.name), *settings[:3]))
+        return Path("picture.png")
+
+    monkeypatch.setattr(api, "segment_file", segment_file)
+    monkeypatch.setattr(api, "to_json", lambda found, filters, warnings: note(found, filters))
+    monkeypatch.setattr(api, "export_file", lambda *arguments, **options: note(*arguments[:4]))
     _, asked = python_asks(to_python(ADDRESS, make_result(), filters, style), monkeypatch)
     body = json.loads(after(curl_asks(to_curl(ADDRESS, make_result(), filters), tmp_path)[1], "-d"))
     uploaded = {"path": str(Path(get_upload_folder()) / "photo.png")}
     for name, arguments in (*asked.items(), ("/segment", body)):
-        endpoints[name](**arguments | {"image": uploaded})
+        in_a_loop(endpoints[name](**arguments | {"image": uploaded}))
     found = ("photo.png", "scenes")
     assert seen == [(found, filters), (found, filters, style, "annotated"), (found, filters)]
 
