@@ -36,6 +36,7 @@ POLL_SECONDS = 1.0
 NONE_HIDDEN: dict[str, list[int]] = {"hidden": []}
 
 WELCOME = "Drop a photo on the left, take one with the camera, paste one, or click an example below."
+STOPPED = "Stopped. Press *Segment* to look for objects in this photo, or send another one."
 EXPIRED = "There is no result to look at (one is kept for an hour). Send a photo, or press *Segment* again."
 HOW_IT_WORKS = """
 - **What runs here** is Mask R-CNN, a neural network that was shown 118,000 photos in which people had
@@ -68,7 +69,9 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
                 height=300,
                 elem_id="photo",
             )
-            run = gr.Button("Segment", variant="primary", elem_id="run")
+            with gr.Row():
+                run = gr.Button("Segment", variant="primary", elem_id="run")
+                stop = gr.Button("Stop", variant="stop", visible=False, scale=0, min_width=90, elem_id="stop")
             picture = objects_picture(elem_id="picture", render=False)
             looks = controls.add_controls(picture)
             with gr.Accordion("Model", open=False):
@@ -150,8 +153,10 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
             network = await request.model(name)
             return await request.run(lambda job: request.saw(segment_file(result.path, network, job.stage)))
 
-    gr.on(
-        [photo.change, run.click, model.input],  # type: ignore[arg-type]
+    triggers: Any = [photo.change, run.click, model.input]
+    gr.on(triggers, lambda path: gr.update(visible=path is not None), photo, stop, **instant)
+    finding = gr.on(
+        triggers,
         find_objects,
         [photo, model, *arguments[2:]],
         [found, comparison.other, comparison.model, downloads.save, effects.save, *views],
@@ -160,6 +165,8 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         scroll_to_output=True,
         **slow,
     )
+    finding.then(lambda: gr.update(visible=False), None, stop, **instant)
+    stop.click(lambda: [gr.update(visible=False), STOPPED], None, [stop, words], cancels=finding, **instant)
     moved = [
         looks.threshold.input,
         looks.kinds.input,

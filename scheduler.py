@@ -176,8 +176,8 @@ class Scheduler:
         self._line.append(entry)
 
         def still_wanted() -> bool:
-            ahead = self._order().index(entry) if entry in self._line else 0
-            job.stage(0.0, f"Waiting for {ahead + self._running} other photos")
+            ahead = self._running + (self._order().index(entry) if entry in self._line else 0)
+            job.stage(0.0, f"Waiting for {ahead} other photo{'' if ahead == 1 else 's'}")
             return is_wanted()
 
         try:

@@ -695,6 +695,30 @@ def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyP
     assert ran.wait(20)
 
 
+def test_what_takes_long_can_be_stopped_and_begun_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go, began = threading.Event(), threading.Semaphore(0)
+    segment = result.segment_or_fall_back
+
+    def held(*args: Any) -> Any:
+        began.release()
+        may_go.wait(20)
+        return segment(*args)
+
+    monkeypatch.setattr(result, "segment_or_fall_back", held)
+    stop = page.locator("#stop")
+    expect(stop).to_be_hidden()
+    upload(page)
+    assert began.acquire(timeout=20)
+    stop.click()
+    expect(page.locator("#summary")).to_contain_text("Stopped. Press Segment")
+    expect(stop).to_be_hidden()
+    may_go.set()
+    page.locator("#run").click()
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+    expect(masks(page)).not_to_have_count(0)
+    expect(stop).to_be_hidden()
+
+
 def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
     scenes_model: SegmentationModel, tmp_path: Path
 ) -> None:
