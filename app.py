@@ -13,23 +13,29 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Read by Gradio when it is imported. A folder of our own in the one that is named, since the janitor deletes
-# what lies in it; and no statistics of the last 10,000 requests, made anew after each.
+import janitor
+
+# Before Gradio is imported, which reads them and writes there. A folder of our own in the one that is named,
+# since the janitor deletes what lies in it; no statistics of the last 10,000 requests, made anew after each;
+# and who speaks from a private network is a proxy, whose word for the visitor's address is taken.
 FOLDER_NAME = f"photos-{os.getuid() if hasattr(os, 'getuid') else os.environ.get('USERNAME', '')}"
 FOLDER = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
 FOLDER = FOLDER if FOLDER.name == FOLDER_NAME else FOLDER / FOLDER_NAME
+janitor.claim(FOLDER)
 os.environ["GRADIO_TEMP_DIR"] = str(FOLDER)
 os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
+PRIVATE_NETWORKS = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+os.environ.setdefault("FORWARDED_ALLOW_IPS", PRIVATE_NETWORKS)
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-import janitor
+import sessions
 from api import add_endpoints, fault_in, parameters
 from guard import Guard
 from models import Models
 from page import add_page
-from service import Service
+from service import Service, leave_addresses_alone
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 STYLE_SHEETS = ("page.css", "objects.css", "kinds.css")
@@ -39,6 +45,8 @@ THREADS = 64
 """Requests at once, most of which wait in the scheduler, and so must be more than it lets wait."""
 SESSIONS = 200
 """Browser sessions whose last result is kept; one takes 3 MB."""
+UNREAD_SECONDS = 600.0
+"""How long an answer waits to be read."""
 FONT, FONT_MONO = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
 """The visitor's own fonts: nothing is fetched from other hosts."""
 SWEEP_SECONDS, KEEP_SECONDS = 60.0, 3600.0
@@ -48,7 +56,7 @@ KEEP_BYTES = 5 * 1024**3
 def create_demo(models: Models) -> gr.Blocks:
     """The page and the API around `models`."""
     service = Service(models)
-    service.fetch_for_gradio()
+    leave_addresses_alone()
     with gr.Blocks(title="See every object in a photo") as blocks:
         add_page(blocks, service)
         add_endpoints(service)
@@ -57,7 +65,9 @@ def create_demo(models: Models) -> gr.Blocks:
 
 def launch(blocks: gr.Blocks, **options: Any) -> Any:
     """`blocks.launch` with this project's look and limits."""
-    janitor.start(FOLDER, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, functools.partial(_forget_files, blocks))
+    unread = sessions.Unread(blocks)
+    forget = functools.partial(sessions.forget, blocks, unread, KEEP_SECONDS, UNREAD_SECONDS)
+    janitor.start(FOLDER, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, forget)
     check = functools.partial(fault_in, parameters(blocks))
     return blocks.launch(
         theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO),
@@ -68,15 +78,12 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         max_file_size="25mb",
         max_threads=THREADS,
         ssr_mode=False,  # its pages would come from another server, past the guard
-        app_kwargs={"middleware": [Middleware(Guard, check=check, folder=FOLDER)]},
+        app_kwargs={
+            "middleware": [Middleware(Guard, check=check, folder=FOLDER)],
+            "lifespan": sessions.take_over(blocks),
+        },
         **options,
     )
-
-
-def _forget_files(blocks: gr.Blocks) -> None:
-    """Gradio remembers the name of every file that there ever was."""
-    for names in blocks.temp_file_sets:
-        names.clear()
 
 
 models = Models()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import ipaddress
 import re
 import socket
@@ -99,7 +100,9 @@ async def _get(pool: httpcore.AsyncConnectionPool, url: str, ports: tuple[int, .
     async with pool.stream("GET", url, headers={"Accept": "image/*"}) as response:
         if response.status in (301, 302, 303, 307, 308):
             headers = {name.lower(): value for name, value in response.headers}
-            return urllib.parse.urljoin(url, headers.get(b"location", b"").decode("latin-1"))
+            with contextlib.suppress(ValueError):
+                return urllib.parse.urljoin(url, headers.get(b"location", b"").decode("latin-1"))
+            return ""  # which is refused as any other malformed address
         if response.status != 200:
             raise ImageError(f"image: the server at the address answered {response.status}, not a picture.")
         content = bytearray()

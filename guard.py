@@ -24,8 +24,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MEGABYTE = 1024 * 1024
 UPLOAD_BYTES = 25 * MEGABYTE
 JSON_BYTES = MEGABYTE
+INSTANT_BYTES = 64 * 1024
+"""Of the page's instant events, which carry settings and no pictures."""
 ENVELOPE_BYTES = 16 * 1024
 """What a multipart body may hold beside its one file."""
+JSON_VALUES = 5000
+"""In one body. Gradio walks through all of them, several times, and holds up everybody meanwhile."""
+ADDRESS_LENGTH = 2000
+"""Of a path with its query."""
+SESSION_LENGTH = 64
+"""Of the names that clients give to sessions and events, which Gradio keeps."""
 BODY_SECONDS = 300.0
 """How long a body may take to arrive."""
 SPARE_BYTES = 200 * MEGABYTE
@@ -39,7 +47,7 @@ READ_ROUTES = re.compile(
 )
 """Paths that may be read. Gradio's file route would also fetch other addresses for whoever asks."""
 JSON_ROUTES = re.compile(
-    r"/gradio_api/(queue/join|cancel|reset/?|run/predict/?|call/(?P<v2>v2/)?(?P<name>\w+)/?)"
+    r"/gradio_api/(queue/join|cancel|reset/?|(?P<instant>run/predict/?)|call/(?P<v2>v2/)?(?P<name>\w+)/?)"
 )
 """Paths that take JSON. `run/predict` serves instant events; `api_open=False` keeps others off."""
 UPLOAD_ROUTE = "/gradio_api/upload"
@@ -84,8 +92,10 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
-        if method in ("GET", "HEAD", "OPTIONS") and READ_ROUTES.fullmatch(path):
-            await self.app(scope, receive, send)
+        if len(path) + len(scope["query_string"]) > ADDRESS_LENGTH:
+            await JSONResponse({"detail": "This address is too long."}, 414)(scope, receive, send)
+        elif method in ("GET", "HEAD", "OPTIONS") and READ_ROUTES.fullmatch(path):
+            await self.app(_without_ranges(scope), receive, send)
         elif method == "POST" and path == UPLOAD_ROUTE:
             await self._upload(scope, receive, send)
         elif method == "POST" and (route := JSON_ROUTES.fullmatch(path)):
@@ -96,10 +106,11 @@ class Guard:
             await JSONResponse({"detail": "There is nothing here."}, 404)(scope, receive, send)
 
     async def _json(self, route: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(receive, JSON_BYTES)
+        limit = INSTANT_BYTES if route["instant"] else JSON_BYTES
+        body = _Body(receive, limit)
         content = bytearray()
         try:
-            _check_declared(scope, JSON_BYTES)
+            _check_declared(scope, limit)
             while not body.complete:
                 content += (await body.receive()).get("body", b"")
             fault = self._fault(route, content)
@@ -117,12 +128,17 @@ class Guard:
         await self.app(scope, replay, send)
 
     def _fault(self, route: re.Match[str], content: bytearray) -> str | None:
+        if sum(content.count(mark) for mark in b",[{") > JSON_VALUES:
+            return f"The body holds more than {JSON_VALUES} values."
         try:
             value = json.loads(content)
         except (ValueError, RecursionError):
             return "The body is not JSON."
         if not isinstance(value, dict):
             return "The body must be a JSON object."
+        for key in ("session_hash", "event_id"):
+            if len(str(value.get(key, ""))) > SESSION_LENGTH:
+                return f"{key}: expected at most {SESSION_LENGTH} characters."
         return self.check(route["name"], bool(route["v2"]), value) if route["name"] else None
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -221,36 +237,34 @@ class _Body:
 
 
 class _Parts:
-    """Reads a multipart body along with Gradio, which sets no limit to fields that are no files."""
+    """Reads a multipart body along with Gradio, which sets no limit to files, nor to fields that are none."""
 
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary:
-            raise _RefusedError(400, "Expected one file as multipart/form-data.")
-        self._files = self._other_bytes = 0
-        self._in_file = False
+            raise _no_upload()
+        self._files = 0
         self._header, self._value = bytearray(), bytearray()
+        self._disposition: dict[bytes, bytes] = {}
         self._parser = MultipartParser(
             boundary,
             {
-                "on_part_begin": self._on_part_begin,
+                "on_part_begin": self._disposition.clear,
                 "on_header_field": self._on_header_field,
                 "on_header_value": self._on_header_value,
                 "on_header_end": self._on_header_end,
-                "on_part_data": self._on_part_data,
+                "on_headers_finished": self._on_headers_finished,
+                "on_end": self._on_end,
             },
         )
 
     def write(self, piece: bytes) -> None:
-        """Raises `_RefusedError` for a second file, long fields, and what is no multipart body."""
+        """Raises `_RefusedError` for anything but one file in the field "files"."""
         try:
             self._parser.write(piece)
         except MultipartParseError as error:
-            raise _RefusedError(400, "Expected one file as multipart/form-data.") from error
-
-    def _on_part_begin(self) -> None:
-        self._in_file = False
+            raise _no_upload() from error
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -260,18 +274,24 @@ class _Parts:
 
     def _on_header_end(self) -> None:
         if bytes(self._header).lower() == b"content-disposition":
-            self._in_file = b"filename" in parse_options_header(bytes(self._value))[1]
-            self._files += self._in_file
-            if self._files > 1:
-                raise _RefusedError(413, "Please send one picture at a time.")
+            self._disposition |= parse_options_header(bytes(self._value))[1]
         self._header.clear()
         self._value.clear()
 
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if not self._in_file:
-            self._other_bytes += end - start
-            if self._other_bytes > ENVELOPE_BYTES:
-                raise _too_large(ENVELOPE_BYTES)
+    def _on_headers_finished(self) -> None:
+        if self._disposition.get(b"name") != b"files" or b"filename" not in self._disposition:
+            raise _no_upload()
+        self._files += 1
+        if self._files > 1:
+            raise _RefusedError(413, "Please send one picture at a time.")
+
+    def _on_end(self) -> None:
+        if not self._files:
+            raise _no_upload()
+
+
+def _no_upload() -> _RefusedError:
+    return _RefusedError(400, 'Expected one file, in the field "files" of multipart/form-data.')
 
 
 def _too_large(limit: int) -> _RefusedError:
@@ -283,6 +303,11 @@ def _check_declared(scope: Scope, limit: int) -> None:
     length = Headers(scope=scope).get("content-length", "0")
     if not length.isdecimal() or int(length) > limit:
         raise _too_large(limit)
+
+
+def _without_ranges(scope: Scope) -> Scope:
+    """As if the whole file was asked for: Gradio fails on some ranges, and repeats the request's headers."""
+    return {**scope, "headers": [header for header in scope["headers"] if header[0] != b"range"]}
 
 
 def _with_security_headers(send: Send) -> Send:

@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 def sweep(folder: Path, keep_seconds: float, keep_bytes: int, now: float | None = None) -> int:
     """Deletes files older than `keep_seconds`, then the oldest until at most `keep_bytes` are left.
 
-    A file's age counts from when it was last written or `touch` was called. Folders that are empty and as old
-    go too; `folder` itself stays. Links are deleted and not followed.
+    A file's age counts from when it was last written or `touch` was called. Folders that have been empty for
+    as long go too, not sooner: somebody may be about to write there. `folder` itself stays. Links are deleted
+    and not followed.
 
     Args:
         now: Seconds since the epoch; the clock's time by default.
@@ -54,9 +55,6 @@ def sweep(folder: Path, keep_seconds: float, keep_bytes: int, now: float | None 
             logger.warning("a temporary file could not be deleted: %s", error.strerror)
             continue
         left -= size
-        if path.parent != folder:
-            with contextlib.suppress(OSError):  # others are still in it
-                path.parent.rmdir()
     return left
 
 
@@ -64,6 +62,18 @@ def touch(path: Path) -> None:
     """Makes a file that is still used count as new; one that is gone stays away."""
     with contextlib.suppress(OSError):
         os.utime(path)
+
+
+def claim(folder: Path) -> None:
+    """Makes `folder` if it is not there, and readable by nobody else.
+
+    Raises:
+        PermissionError: It is a link, or another user's: not everything in it may be ours to delete.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
+        raise PermissionError(f"{folder} is a link or another user's. Name another in GRADIO_TEMP_DIR.")
+    folder.chmod(0o700)
 
 
 def start(
@@ -76,17 +86,12 @@ def start(
     """Sweeps `folder` now, and from now on in a thread of its own.
 
     Args:
+        folder: As `claim` left it.
         after: Called after each sweep.
 
     Returns:
         What stops it.
-
-    Raises:
-        PermissionError: The folder is a link, or another user's: not everything in it may be ours to delete.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
-        raise PermissionError(f"{folder} is a link or another user's. Name another in GRADIO_TEMP_DIR.")
     stopped = threading.Event()
 
     def work() -> None:

@@ -55,9 +55,9 @@ class Models:
             return self._pending or self._begin()
 
     def retry(self) -> None:
-        """Tries again to load a better model than the one at hand. Returns at once."""
+        """Tries again to load a better model than the one at hand, if there may be one. Returns at once."""
         with self._lock:
-            if not self.loading:
+            if not self.loading and (self._best is None or self._best.shortfall):
                 self._begin()
 
     @property

@@ -7,6 +7,7 @@ a view of the result that the browser session keeps (`show`), and never touches 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,6 @@ from service import EXPECTED_ERRORS, Service, keep, new_folder
 
 HERE = Path(__file__).resolve().parent
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
-SESSION_SECONDS = 3600
-"""How long a session's result is kept after it was last used."""
 POLL_SECONDS = 1.0
 NONE_HIDDEN: dict[str, list[int]] = {"hidden": []}
 
@@ -58,7 +57,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     with gr.Row(elem_id="banner", visible=False) as banner:
         notice = gr.Markdown(elem_id="notice")
         again = gr.Button("Try again", size="sm", scale=0, min_width=120, elem_id="again")
-    found = gr.State(None, time_to_live=SESSION_SECONDS)
+    found = gr.State(None)
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
@@ -153,6 +152,15 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
             network = await request.model(name)
             return await request.run(lambda job: request.saw(segment_file(result.path, network, job.stage)))
 
+    def looking(function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` of a result, in the line of those who look."""
+
+        async def look_at(*arguments: Any) -> Any:
+            async with service.request("look") as request:
+                return await request.look(functools.partial(function, *arguments))
+
+        return look_at
+
     triggers: Any = [photo.change, run.click, model.input]
     gr.on(triggers, lambda path: gr.update(visible=path is not None), photo, stop, **instant)
     finding = gr.on(
@@ -178,15 +186,15 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         effects.color.input,
         comparison.threshold.input,
     ]
-    gr.on(moved, show, arguments, views, **instant)  # type: ignore[arg-type]
-    looks.mask_threshold.input(redraw, arguments, views, **instant)
+    gr.on(moved, looking(show), arguments, views, **instant)  # type: ignore[arg-type]
+    looks.mask_threshold.input(looking(redraw), arguments, views, **instant)
     for shown_tab in (objects_tab, effects_tab, compare_tab):
         shown_tab.select(lambda name=shown_tab.label: name, None, tab, **instant).then(
-            turn_to, arguments, views, **instant
+            looking(turn_to), arguments, views, **instant
         )
     comparison.model.input(
         compare, [found, comparison.model], comparison.other, show_progress_on=[comparison.slider], **slow
-    ).then(show, arguments, views, **instant)
+    ).then(looking(show), arguments, views, **instant)
 
     async def save_selected(event: gr.EventData, *arguments: Any) -> str:
         return await save_cut_out(service, event.id, *arguments)
@@ -224,6 +232,7 @@ def show(
     """
     if found is None:
         return _nothing(EXPIRED)
+    keep(found.path)
     filters, style = controls.read(found.detections, *values)
     picture = {"look": look(found, filters, style)}
     if whole:

@@ -12,11 +12,11 @@ import asyncio
 import contextvars
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -91,6 +91,8 @@ async def wanted_result(future: asyncio.Future[T], seconds: float, is_wanted: Ca
 class _Waiting:
     visitor: Visitor
     turn: asyncio.Future[None]
+    arrived: int
+    """How many turns had been given by then."""
 
 
 class Scheduler:
@@ -172,7 +174,7 @@ class Scheduler:
         same = sum(one.visitor.address == visitor.address for one in self._line)
         if len(self._line) >= self.waiting or same >= self.waiting_each:
             raise Busy("Too many photos are waiting just now. Please try again in a minute.")
-        entry = _Waiting(visitor, asyncio.get_running_loop().create_future())
+        entry = _Waiting(visitor, asyncio.get_running_loop().create_future(), self._turns)
         self._line.append(entry)
 
         def still_wanted() -> bool:
@@ -199,13 +201,21 @@ class Scheduler:
         addresses: dict[str, dict[Visitor, list[_Waiting]]] = {}
         for entry in self._line:
             addresses.setdefault(entry.visitor.address, {}).setdefault(entry.visitor, []).append(entry)
-        return _by_turns(
-            _by_turns(sessions[visitor] for visitor in sorted(sessions, key=self._turn_of))
-            for _, sessions in sorted(addresses.items(), key=lambda item: self._turn_of(item[0]))
-        )
+        return self._by_turns({address: self._by_turns(sessions) for address, sessions in addresses.items()})
 
-    def _turn_of(self, key: str | Visitor) -> int:
-        return self._last_turn.get(key, 0)
+    def _by_turns(self, groups: Mapping[Any, list[_Waiting]]) -> list[_Waiting]:
+        """The first of each group, then the second of each, and so on.
+
+        The group comes first whose turn, or arrival if that was later, is the longest ago: whoever comes new
+        does not go before those who wait already, and whoever was served goes behind.
+        """
+
+        def since(group: Any) -> tuple[int, int]:
+            last = self._last_turn.get(group, 0)
+            return max(last, min(entry.arrived for entry in groups[group])), last
+
+        turns = zip_longest(*(groups[group] for group in sorted(groups, key=since)))
+        return [entry for turn in turns for entry in turn if entry is not None]
 
     def _take(self, visitor: Visitor) -> None:
         self._running += 1
@@ -229,11 +239,6 @@ class Scheduler:
         self._free()
         if not thread.cancelled():
             thread.exception()  # was told to whoever waits; nobody may be left
-
-
-def _by_turns(groups: Iterable[Sequence[T]]) -> list[T]:
-    """The first of each group, then the second of each, and so on."""
-    return [item for turn in zip_longest(*groups) for item in turn if item is not None]
 
 
 def _minutes(seconds: float) -> str:

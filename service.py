@@ -7,7 +7,9 @@ JSON when the request ends: what was asked, how long it took, what came of it. N
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import ipaddress
 import json
 import logging
 import re
@@ -15,6 +17,7 @@ import secrets
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -33,15 +36,14 @@ from janitor import touch
 from models import Models
 from result import Result, SettingsError
 from scheduler import Abandoned, Busy, Job, Scheduler, TookTooLong, Visitor, wanted_result
+from sessions import named
 from weights import WeightsError
 
 T = TypeVar("T")
 OnStage = Callable[[float, str], object]
 
-FETCHES = 8
-"""Pictures that are fetched from web addresses at once."""
-LOADERS = 4
-"""Models that are loaded at once; the others wait."""
+FETCHES, FETCHES_EACH = 8, 2
+"""Pictures that are fetched from web addresses at once, and how many of them for one address."""
 LOAD_SECONDS = 900.0
 """How long a request waits for its model at most, which may have to be downloaded first."""
 EXPECTED_ERRORS = (ImageError, ModelError, SettingsError, WeightsError)
@@ -58,32 +60,42 @@ log = logging.getLogger("requests")
 
 
 class Service:
-    """What every request of one app shares: the models, and the line of those who wait."""
+    """What every request of one app shares: the models, and the lines of those who wait.
 
-    def __init__(self, models: Models, scheduler: Scheduler | None = None) -> None:
+    Args:
+        scheduler: For photos, which take seconds.
+        views: For looks at a result, which take milliseconds and do not wait for photos.
+    """
+
+    def __init__(
+        self, models: Models, scheduler: Scheduler | None = None, views: Scheduler | None = None
+    ) -> None:
         self.models = models
         self.scheduler = scheduler or Scheduler()
-        self.loaders = ThreadPoolExecutor(LOADERS, "load")
-        self._fetches = asyncio.Semaphore(FETCHES)
+        self.views = views or Scheduler(waiting=100, waiting_each=50, wait_seconds=30.0, run_seconds=60.0)
+        self._fetching: Counter[str] = Counter()
+        self._loaders = ThreadPoolExecutor(len(NAMES), "load")
+        self._loading: dict[str, asyncio.Future[SegmentationModel]] = {}
 
     async def fetch(self, url: str) -> Path:
-        """The file of what a web address or data URL leads to; raises as `fetch.fetch`."""
-        async with self._fetches:
+        """The file of what a web address or data URL leads to; raises as `fetch.fetch`, or `Busy`."""
+        address = _visitor().address
+        if self._fetching.total() >= FETCHES or self._fetching[address] >= FETCHES_EACH:
+            raise Busy("Too many pictures are being fetched just now. Please try again in a minute.")
+        self._fetching[address] += 1
+        try:
             return await fetch(url, new_folder())
+        finally:
+            self._fetching[address] -= 1
+            self._fetching += Counter()  # drops those that are at 0
 
-    def fetch_for_gradio(self) -> None:
-        """Makes Gradio fetch what clients name as web addresses in our way, wherever in a request they stand.
-
-        Its own way has no limit of size, and takes some addresses for public that are not.
-        """
-
-        async def download(url: str, cache_dir: str) -> str:
-            try:
-                return str(await self.fetch(url))
-            except ImageError as error:
-                raise gr.Error(str(error), print_exception=False) from error
-
-        processing_utils.async_ssrf_protected_download = download
+    def load(self, name: str) -> asyncio.Future[SegmentationModel]:
+        """The model of that name, when it is loaded; one thread loads it for all who ask."""
+        loading = self._loading.get(name)
+        if loading is None or loading.done():
+            loop = asyncio.get_running_loop()
+            loading = self._loading[name] = loop.run_in_executor(self._loaders, self.models.get, name)
+        return loading
 
     @asynccontextmanager
     async def request(
@@ -139,7 +151,7 @@ class Request:
             raise ImageError(
                 "image: no picture was sent. With the Python client, use handle_file('photo.jpg')."
             )
-        if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        if "\0" in path or not _is_upload(Path(path)):
             raise ImageError(
                 "image: expected an uploaded file. With the Python client, use handle_file('photo.jpg')."
             )
@@ -154,17 +166,20 @@ class Request:
         """
         if name not in NAMES:
             raise ModelError(f"model: expected one of {', '.join(NAMES)}, got {str(name)[:40]!r}.")
-        models, name = self._service.models, str(name)
-        if (ready := models.ready(name)) is not None:
+        if (ready := self._service.models.ready(str(name))) is not None:
             return ready
         self._job.stage(0.0, "Loading the model (the first time takes longest)")
-        loading = asyncio.get_running_loop().run_in_executor(self._service.loaders, models.get, name)
         try:
-            return await wanted_result(loading, LOAD_SECONDS, _is_wanted)
+            return await wanted_result(self._service.load(str(name)), LOAD_SECONDS, _is_wanted)
         except TimeoutError as error:
             raise TookTooLong("The model is still being loaded. Please try again in some minutes.") from error
 
-    async def run(self, work: Callable[[Job], T]) -> T:
+    async def look(self, work: Callable[[], T]) -> T:
+        """As `run`, for what takes milliseconds: it does not wait for photos, and is logged if it fails."""
+        self._facts["look"] = True
+        return await self.run(lambda job: work(), self._service.views)
+
+    async def run(self, work: Callable[[Job], T], line: Scheduler | None = None) -> T:
         """What `work` returns, which runs in a thread when its turn has come."""
 
         def loudly(job: Job) -> T:
@@ -177,7 +192,7 @@ class Request:
                 self.fail(error)
                 raise
 
-        return await self._service.scheduler.run(_visitor(), loudly, self._job, _is_wanted)
+        return await (line or self._service.scheduler).run(_visitor(), loudly, self._job, _is_wanted)
 
     def saw(self, result: Result) -> Result:
         """Notes for the log what kind of photo it was. Returns `result`."""
@@ -204,7 +219,8 @@ class Request:
         """Writes the line."""
         self._closed = True
         facts = self._facts | {"outcome": self.outcome, "ms": self._milliseconds()}
-        log.log(logging.ERROR if "error" in facts else logging.INFO, json.dumps(facts))
+        well = logging.DEBUG if facts.pop("look", False) and self.outcome == "ok" else logging.INFO
+        log.log(logging.ERROR if "error" in facts else well, json.dumps(facts))
 
     def _milliseconds(self) -> int:
         return round((time.perf_counter() - self._start) * 1000)
@@ -218,8 +234,25 @@ def new_folder() -> Path:
 
 def keep(path: Path) -> None:
     """Counts a photo as used just now, so that it is not swept away as too old."""
-    if path.resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+    if _is_upload(path):
         touch(path)
+
+
+def leave_addresses_alone() -> None:
+    """Keeps Gradio from fetching what clients name as web addresses, wherever in a request they stand.
+
+    It would do so before a request has a turn, without limits of size and number, and it takes some addresses
+    for public that are not. `Request.photo` fetches the one that is the photo.
+    """
+
+    async def unread(url: str, cache_dir: str) -> str:
+        return url
+
+    processing_utils.async_ssrf_protected_download = unread
+
+
+def _is_upload(path: Path) -> bool:
+    return path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
 
 
 def _field(image: object, name: str) -> str | None:
@@ -228,10 +261,18 @@ def _field(image: object, name: str) -> str | None:
 
 
 def _visitor() -> Visitor:
-    """Whom Gradio works for: the address that a proxy forwards (uvicorn reads it), else the connection's."""
+    """Whom Gradio works for: the address that a proxy forwards (uvicorn reads it), else the connection's.
+
+    Of IPv6 the network counts, since each of its subscribers has all the addresses in it.
+    """
     request = LocalContext.request.get(None)
-    client = request.client if request else None
-    return Visitor(client.host if client else "", str(request.session_hash) if request else "")
+    if request is None:
+        return Visitor("", "")
+    host = request.client.host if request.client else ""
+    with contextlib.suppress(ValueError):  # a name, or nothing
+        if (address := ipaddress.ip_address(host)).version == 6:
+            host = str(ipaddress.ip_network((address, 64), strict=False))
+    return Visitor(host, named(request.session_hash))
 
 
 def _is_wanted() -> bool:

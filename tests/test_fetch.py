@@ -150,7 +150,7 @@ def test_a_redirect_is_followed_and_checked_like_the_first_address(
         get(url, tmp_path, allowed=options["allowed"], ports=ports["ports"][1:])
 
 
-@pytest.mark.parametrize("location", ["http://169.254.169.254/latest/meta-data", "file:///etc/passwd"])
+@pytest.mark.parametrize("location", ["http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "//["])
 def test_a_redirect_to_a_hostile_address_is_refused(
     location: str, serve: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ def test_what_is_older_than_it_may_be_goes_and_the_rest_stays(
 ) -> None:
     old, new = put("a/old.jpg", 5, HOUR + 9), put("b/new.jpg", 3, HOUR - 9)
     assert janitor.sweep(tmp_path / "kept", HOUR, 100) == 3
-    assert not old.exists() and not old.parent.exists() and new.exists()
+    assert not old.exists() and new.exists()
 
 
 def test_nothing_at_all_is_left_when_the_time_is_over(put: Callable[..., Path], tmp_path: Path) -> None:
@@ -43,8 +43,19 @@ def test_nothing_at_all_is_left_when_the_time_is_over(put: Callable[..., Path], 
     os.utime(tmp_path / "kept" / "empty", (0, 0))
     assert janitor.sweep(tmp_path / "kept", HOUR, 10**9) == 0
     janitor.sweep(tmp_path / "kept", HOUR, 10**9, time.time() + HOUR + 2)
+    assert [path for path in (tmp_path / "kept").rglob("*") if not path.is_dir()] == []
+    janitor.sweep(tmp_path / "kept", HOUR, 10**9, time.time() + 3 * HOUR)
     assert list((tmp_path / "kept").iterdir()) == []
     assert (tmp_path / "kept").is_dir()
+
+
+def test_a_folder_that_was_emptied_just_now_stays_for_whoever_is_about_to_write(
+    put: Callable[..., Path], tmp_path: Path
+) -> None:
+    old = put("a/old.jpg", 5, HOUR + 9)
+    janitor.sweep(tmp_path / "kept", HOUR, 100)
+    assert not old.exists()
+    old.write_bytes(b"the same photo again")
 
 
 def test_over_the_size_the_oldest_go_first(put: Callable[..., Path], tmp_path: Path) -> None:
@@ -67,7 +78,8 @@ def test_a_link_is_deleted_and_what_it_leads_to_is_not(put: Callable[..., Path],
     put("x")
     (tmp_path / "kept" / "link").symlink_to(treasure)
     (tmp_path / "kept" / "file-link").symlink_to(treasure / "file")
-    janitor.sweep(tmp_path / "kept", HOUR, 0, time.time() + 2 * HOUR)
+    for hours in (2, 4):
+        janitor.sweep(tmp_path / "kept", HOUR, 0, time.time() + hours * HOUR)
     assert (treasure / "file").read_text() == "mine"
     assert list((tmp_path / "kept").iterdir()) == []
 
@@ -93,9 +105,10 @@ def test_it_sweeps_at_once_again_and_again_and_survives_a_fault(
 
 
 def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    stop = janitor.start(tmp_path / "new", HOUR, 100, 60)
-    stop()
-    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "there").mkdir(mode=0o755)
+    for name in ("new", "there"):
+        janitor.claim(tmp_path / name)
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_is_a_link_or_somebody_elses_is_not_swept(
@@ -104,7 +117,7 @@ def test_a_folder_that_is_a_link_or_somebody_elses_is_not_swept(
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "home")
     with pytest.raises(PermissionError, match="GRADIO_TEMP_DIR"):
-        janitor.start(tmp_path / "link", HOUR, 100, 60)
+        janitor.claim(tmp_path / "link")
     monkeypatch.setattr(os, "getuid", lambda: (tmp_path / "home").stat().st_uid + 1)
     with pytest.raises(PermissionError, match="GRADIO_TEMP_DIR"):
-        janitor.start(tmp_path / "home", HOUR, 100, 60)
+        janitor.claim(tmp_path / "home")

@@ -55,6 +55,14 @@ def test_trying_again_keeps_the_model_at_hand_until_a_better_one_is_there(
     assert models.best.shortfall is None
 
 
+def test_a_model_that_lacks_nothing_is_not_loaded_again(scenes_model: SegmentationModel) -> None:
+    loads: list[int] = []
+    models = Models(lambda: (loads.append(1), (scenes_model, None))[1])  # type: ignore[func-returns-value]
+    models.get()
+    models.retry()
+    assert not models.loading and loads == [1]
+
+
 def test_a_fault_in_loading_is_loud_and_can_be_tried_again(
     scenes_model: SegmentationModel, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -38,7 +38,10 @@ MAY_IMPORT = {
     "scene": {"detections", "formats", "inference", "outlines", "report", "result", "visualize"},
     "snippets": {"result", "visualize"},
     "models": {"inference", "weights"},
-    "service": {"fetch", "images", "inference", "janitor", "models", "result", "scheduler", "weights"},
+    "sessions": {"result"},
+    "service": {
+        "fetch", "images", "inference", "janitor", "models", "result", "scheduler", "sessions", "weights",
+    },
     "api": {"export", "models", "result", "scheduler", "service", "visualize"},
     "components": set(),
     "controls": {"coco", "components", "detections", "inference", "result", "visualize"},
@@ -49,10 +52,10 @@ MAY_IMPORT = {
         "api", "components", "controls", "export", "histogram", "images", "models", "networks", "panels",
         "report", "result", "scene", "scheduler", "service",
     },
-    "app": {"api", "guard", "janitor", "models", "page", "service"},
+    "app": {"api", "guard", "janitor", "models", "page", "service", "sessions"},
 }  # fmt: skip
 """Which of our modules each of them may import. Every line names only lines above it."""
-MAY_IMPORT_GRADIO = {"app", "api", "components", "controls", "page", "panels", "service"}
+MAY_IMPORT_GRADIO = {"app", "api", "components", "controls", "page", "panels", "service", "sessions"}
 MAY_IMPORT_TORCH = {"inference", "networks", "weights"}
 
 OPTIONAL = {"pillow_heif"}

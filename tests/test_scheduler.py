@@ -98,6 +98,35 @@ def test_turns_go_round_the_addresses_and_in_each_round_the_sessions() -> None:
     ]  # fmt: skip
 
 
+def test_who_was_served_before_is_not_passed_by_those_who_come_later() -> None:
+    order: list[str] = []
+
+    async def test() -> None:
+        line = Scheduler(slots=1, waiting=100)
+        await line.run(ANN, lambda job: None)
+        first = Held()
+        tasks = [asyncio.create_task(line.run(BOB, first))]
+        await until(first.began.is_set)
+
+        def newcomer(i: int) -> None:
+            tasks.append(
+                asyncio.create_task(line.run(Visitor(f"198.51.100.{i}", ""), named(f"new {i}", order)))
+            )
+
+        newcomer(0)
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(line.run(ANN, named("ann", order))))
+        await until(lambda: len(line._line) == 2)
+        first.may_end.set()
+        for i in range(1, 30):  # one more whenever one was served
+            newcomer(i)
+            await until(lambda i=i: len(order) >= i)
+        await asyncio.gather(*tasks)
+
+    in_a_loop(test())
+    assert order.index("ann") <= 2
+
+
 def test_one_more_than_may_wait_is_told_so_at_once_and_one_address_cannot_take_every_place() -> None:
     async def test() -> None:
         line, first = Scheduler(slots=1, waiting=4, waiting_each=3), Held()

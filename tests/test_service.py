@@ -30,8 +30,9 @@ from images import ImageError
 from inference import SegmentationModel
 from models import Models
 from result import SettingsError
-from scheduler import Busy, Job, Scheduler
+from scheduler import Busy, Job, Scheduler, Visitor
 from service import Service
+from sessions import SHARED
 from tests.calls import FILE_DATA
 from tests.fault_server import Answer, FaultServer
 from tests.loops import in_a_loop
@@ -156,25 +157,93 @@ def test_a_model_that_is_loading_is_waited_for_and_others_are_not_held_up(
     scenes_model: SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "LOAD_SECONDS", 0.05)
-    may_load = threading.Event()
+    may_load, loads = threading.Event(), []
 
-    def load_slowly(name: str) -> SegmentationModel:
-        may_load.wait(10)
+    def load(name: str) -> SegmentationModel:
+        loads.append(name)
+        if name != "scenes":
+            may_load.wait(10)
         return scenes_model
 
-    slow = Service(Models(lambda: (scenes_model, None), load_slowly))
-    slow.models.get()
+    slow = Service(Models(lambda: (load("auto"), None), load))
+
+    async def ask(name: str) -> SegmentationModel:
+        async with slow.request("test") as request:
+            return await request.model(name)
 
     async def test() -> None:
-        with pytest.raises(gr.Error, match="still being loaded"):
-            async with slow.request("test") as request:
-                await request.model("resnet50_fpn")
-        async with slow.request("test") as request:
-            assert await request.model("auto") is scenes_model
+        waiting = [ask(name) for name in ("auto", "resnet50_fpn", "resnet50_fpn_v2") for _ in range(9)]
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(outcome, gr.Error) and "still being loaded" in outcome.message
+        assert await ask("scenes") is scenes_model
+        assert sorted(loads) == ["auto", "resnet50_fpn", "resnet50_fpn_v2", "scenes"]
         may_load.set()
-        await until(lambda: slow.models.ready("resnet50_fpn"))
+        await until(lambda: slow.models.ready("resnet50_fpn") and slow.models.ready())
 
     in_a_loop(test())
+
+
+def test_one_visitor_may_have_two_pictures_fetched_at_once_and_all_of_them_eight(
+    alone: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_come, asked = asyncio.Event(), []
+
+    async def fetch_slowly(url: str, folder: Path) -> Path:
+        asked.append(url)
+        await may_come.wait()
+        return folder / "cat.jpg"
+
+    visitors = ["ann"] * 2 + [f"visitor {i}" for i in range(6)]
+    monkeypatch.setattr(service, "fetch", fetch_slowly)
+    monkeypatch.setattr(service, "_visitor", lambda: Visitor(current[0], ""))
+    current = [""]
+
+    async def begin(visitor: str) -> asyncio.Task[Path]:
+        current[0] = visitor
+        task = asyncio.create_task(alone.fetch("https://example.org/cat.jpg"))
+        await asyncio.sleep(0)
+        return task
+
+    async def test() -> None:
+        tasks = [await begin("ann") for _ in range(2)]
+        with pytest.raises(Busy):
+            await (await begin("ann"))
+        tasks += [await begin(visitor) for visitor in visitors[2:]]
+        with pytest.raises(Busy):
+            await (await begin("one more"))
+        may_come.set()
+        await asyncio.gather(*tasks)
+        assert not alone._fetching
+        await (await begin("ann"))
+
+    in_a_loop(test())
+    assert len(asked) == 9
+
+
+def test_a_look_is_logged_only_if_it_fails(alone: Service, lines: Callable[[], Any]) -> None:
+    async def look(work: Callable[[], Any]) -> Any:
+        async with alone.request("look") as request:
+            return await request.look(work)
+
+    assert in_a_loop(look(lambda: "seen")) == "seen"
+    assert lines() == []
+    with pytest.raises(gr.Error, match="Something went wrong"):
+        in_a_loop(look(lambda: {}["x"]))
+    assert [line["kind"] for line in lines()] == ["look"]
+
+
+def test_of_ipv6_the_network_is_the_visitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def visitor(host: str) -> Visitor:
+        request: Any = SimpleNamespace(client=SimpleNamespace(host=host), session_hash=f"{0:032x}")
+        token = LocalContext.request.set(request)
+        try:
+            return service._visitor()
+        finally:
+            LocalContext.request.reset(token)
+
+    assert visitor("2001:db8:1:2::1") == visitor("2001:db8:1:2:3::9") != visitor("2001:db8:1:3::1")
+    assert visitor("testclient").address == "testclient"
+    assert visitor("192.0.2.1").session == SHARED
 
 
 # -------------------------------------------------------------------------- through the running app
@@ -340,6 +409,15 @@ def test_an_address_of_this_machine_is_not_fetched_for_a_client(
     with pytest.raises(AppError, match=r"not a public one|expected an address such as"):
         client.predict(image=image, api_name="/segment")
     assert picture_server.ranges == []  # nobody asked
+
+
+def test_no_other_argument_makes_the_server_fetch_anything(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "fetch", lambda *args: pytest.fail("it was fetched"))
+    address = {"path": "https://example.org/cat.png", "meta": FILE_DATA}
+    with pytest.raises(AppError):
+        client.predict(image=handle_file(SCENE), classes=[address] * 9, api_name="/segment")
 
 
 @pytest.mark.parametrize("given", ["url", "with meta"])
