@@ -9,8 +9,8 @@ line: requests are `results`, `busy` or `lost`, which is anything else, with wha
 p50 and p95 in seconds are of results.
 
 With --flood instead: one address sends 20 photos at once, then another visitor sends one.
-`delay_service_times` is by how many mean times of a photo sent alone the slowest of that visitor's photos came
-later than one sent alone.
+`delay_service_times` is how much later than one sent alone the slowest of that visitor's photos came, in
+mean times of a photo sent alone.
 """
 
 from __future__ import annotations
