@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 
-from export import check_effect, check_format, effect_file, export_file, to_json
+from export import check_effect, check_format, effect_file, export_file, rgb, to_json
 from models import Models
-from result import Filters, SettingsError, check_fraction, segment_file
+from result import Filters, SettingsError, check_fraction, said, segment_file
 from scheduler import Job
 from service import Service, new_folder
 from visualize import PARTS, Style
@@ -91,8 +89,7 @@ def add_endpoints(service: Service) -> None:
         async with service.request("annotate") as request:
             filters = _filters(score_threshold, classes, mask_threshold, hidden)
             style = _style(opacity, color_by, show, mask_threshold)
-            if effect is not None:
-                check_effect(effect, color)
+            _check_effect(effect, color)
             path, network = await request.photo(image), await request.model(model)
 
             def work(job: Job) -> Path:
@@ -146,36 +143,6 @@ def add_endpoints(service: Service) -> None:
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
-def parameters(blocks: gr.Blocks) -> dict[str, list[str]]:
-    """The names of the arguments of each endpoint, in order."""
-    public = [function for function in blocks.fns.values() if function.api_visibility == "public"]
-    return {str(function.api_name): list(inspect.signature(function.fn).parameters) for function in public}
-
-
-def fault_in(endpoints: dict[str, list[str]], name: str, named: bool, body: dict[str, Any]) -> str | None:
-    """What is wrong with the JSON of a call, before Gradio matches it to arguments; None if nothing is.
-
-    Args:
-        endpoints: As `parameters` gives them.
-        name: Of the endpoint.
-        named: Whether `body` holds the arguments by name, as in version 2 of Gradio's route, or a list of
-            them as "data".
-    """
-    if name not in endpoints:
-        return f"There is no endpoint {name[:40]!r}. Expected one of: {', '.join(endpoints)}."
-    known = endpoints[name]
-    if not named:
-        data = body.get("data")
-        if isinstance(data, list) and len(data) == len(known):
-            return None
-        return f"data: expected a list of {len(known)} values ({', '.join(known)})."
-    for key in body:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=2) or known
-            return f"There is no argument {key[:40]!r}; did you mean {' or '.join(near)}?"
-    return None if "image" in body else "image: no picture was sent."
-
-
 def _filters(score_threshold: float, classes: object, mask_threshold: float, hidden: object) -> Filters:
     return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden))
 
@@ -197,14 +164,22 @@ def _ids(hidden: object) -> tuple[int, ...]:
 def _style(opacity: float, color_by: Any, show: object, mask_threshold: float) -> Style:
     check_fraction("opacity", opacity)
     if color_by not in ("instance", "category"):
-        raise SettingsError(f'color_by: expected "instance" or "category", got {str(color_by)[:40]!r}.')
+        raise SettingsError(f'color_by: expected "instance" or "category", got {said(color_by)}.')
     shown = PARTS if show is None else show
     if not isinstance(shown, list | tuple) or not all(part in PARTS for part in shown):
         raise SettingsError(
-            f"show: expected a list of {', '.join(PARTS)}, or null for all, got {show!r:.60}."
+            f"show: expected a list of {', '.join(PARTS)}, or null for all, got {said(show)}."
         )
     parts = {part: part in shown for part in PARTS}
     return Style(**parts, opacity=opacity, color_by=color_by, mask_threshold=mask_threshold)
+
+
+def _check_effect(effect: str | None, color: str) -> None:
+    """The colour is checked also where nothing is painted with it."""
+    if effect is None:
+        rgb(color)
+    else:
+        check_effect(effect, color)
 
 
 def _warnings(models: Models, model: str) -> tuple[str, ...]:

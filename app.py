@@ -31,7 +31,8 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 import sessions
-from api import add_endpoints, fault_in, parameters
+from api import add_endpoints
+from bodies import checker
 from guard import Guard
 from models import Models
 from page import add_page
@@ -68,7 +69,6 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
     unread = sessions.Unread(blocks)
     forget = functools.partial(sessions.forget, blocks, unread, KEEP_SECONDS, UNREAD_SECONDS)
     janitor.start(FOLDER, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, forget)
-    check = functools.partial(fault_in, parameters(blocks))
     return blocks.launch(
         theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO),
         css_paths=[ASSETS / name for name in STYLE_SHEETS],
@@ -79,7 +79,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         max_threads=THREADS,
         ssr_mode=False,  # its pages would come from another server, past the guard
         app_kwargs={
-            "middleware": [Middleware(Guard, check=check, folder=FOLDER)],
+            "middleware": [Middleware(Guard, check=checker(blocks), folder=FOLDER)],
             "lifespan": sessions.take_over(blocks),
         },
         **options,

@@ -41,7 +41,7 @@ from formats import (
 )
 from images import read_image
 from report import picture_labels, table
-from result import Filters, Result, SettingsError, counts, names, view
+from result import Filters, Result, SettingsError, counts, names, said, view
 from visualize import EFFECTS, Edges, Effect, Style, annotate, apply_effect, cut_out
 
 SCHEMA_VERSION = 1
@@ -134,7 +134,7 @@ def cut_out_file(result: Result, filters: Filters, id: int, folder: Path, edges:
     export = _Export(result, filters, Style(), _edges(edges))
     ids = export.shown.ids.tolist()
     if id not in ids:
-        raise SettingsError(f"id: expected that of an object in view, got {str(id)[:40]!r}.")
+        raise SettingsError(f"id: expected that of an object in view, got {said(id)}.")
     picture = _cut_out(export, ids.index(id))
     if not picture.size:
         raise SettingsError(f"id: at this mask threshold object {id} has no pixel to cut out.")
@@ -168,14 +168,14 @@ def effect_file(result: Result, filters: Filters, effect: str, folder: Path, col
 def check_format(format: str, edges: str) -> None:
     """Raises `SettingsError` unless `export_file` knows both."""
     if format not in tuple(FORMATS):  # a client may send what has no hash
-        raise SettingsError(f"format: expected one of {', '.join(FORMATS)}, got {str(format)[:40]!r}.")
+        raise SettingsError(f"format: expected one of {', '.join(FORMATS)}, got {said(format)}.")
     _edges(edges)
 
 
 def check_effect(effect: str, color: str) -> None:
     """Raises `SettingsError` unless `effect_file` knows both."""
     if effect not in tuple(EFFECTS):
-        raise SettingsError(f"effect: expected one of {', '.join(EFFECTS)}, got {str(effect)[:40]!r}.")
+        raise SettingsError(f"effect: expected one of {', '.join(EFFECTS)}, got {said(effect)}.")
     rgb(color)
 
 
@@ -185,14 +185,14 @@ def rgb(color: str) -> tuple[int, int, int]:
     Raises:
         SettingsError: It is written in another way.
     """
-    number = r"(\d+(?:\.\d+)?)"
+    number = r"([0-9]{1,3}(?:\.[0-9]{1,20})?)"
     levels: list[int] = []
     if re.fullmatch("#[0-9a-fA-F]{6}", str(color)):
         levels = [*bytes.fromhex(color[1:])]
     elif match := re.fullmatch(rf"rgba?\({number}, *{number}, *{number}(?:, *{number})?\)", str(color)):
         levels = [round(float(level)) for level in match.groups()[:3]]
     if not levels or max(levels) > 255:
-        raise SettingsError(f'color: expected one such as "#ff8000", got {str(color)[:40]!r}.')
+        raise SettingsError(f'color: expected one such as "#ff8000", got {said(color)}.')
     red, green, blue = levels
     return red, green, blue
 
@@ -415,7 +415,7 @@ def _instance(detections: Detections, i: int, name: str, filters: Filters) -> di
 def _edges(edges: str) -> Edges:
     """`edges`, if there are such."""
     if edges not in get_args(Edges):
-        raise SettingsError(f"edges: expected one of {', '.join(get_args(Edges))}, got {str(edges)[:40]!r}.")
+        raise SettingsError(f"edges: expected one of {', '.join(get_args(Edges))}, got {said(edges)}.")
     return cast(Edges, edges)
 
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -40,14 +41,16 @@ SPARE_BYTES = 200 * MEGABYTE
 """Disk space below which no upload is taken."""
 
 READ_ROUTES = re.compile(
-    r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/openapi\.json|/pwa_icon(/\d+)?"
-    r"|/(static|assets)/.+"
+    r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/openapi\.json|/pwa_icon"
+    r"|/(static|assets)(/[^/]{1,100})+"
     r"|/gradio_api/(info/?|openapi\.json|app_id/?|startup-events|theme\.css|upload_progress"
     r"|heartbeat/[^/]+|queue/(data|status)|call/(v2/)?\w+/\w+|file=(?!\w+:).+|mcp(/.*)?)"
 )
-"""Paths that may be read. Gradio's file route would also fetch other addresses for whoever asks."""
+"""Paths that may be read. Gradio's file route would also fetch other addresses for whoever asks; names that
+are longer than a file's are faults to it, and so is our icon at a size, which it has no way to make.
+"""
 JSON_ROUTES = re.compile(
-    r"/gradio_api/(queue/join|cancel|reset/?|(?P<instant>run/predict/?)|call/(?P<v2>v2/)?(?P<name>\w+)/?)"
+    r"/gradio_api/((?P<event>queue/join|(?P<instant>run/predict/?))|cancel|reset/?|call/(?P<v2>v2/)?(?P<name>\w+)/?)"
 )
 """Paths that take JSON. `run/predict` serves instant events; `api_open=False` keeps others off."""
 UPLOAD_ROUTE = "/gradio_api/upload"
@@ -68,7 +71,7 @@ SECURITY_HEADERS = {
     ),
 }
 
-Check = Callable[[str, bool, Any], str | None]
+Check = Callable[[str | None, bool, Any], str | None]
 
 
 class Guard:
@@ -77,7 +80,8 @@ class Guard:
     Args:
         app: What is guarded.
         check: Says in a sentence what is wrong with the JSON of a call, None if nothing is. It is given the
-            endpoint's name, whether arguments are named (version 2 of the route), and the JSON.
+            endpoint's name (None for a function by its number, as the page asks), whether arguments are
+            named (version 2 of the route), and the JSON.
         folder: Where uploads are written.
     """
 
@@ -94,7 +98,7 @@ class Guard:
         path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
         if len(path) + len(scope["query_string"]) > ADDRESS_LENGTH:
             await JSONResponse({"detail": "This address is too long."}, 414)(scope, receive, send)
-        elif method in ("GET", "HEAD", "OPTIONS") and READ_ROUTES.fullmatch(path):
+        elif method in ("GET", "HEAD", "OPTIONS") and READ_ROUTES.fullmatch(path) and not _other_page(scope):
             await self.app(_without_ranges(scope), receive, send)
         elif method == "POST" and path == UPLOAD_ROUTE:
             await self._upload(scope, receive, send)
@@ -132,6 +136,9 @@ class Guard:
             return f"The body holds more than {JSON_VALUES} values."
         try:
             value = json.loads(content)
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return "The body holds half a character (a lone surrogate), which is no text."
         except (ValueError, RecursionError):
             return "The body is not JSON."
         if not isinstance(value, dict):
@@ -139,7 +146,9 @@ class Guard:
         for key in ("session_hash", "event_id"):
             if len(str(value.get(key, ""))) > SESSION_LENGTH:
                 return f"{key}: expected at most {SESSION_LENGTH} characters."
-        return self.check(route["name"], bool(route["v2"]), value) if route["name"] else None
+        if route["name"] or route["event"]:
+            return self.check(route["name"], bool(route["v2"]), value)
+        return None
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = UPLOAD_BYTES + ENVELOPE_BYTES
@@ -242,7 +251,7 @@ class _Parts:
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
-        if kind != b"multipart/form-data" or not boundary:
+        if kind != b"multipart/form-data" or not boundary or b"charset" in options:
             raise _no_upload()
         self._files = 0
         self._header, self._value = bytearray(), bytearray()
@@ -303,6 +312,11 @@ def _check_declared(scope: Scope, limit: int) -> None:
     length = Headers(scope=scope).get("content-length", "0")
     if not length.isdecimal() or int(length) > limit:
         raise _too_large(limit)
+
+
+def _other_page(scope: Scope) -> bool:
+    """There is one page; Gradio fails at names of others."""
+    return "page" in dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
 
 def _without_ranges(scope: Scope) -> Scope:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,14 @@ from inference import WORKING_SIDE, SegmentationModel, segment_or_fall_back
 
 class SettingsError(ValueError):
     """A setting is out of its range; the message says what was expected and what came."""
+
+
+MAX_ID = 1_000_000
+"""No instance has a higher id: a photo has a hundred instances at most."""
+MAX_HIDDEN = 1000
+"""Ids that may be left out by hand."""
+SAID = 60
+"""Characters of what came that a sentence repeats at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +62,13 @@ class Filters:
         check_fraction("mask_threshold", self.mask_threshold)
         if self.classes is not None:
             _check_names(self.classes)
-        if not all(type(id) is int for id in self.hidden):
-            raise SettingsError(
-                f"hidden: expected ids of instances such as [2, 5], got {list(self.hidden)!r:.80}."
-            )
+        if len(self.hidden) > MAX_HIDDEN:
+            raise SettingsError(f"hidden: expected at most {MAX_HIDDEN} ids, got {len(self.hidden)}.")
+        for id in self.hidden:
+            if type(id) is not int:
+                raise SettingsError(f"hidden: expected ids of instances such as [2, 5], got {said([id])}.")
+            if not 1 <= id <= MAX_ID:
+                raise SettingsError(f"hidden: expected ids from 1 to {MAX_ID}, got {said(id)}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,12 +161,38 @@ def counts(detections: Detections) -> dict[str, int]:
 def check_fraction(name: str, value: object) -> None:
     """Raises `SettingsError` unless `value` is a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise SettingsError(f"{name}: expected a number from 0 to 1, got {value!r}.")
+        raise SettingsError(f"{name}: expected a number from 0 to 1, got {said(value)}.")
+
+
+def said(value: object) -> str:
+    """`value` as a sentence may repeat it: on one line, and short also where a megabyte came.
+
+    Objects are not spelled out: Gradio writes paths of this server into those that stand for files.
+    """
+    text = _short.repr(value)
+    return text if len(text) <= SAID else text[: SAID - 1] + "…"
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring, self.maxlong, self.maxlist, self.maxlevel = 40, 40, 3, 2
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        return "{…}" if x else "{}"
+
+    def repr_instance(self, x: object, level: int) -> str:
+        return repr(x) if isinstance(x, bool | float | None) else "{…}"
+
+
+_short = _Short()
 
 
 def _check_names(classes: tuple[str, ...]) -> None:
+    if len(classes) > len(coco.BY_NAME):
+        raise SettingsError(f"classes: expected at most {len(coco.BY_NAME)} names, got {len(classes)}.")
     for name in classes:
         if not isinstance(name, str) or name not in coco.BY_NAME:
-            near = difflib.get_close_matches(str(name), coco.BY_NAME, n=3)
+            near = difflib.get_close_matches(str(name)[:SAID], coco.BY_NAME, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see the list of COCO's 80 categories."
-            raise SettingsError(f"classes: there is no category {str(name)[:40]!r}; {hint}")
+            raise SettingsError(f"classes: there is no category {said(name)}; {hint}")

@@ -34,7 +34,7 @@ from images import ImageError
 from inference import NAMES, ModelError, SegmentationModel
 from janitor import touch
 from models import Models
-from result import Result, SettingsError
+from result import Result, SettingsError, said
 from scheduler import Abandoned, Busy, Job, Scheduler, TookTooLong, Visitor, wanted_result
 from sessions import named
 from weights import WeightsError
@@ -151,7 +151,7 @@ class Request:
             raise ImageError(
                 "image: no picture was sent. With the Python client, use handle_file('photo.jpg')."
             )
-        if "\0" in path or not _is_upload(Path(path)):
+        if not _is_upload(Path(path)):
             raise ImageError(
                 "image: expected an uploaded file. With the Python client, use handle_file('photo.jpg')."
             )
@@ -165,7 +165,7 @@ class Request:
             TookTooLong: It is still being loaded.
         """
         if name not in NAMES:
-            raise ModelError(f"model: expected one of {', '.join(NAMES)}, got {str(name)[:40]!r}.")
+            raise ModelError(f"model: expected one of {', '.join(NAMES)}, got {said(name)}.")
         if (ready := self._service.models.ready(str(name))) is not None:
             return ready
         self._job.stage(0.0, "Loading the model (the first time takes longest)")
@@ -252,7 +252,10 @@ def leave_addresses_alone() -> None:
 
 
 def _is_upload(path: Path) -> bool:
-    return path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
+    try:
+        return path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
+    except (ValueError, OSError):  # no name that a file can have
+        return False
 
 
 def _field(image: object, name: str) -> str | None:

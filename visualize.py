@@ -9,7 +9,7 @@ import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -64,7 +64,10 @@ class Style:
         masks, boxes, labels: What is drawn.
         opacity: Of the masks, 0 (invisible) to 1 (plain colour).
         color_by: A colour for each instance, or one for each category.
-        mask_threshold: A pixel belongs to a mask when its probability is above this.
+        mask_threshold: A pixel belongs to a mask when its probability is above this, 0 to 1.
+
+    Raises:
+        ValueError: A number out of its range, or not a number at all, or another `color_by`.
     """
 
     masks: bool = True
@@ -73,6 +76,13 @@ class Style:
     opacity: float = 0.5
     color_by: ColorBy = "instance"
     mask_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("opacity", "mask_threshold"):
+            if not 0 <= getattr(self, name) <= 1:  # nor is "not a number"
+                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)!r:.40}.")
+        if self.color_by not in get_args(ColorBy):
+            raise ValueError(f'color_by: expected "instance" or "category", got {self.color_by!r:.40}.')
 
 
 def instance_colors(detections: Detections, color_by: ColorBy = "instance") -> Image:

@@ -200,7 +200,7 @@ def test_a_wrong_argument_gets_one_sentence(
         ("/export", {"format": "exe"}, "format: expected one of annotated, coco, yolo, labelme"),
         ("/export", {"format": ["zip"]}, "format: expected one of annotated, coco, yolo, labelme"),
         ("/export", {"edges": "round"}, "edges: expected one of hard, soft, got 'round'"),
-        ("/export", {"edges": {}}, "edges: expected one of hard, soft, got '{}'"),
+        ("/export", {"edges": {}}, "edges: expected one of hard, soft, got {}"),
     ],
     ids=str,
 )

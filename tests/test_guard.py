@@ -448,10 +448,10 @@ def test_gradios_side_routes_are_closed(path: str, server: str) -> None:
 
 def test_no_queued_function_runs_outside_the_line(server: str) -> None:
     config = json.load(urllib.request.urlopen(server + "config"))
-    queued = [d["id"] for d in config["dependencies"] if d["queue"]]
+    queued = {d["id"]: d["inputs"] for d in config["dependencies"] if d["queue"]}
     assert queued
-    for id in queued:
-        body = json.dumps({"fn_index": id, "data": [None] * 20, "session_hash": "x"}).encode()
+    for id, inputs in queued.items():
+        body = json.dumps({"fn_index": id, "data": [None] * len(inputs), "session_hash": "x"}).encode()
         request = urllib.request.Request(
             f"{server}gradio_api/run/predict", body, {"Content-Type": "application/json"}
         )

@@ -416,7 +416,7 @@ def test_no_other_argument_makes_the_server_fetch_anything(
 ) -> None:
     monkeypatch.setattr(service, "fetch", lambda *args: pytest.fail("it was fetched"))
     address = {"path": "https://example.org/cat.png", "meta": FILE_DATA}
-    with pytest.raises(AppError):
+    with pytest.raises(httpx.HTTPStatusError, match="400"):  # at the door
         client.predict(image=handle_file(SCENE), classes=[address] * 9, api_name="/segment")
 
 
