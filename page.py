@@ -197,7 +197,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     ).then(looking(show), arguments, views, **instant)
 
     async def save_selected(event: gr.EventData, *arguments: Any) -> str:
-        return await save_cut_out(service, event.id, *arguments)
+        return await save_cut_out(service, getattr(event, "id", None), *arguments)
 
     settings = [found, downloads.soft, *looks.inputs()]
     for event, save, wanted in (
