@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 # Before anything imports them: no usage reports, no look-ups, uploads in a folder that goes with the tests.
 UPLOADS = tempfile.mkdtemp()
@@ -67,3 +68,19 @@ def server(scenes_model: SegmentationModel) -> Iterator[str]:
 
     with running(scenes_model) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window; tests that want it are skipped where there is none."""
+    from tools.screenshot import CHROMIUM_FLAGS  # not at the top: it builds the page
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail("Chromium is not installed, and REQUIRE_BROWSER asks for it")
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

@@ -95,7 +95,7 @@ def check_through(server: str, seed: int, count: int) -> None:
 
 
 def test_pictures_from_a_seed_go_through_the_running_app(server: str) -> None:
-    check_through(server, seed=4, count=120)
+    check_through(server, seed=4, count=60)
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,14 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Browser, Error, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Route, expect
 
 import page as page_module
 from images import ImageError
 from tests.conftest import UPLOADS
-from tests.test_page import CHROMIUM, SECONDS, segmented
+from tests.test_page import SECONDS, segmented
 from tests.truth import SCENE
-from tools.screenshot import CHROMIUM_FLAGS
 
 RUN = "window.__xss=1"
 ELSEWHERE = "http://evil.test/"
@@ -162,18 +160,6 @@ class Watched:
         assert self.page.evaluate("window.__xss ?? null") is None, after
         assert self.page.evaluate(DANGEROUS) == [], after
         assert self.notes == [], after
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail("Chromium is not installed, and REQUIRE_BROWSER asks for it")
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
