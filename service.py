@@ -144,9 +144,9 @@ class Request:
             ImageError: It is none of them. Any other path that a client names is refused.
         """
         path = _field(image, "path")
-        url = path if path and re.match(r"(https?|data):", path) else None if path else _field(image, "url")
-        if url:
-            return await self._service.fetch(url)
+        url = path or _field(image, "url")  # Gradio gives an upload an address, too
+        if url != path or (url and re.match("(https?|data):", url)):
+            return await self._service.fetch(str(url))
         if path is None:
             raise ImageError(
                 "image: no picture was sent. With the Python client, use handle_file('photo.jpg')."
