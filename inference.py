@@ -13,8 +13,11 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
+from acceleration import accelerate
 from detections import Detections
 from images import MAX_ASPECT, fit_within
 from networks import ARCHITECTURES
@@ -37,7 +41,13 @@ NAMES = ("auto", *ARCHITECTURES)
 LOST = re.compile(r"out of memory|not enough memory|can't allocate memory|CUDA|cuDNN|CUBLAS", re.IGNORECASE)
 """In the message of a RuntimeError: the device has no memory left, or does not answer any more."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NATIVE_ON_CPU = {
+    "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
+    "float16": ("avx512_fp16", "amx_fp16"),
+}
+"""What a processor can, as torch names it, if it calculates in this type faster than in float32."""
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -71,6 +81,7 @@ class SegmentationModel:
 _models: dict[tuple[str, ...], SegmentationModel] = {}
 _locks: dict[tuple[str, ...], threading.Lock] = {}
 _locks_lock = threading.Lock()
+_network_thread = ThreadPoolExecutor(1, "network")
 
 
 def load_model(
@@ -89,7 +100,8 @@ def load_model(
         weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout; by default `weights.py`
             finds one.
         device: "cuda", "mps" or "cpu"; by default the first of these that is there.
-        precision: "float32", "bfloat16", "float16" or "auto", which is float32.
+        precision: "float32", "bfloat16", "float16" or "auto": what `SEGMENTATION_PRECISION` names, if the
+            device is faster in it, else float32.
 
     Raises:
         ModelError: Unknown name, device or precision.
@@ -102,7 +114,7 @@ def load_model(
     if name == "auto":
         return load_best(weights, device=device, precision=precision)[0]
     place = _device(device)
-    kept_precision = "float32" if precision == "auto" else precision
+    kept_precision = _precision(place) if precision == "auto" else precision
     key = (name, os.fspath(weights or ""), str(place), kept_precision)
     with _locks_lock:
         lock = _locks.setdefault(key, threading.Lock())
@@ -127,6 +139,15 @@ def load_best(
             raise
         logger.warning("%s Using the built-in model %s instead.", error, FALLBACK_NAME)
         return load_model(FALLBACK_NAME, device=device, precision=precision), str(error)
+
+
+def on_network_thread(work: Callable[[], T]) -> T:
+    """What `work` returns, which runs alone, in the one thread of this process for networks.
+
+    Two photos at once would take twice the memory and no less time. It is a thread and no lock because each
+    thread that calls torch gets a team of threads of its own, and teams that share cores hinder each other.
+    """
+    return _network_thread.submit(copy_context().run, work).result()
 
 
 def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
@@ -250,9 +271,27 @@ def _load(
     network = architecture.build()
     network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
     network.eval().requires_grad_(False).to(device)
+    accelerate(network, device, PRECISIONS[precision])
     return SegmentationModel(
         network, name, architecture.label_ids, device, precision, found.origin, found.sha256
     )
+
+
+def _precision(device: torch.device) -> str:
+    """What `SEGMENTATION_PRECISION` names; float32 where that is nothing, or would be slower.
+
+    Raises:
+        ModelError: It names none.
+    """
+    wanted = os.environ.get("SEGMENTATION_PRECISION") or "float32"
+    if wanted not in PRECISIONS:
+        raise ModelError(f"SEGMENTATION_PRECISION: expected {', '.join(PRECISIONS)}, got {wanted!r}.")
+    if device.type == "cpu" and wanted != "float32":
+        able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 or newer
+        if not any(able.get(name) for name in NATIVE_ON_CPU[wanted]):
+            logger.warning("This processor does not calculate in %s; float32 is used.", wanted)
+            return "float32"
+    return wanted
 
 
 def _device(name: str | None) -> torch.device:

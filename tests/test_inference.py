@@ -25,7 +25,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms.functional import to_tensor
 
 import inference
-from images import fit_within, read_image
+from images import fit_within
 from inference import (
     SCORE_FLOOR,
     WORKING_SIDE,
@@ -33,12 +33,12 @@ from inference import (
     SegmentationModel,
     load_best,
     load_model,
+    on_network_thread,
     segment,
     segment_or_fall_back,
 )
 from networks import ARCHITECTURES, COCO_LABELS
 from tests.samples import CAT, fake_model, random_image
-from tests.truth import SCENE
 from tools.random_weights import random_network, random_picture
 from weights import WeightsError
 
@@ -73,7 +73,7 @@ def torchvisions_own(monkeypatch: pytest.MonkeyPatch, name: str, file: Path) -> 
 
 
 def assert_equals_torchvision(model: SegmentationModel, oracle: MaskRCNN, size: tuple[int, int]) -> None:
-    image = random_picture(*size, seed=3)
+    image = random_picture(*size, seed=4)
     working = fit_within(image, WORKING_SIDE)
     with torch.inference_mode():
         expected = {key: value.numpy() for key, value in oracle([to_tensor(working.copy())])[0].items()}
@@ -84,6 +84,11 @@ def assert_equals_torchvision(model: SegmentationModel, oracle: MaskRCNN, size: 
     assert len(np.unique(found.scores)) == len(found)
     assert found.image_size == size
     on_working = found.resized(*working.shape[:2])
+    np.testing.assert_allclose(found.scores, expected["scores"], atol=1e-4)
+    # Where two scores are closer than that, the two may have changed places.
+    places = [int(np.abs(expected["boxes"] - box).max(1).argmin()) for box in on_working.boxes]
+    assert sorted(places) == list(range(len(found)))
+    expected = {key: values[places] for key, values in expected.items()}
     np.testing.assert_allclose(on_working.boxes, expected["boxes"], atol=1e-2)
     np.testing.assert_allclose(found.scores, expected["scores"], atol=1e-4)
     np.testing.assert_array_equal(found.class_ids, expected["labels"])
@@ -237,16 +242,63 @@ def test_extreme_sizes_within_the_limits_work(size: tuple[int, int], scenes_mode
     assert segment(scenes_model, random_picture(*size)).image_size == size
 
 
-def test_bfloat16_gives_what_torchvision_gives_in_bfloat16(scenes_model: SegmentationModel) -> None:
-    image = read_image(SCENE)
-    half = load_model("scenes", device="cpu", precision="bfloat16")
-    assert (half.precision, scenes_model.precision) == ("bfloat16", "float32")
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        scores = half.network([to_tensor(image)])[0]["scores"].float().numpy()
-    found = segment(half, image)
-    assert len(found) > 5
-    np.testing.assert_allclose(found.scores, scores[scores > SCORE_FLOOR], atol=1e-4)
-    assert not np.array_equal(found.scores, segment(scenes_model, image).scores)
+def able_to(monkeypatch: pytest.MonkeyPatch, **able: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+
+
+@pytest.mark.parametrize("able", ["avx512_bf16", "amx_bf16", "bf16"])
+def test_the_environment_chooses_bfloat16_on_a_processor_that_has_it(
+    able: str, monkeypatch: pytest.MonkeyPatch, no_models_in_memory: None
+) -> None:
+    monkeypatch.setenv("SEGMENTATION_PRECISION", "bfloat16")
+    able_to(monkeypatch, **{able: True})
+    assert load_best(device="cpu")[0].precision == "bfloat16"
+    assert load_model("scenes", device="cpu", precision="float32").precision == "float32"
+
+
+def test_a_processor_without_it_stays_with_float32_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, no_models_in_memory: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SEGMENTATION_PRECISION", "bfloat16")
+    able_to(monkeypatch, avx512_bf16=False, avx2=True)
+    assert load_model("scenes", device="cpu").precision == "float32"
+    assert "does not calculate in bfloat16" in caplog.text
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # an older torch cannot say
+    assert inference._precision(torch.device("cpu")) == "float32"
+    assert inference._precision(torch.device("cuda")) == "bfloat16"
+
+
+def test_float32_is_the_default_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    able_to(monkeypatch, avx512_bf16=True)
+    monkeypatch.delenv("SEGMENTATION_PRECISION", raising=False)
+    assert {inference._precision(torch.device(name)) for name in ("cpu", "cuda", "mps")} == {"float32"}
+
+
+def test_an_unknown_precision_in_the_environment_is_answered_with_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEGMENTATION_PRECISION", "int8")
+    with pytest.raises(ModelError, match="SEGMENTATION_PRECISION: expected float32, bfloat16, float16"):
+        load_model("scenes", device="cpu")
+
+
+def test_networks_run_alone_in_a_thread_of_their_own() -> None:
+    names: list[str] = []
+    at_once = threading.Semaphore(1)
+
+    def work() -> None:
+        assert at_once.acquire(blocking=False)
+        names.append(threading.current_thread().name)
+        at_once.release()
+
+    threads = [threading.Thread(target=on_network_thread, args=(work,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(names) == 8 and set(names) == {"network_0"}
+    with pytest.raises(ZeroDivisionError):
+        on_network_thread(lambda: 1 // 0)
 
 
 def test_a_model_is_loaded_once_even_if_two_threads_ask_at_once(

@@ -25,6 +25,9 @@ SPREADS = {
     "roi_heads.mask_predictor.mask_fcn_logits": 2.0,
 }
 """Standard deviation that each output layer is scaled to."""
+RESIDUAL = 0.2
+"""Standard deviation of what a residual block adds to its input. With 1, each block amplifies rounding errors
+as no trained network does."""
 
 
 def random_network(build: Callable[[], MaskRCNN], seed: int = 0) -> MaskRCNN:
@@ -35,7 +38,7 @@ def random_network(build: Callable[[], MaskRCNN], seed: int = 0) -> MaskRCNN:
     hooks = []
     for name, module in network.named_modules():
         if isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d)):
-            hooks.append(module.register_forward_pre_hook(_normalise))
+            hooks.append(module.register_forward_pre_hook(_normalise_to(RESIDUAL if "bn3" in name else 1.0)))
         elif name in SPREADS:
             hooks.append(module.register_forward_hook(_spread_to(SPREADS[name])))
     with torch.no_grad():
@@ -56,16 +59,28 @@ def random_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return picture
 
 
-def _normalise(module: nn.Module, inputs: tuple[Tensor]) -> None:
-    assert isinstance(module.running_mean, Tensor) and isinstance(module.running_var, Tensor)
-    module.running_mean.copy_(inputs[0].mean((0, 2, 3)))
-    module.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
+def _normalise_to(deviation: float) -> Callable[[nn.Module, tuple[Tensor]], None]:
+    """A hook that makes a batch norm give its input with mean 0 and this standard deviation."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        assert isinstance(module.running_mean, Tensor) and isinstance(module.running_var, Tensor)
+        module.running_mean.copy_(inputs[0].mean((0, 2, 3)))
+        module.running_var.copy_((inputs[0].var((0, 2, 3)) + 1e-3) / deviation**2)
+
+    return hook
 
 
 def _spread_to(deviation: float) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
-    """A hook that centres a layer's output channels and scales them to `deviation`, by its parameters."""
+    """A hook that centres a layer's output channels and scales them to `deviation`, by its parameters.
+
+    A layer that is used at several levels is scaled at the first, where most of its outputs are.
+    """
+    seen: list[nn.Module] = []
 
     def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        if seen:
+            return output
+        seen.append(module)
         assert isinstance(module.weight, Tensor) and isinstance(module.bias, Tensor)
         others = [axis for axis in range(output.ndim) if axis != 1]
         factor = deviation / output.std()
