@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import janitor
+import runtime
+
+runtime.prepare()
 
 # Before Gradio is imported, which reads them and writes there. A folder of our own in the one that is named,
 # since the janitor deletes what lies in it; no statistics of the last 10,000 requests, made anew after each;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -60,16 +61,16 @@ STRIP_PIXELS = 1_000_000
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""
 
-AS_STORED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    2: np.fliplr,
-    3: lambda upright: np.rot90(upright, 2),
-    4: np.flipud,
-    5: lambda upright: upright.swapaxes(0, 1),
-    6: np.rot90,
-    7: lambda upright: np.rot90(upright, 2).swapaxes(0, 1),
-    8: lambda upright: np.rot90(upright, -1),
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
-"""By EXIF's orientation: a view on the upright array, through which pixels are written as they are stored."""
+"""By EXIF's orientation: what sets the stored picture upright."""
 
 
 class ImageError(ValueError):
@@ -81,12 +82,14 @@ class Photo:
     """A picture as a person would see it, with what the file was.
 
     Attributes:
-        pixels: (H, W, 3) uint8 RGB, upright.
+        pixels: (h, w, 3) uint8 RGB, upright; the whole picture, or reduced if that was asked for.
+        size: (height, width) of the whole picture.
         format: One of the values of `FORMATS`.
         animated: The file holds more frames or pages than the one in `pixels`.
     """
 
     pixels: NDArray[np.uint8]
+    size: tuple[int, int]
     format: str
     animated: bool
 
@@ -96,8 +99,8 @@ def read_image(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return read_photo(file).pixels
 
 
-def read_photo(file: str | os.PathLike[str]) -> Photo:
-    """The picture in `file` as a person would see it.
+def read_photo(file: str | os.PathLike[str], longest_side: float = math.inf) -> Photo:
+    """The picture in `file` as a person would see it, reduced as by `fit_within`.
 
     The format is told by the content, not by the name. Size limits are checked on the header, before
     any pixel is decoded. The EXIF orientation is applied, 16-bit and float channels are scaled to 8 bits,
@@ -119,11 +122,11 @@ def read_photo(file: str | os.PathLike[str]) -> Photo:
         with path.open("rb") as opened, Image.open(opened, formats=[*FORMATS]) as image:
             _check_size(*image.size)
             _check_cost(image, opened)
-            pixels = _to_rgb(image, opened)
+            pixels, size = _to_rgb(image, opened, longest_side)
             # "MPO" to Pillow is a phone's JPEG with a preview or a gain map behind it. Whether it is animated
             # is asked last: a GIF looks for its second frame then, and may lose its first over it.
             format = FORMATS.get(image.format or "", "JPEG")
-            return Photo(pixels, format, format != "JPEG" and _is_animated(image))
+            return Photo(pixels, size, format, format != "JPEG" and _is_animated(image))
     except UnidentifiedImageError as error:
         others = "a PDF or an SVG" if "HEIF" in FORMATS else "a photo in HEIC, a PDF or an SVG"
         raise ImageError(
@@ -147,18 +150,40 @@ def read_photo(file: str | os.PathLike[str]) -> Photo:
         ) from error
 
 
-def fit_within(image: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
+def fit_within(image: NDArray[np.uint8], longest_side: float) -> NDArray[np.uint8]:
     """`image`, (H, W, 3) uint8, reduced so that no side exceeds `longest_side` pixels; never enlarged.
 
     The ratio of the sides is kept to the nearest pixel, and no side falls below 1. Pillow's bilinear
     filter, which averages over all pixels that fall together.
     """
     height, width = image.shape[:2]
-    scale = longest_side / max(height, width)
-    if scale >= 1:
+    if longest_side >= max(height, width):
         return image
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    rows = _strip_rows(width)
+    strips = (Image.fromarray(image[top : top + rows]) for top in range(0, height, rows))
+    return _assembled(strips, (height, width), longest_side)
+
+
+def _strip_rows(width: int) -> int:
+    return max(1, STRIP_PIXELS // width)
+
+
+def _assembled(
+    strips: Iterable[Image.Image], size: tuple[int, int], longest_side: float
+) -> NDArray[np.uint8]:
+    """An array of the strips of an RGB picture of `size` (height, width), reduced as `fit_within` says."""
+    scale = min(1, longest_side / max(size))
+    height, width = (max(1, round(side * scale)) for side in size)
+    narrow = np.empty((size[0], width, 3), np.uint8)
+    top = 0
+    for strip in strips:
+        # Pillow, too, goes first along the rows and then down the columns, so strips change nothing.
+        reduced = strip.resize((width, strip.height), Image.Resampling.BILINEAR) if scale < 1 else strip
+        narrow[top : top + strip.height] = np.asarray(reduced)
+        top += strip.height
+    if scale == 1:
+        return narrow
+    return np.asarray(Image.fromarray(narrow).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _check_size(width: int, height: int) -> None:
@@ -219,28 +244,38 @@ def _is_animated(image: Image.Image) -> bool:
         return False
 
 
-def _to_rgb(image: Image.Image, opened: IO[bytes]) -> NDArray[np.uint8]:
+def _to_rgb(
+    image: Image.Image, opened: IO[bytes], longest_side: float
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The upright pixels, reduced, and the whole picture's (height, width)."""
     crop = _decode(image, opened)
     orientation = None
     with contextlib.suppress(Exception):  # EXIF that cannot be read says nothing about the pixels
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    width, height = image.size
-    rows = max(1, STRIP_PIXELS // width)
-    strips = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    lies = orientation in (5, 6, 7, 8)
+    height, width = image.size if lies else image.size[::-1]
+    rows = _strip_rows(width)
+    # Rows of the upright picture are columns of one that lies, and some count from the other end.
+    ends = [(top, min(top + rows, height)) for top in range(0, height, rows)]
+    if orientation in (3, 4, 7, 8):
+        ends = [(height - bottom, height - top) for top, bottom in ends]
+    boxes = [(a, 0, b, width) if lies else (0, a, width, b) for a, b in ends]
     low_high = (0.0, 65535.0)
     if image.mode in ("I", "F"):
-        low_high = _range((crop(box) for box in strips), floats=image.mode == "F")
-    rgb = np.empty((width, height, 3) if orientation in (5, 6, 7, 8) else (height, width, 3), np.uint8)
-    stored = AS_STORED[orientation](rgb) if orientation in AS_STORED else rgb
-    for box in strips:
+        low_high = _range((crop(box) for box in boxes), floats=image.mode == "F")
+
+    def upright(box: Box) -> Image.Image:
         strip = crop(box)
         if strip.mode in ("I", "F") or strip.mode.startswith("I;16"):
             strip = _to_8_bit(strip, *low_high)
         if strip.has_transparency_data:
             rgba = strip.convert("RGBA")
             strip = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        stored[box[1] : box[3]] = np.asarray(strip.convert("RGB"))
-    return rgb
+        if strip.mode != "RGB":
+            strip = strip.convert("RGB")
+        return strip.transpose(TURNS[orientation]) if orientation in TURNS else strip
+
+    return _assembled(map(upright, boxes), (height, width), longest_side), (height, width)
 
 
 def _decode(image: Image.Image, opened: IO[bytes]) -> Callable[[Box], Image.Image]:

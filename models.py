@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference import SegmentationModel, load_best, load_model, segment
+from inference import SegmentationModel, load_best, load_model, on_network_thread, segment
 from weights import WeightsError
 
 RETRY_SECONDS = 30.0
@@ -102,7 +102,8 @@ class Models:
     def _load(self, pending: Future[Best]) -> None:
         try:
             best = Best(*self._load_best())
-            segment(best.model, np.zeros((480, 640, 3), np.uint8))  # the first run is slower than the rest
+            # The first run is slower than the rest.
+            on_network_thread(lambda: segment(best.model, np.zeros((480, 640, 3), np.uint8)))
         except BaseException as error:
             logger.exception("no model could be loaded")
             pending.set_exception(error)

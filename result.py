@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import reprlib
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,8 +21,8 @@ from numpy.typing import NDArray
 
 import coco
 from detections import Detections
-from images import fit_within, read_photo
-from inference import WORKING_SIDE, SegmentationModel, segment_or_fall_back
+from images import read_photo
+from inference import WORKING_SIDE, SegmentationModel, on_network_thread, segment_or_fall_back
 
 
 class SettingsError(ValueError):
@@ -96,9 +95,6 @@ class Result:
 
 FIRST_FRAME = "This file holds more than one picture; only the first was looked at."
 
-_network_is_free = threading.Lock()
-"""Two photos at once would take twice the memory, and no less time."""
-
 
 def segment_file(
     path: str | os.PathLike[str],
@@ -117,25 +113,24 @@ def segment_file(
     """
     on_stage(0.1, "Reading the photo")
     start = time.perf_counter()
-    photo = read_photo(path)
-    working_image, (height, width) = fit_within(photo.pixels, WORKING_SIDE), photo.pixels.shape[:2]
-    format, notes = photo.format, (FIRST_FRAME,) if photo.animated else ()
-    del photo  # up to 120 MB that need not wait for other photos
+    photo = read_photo(path, WORKING_SIDE)
     read_ms = (time.perf_counter() - start) * 1000
     on_stage(0.2, "Waiting for other photos")
-    with _network_is_free:
+
+    def look() -> tuple[Detections, SegmentationModel, str | None, float]:
         on_stage(0.3, "Looking for objects")
         start = time.perf_counter()
-        found, model, note = segment_or_fall_back(model, working_image)
-        model_ms = (time.perf_counter() - start) * 1000
+        return *segment_or_fall_back(model, photo.pixels), (time.perf_counter() - start) * 1000
+
+    found, model, note, model_ms = on_network_thread(look)
     return Result(
         Path(path),
-        working_image,
-        found.resized(height, width),
+        photo.pixels,
+        found.resized(*photo.size),
         model,
         {"read": read_ms, "model": model_ms},
-        format,
-        (*notes, note) if note else notes,
+        photo.format,
+        tuple(text for text in (FIRST_FRAME if photo.animated else None, note) if text),
     )
 
 

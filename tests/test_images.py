@@ -418,6 +418,47 @@ def test_reducing_keeps_one_colour_and_leaves_its_argument_alone() -> None:
     np.testing.assert_array_equal(fit_within(image, 31), np.full((24, 31, 3), (12, 200, 77)))
 
 
+@pytest.mark.parametrize("strip_pixels", [1, 700, 10**6])
+def test_reducing_in_strips_gives_what_pillow_makes_of_the_whole(strip_pixels, monkeypatch) -> None:
+    monkeypatch.setattr(images, "STRIP_PIXELS", strip_pixels)
+    image = random_image(3, 90, 70)
+    for longest, size in ((89, (69, 89)), (40, (31, 40)), (7, (5, 7))):
+        whole = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(fit_within(image, longest), np.asarray(whole))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_a_photo_read_at_a_smaller_size_is_the_whole_one_reduced(orientation, save, monkeypatch) -> None:
+    monkeypatch.setattr(images, "STRIP_PIXELS", 300)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = save(random_image(4, 52, 75), "JPEG", exif=exif)
+    whole = read_photo(path)
+    reduced = read_photo(path, 33)
+    np.testing.assert_array_equal(reduced.pixels, fit_within(whole.pixels, 33))
+    assert max(reduced.pixels.shape) == 33
+    assert reduced.size == whole.size == whole.pixels.shape[:2]
+
+
+@pytest.mark.parametrize("format", [*FORMATS, HEIC])
+def test_every_format_is_read_at_a_smaller_size_in_the_same_way(format: str, save) -> None:
+    path = save(random_image(5, 40, 60), format)
+    np.testing.assert_array_equal(read_photo(path, 25).pixels, fit_within(read_image(path), 25))
+    np.testing.assert_array_equal(read_photo(path, 60).pixels, read_image(path))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "CMYK", "I;16", "F"])
+def test_every_kind_of_pixel_is_read_at_a_smaller_size_in_the_same_way(mode: str, save) -> None:
+    picture = Image.fromarray(random_image(6, 40, 60))
+    if mode in ("I;16", "F"):
+        grey = np.asarray(picture.convert("L"))
+        picture = Image.fromarray(grey.astype(np.uint16) * 257 if mode == "I;16" else grey.astype(np.float32))
+    else:
+        picture = picture.convert(mode)
+    path = save(picture, "TIFF")
+    np.testing.assert_array_equal(read_photo(path, 25).pixels, fit_within(read_image(path), 25))
+
+
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
 def test_an_uncompressed_tiff_of_a_turned_camera_is_put_upright(mode, orientation, save) -> None:
