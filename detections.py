@@ -109,7 +109,8 @@ class Detections:
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
         if right <= left or bottom <= top:
             return (0, 0), np.zeros((0, 0), dtype=np.bool_)
-        padded = np.pad(self.mask_probs[i], MASK_PADDING)
+        pad = MASK_PADDING
+        padded = cv2.copyMakeBorder(self.mask_probs[i], pad, pad, pad, pad, cv2.BORDER_CONSTANT)
         probs = cv2.resize(padded, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
         crop: NDArray[np.bool_] = probs[top - y1 : bottom - y1, left - x1 : right - x1] > threshold
         return (top, left), crop

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import putchunk
 from pycocotools import mask as coco_mask
 
 from detections import Detections
@@ -50,6 +50,9 @@ PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "pillow",
 """Whose versions a manifest names."""
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time of every file in a zip, the earliest there is: the same result gives the same bytes."""
+
+PNG_HEADER = 33
+"""Bytes of a PNG's signature and first chunk, its header."""
 
 OnStage = Callable[[float, str], object]
 
@@ -234,7 +237,7 @@ def _write_photo(export: _Export, file: IO[bytes]) -> None:
 def _write_annotated(export: _Export, file: IO[bytes]) -> None:
     model = export.result.model
     annotated = annotate(export.photo, export.shown, picture_labels(export.shown), export.style)
-    _write_png(Image.fromarray(annotated), file, f"Segmented by the model {model.name} ({model.origin}).")
+    _write_pixels(annotated, file, f"Segmented by the model {model.name} ({model.origin}).")
 
 
 def _write_coco(export: _Export, file: IO[bytes]) -> None:
@@ -427,18 +430,22 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _write_pixels(image: NDArray[np.uint8], file: IO[bytes]) -> None:
-    """`image`, RGB or RGBA, as a PNG with nothing else in it, in half the time that Pillow takes."""
+def _write_pixels(image: NDArray[np.uint8], file: IO[bytes], description: str = "") -> None:
+    """`image`, RGB or RGBA, as a PNG with nothing else in it than a description.
+
+    OpenCV takes a third of the time of Pillow's fastest for a photo, and makes it smaller.
+    """
     order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    file.write(cv2.imencode(".png", cv2.cvtColor(image, order))[1].data)
+    png = cv2.imencode(".png", cv2.cvtColor(image, order))[1].data
+    file.write(png[:PNG_HEADER])
+    if description:  # as UTF-8 that is not packed, in no language
+        putchunk(file, b"iTXt", b"Description" + bytes(5) + description.encode())
+    file.write(png[PNG_HEADER:])
 
 
-def _write_png(picture: Image.Image, file: IO[bytes], description: str = "") -> None:
-    text = PngInfo()
-    if description:
-        text.add_itxt("Description", description)
-    # Level 1: 3.5 times as fast as Pillow's own choice for 12 megapixels, and 15 % larger.
-    picture.save(file, "PNG", compress_level=1, pnginfo=text)
+def _write_png(picture: Image.Image, file: IO[bytes]) -> None:
+    """A picture whose pixels are numbers."""
+    picture.save(file, "PNG", compress_level=1)
 
 
 def _write_json(values: dict[str, Any], file: IO[bytes]) -> None:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
@@ -57,8 +58,11 @@ def to_rle(detections: Detections, i: int, threshold: float = 0.5) -> dict[str, 
     height, width = detections.image_size
     (y, x), crop = detections.mask_crop(i, threshold=threshold)
     # Runs go down the columns. Their ends are found in the crop alone, then moved to the image.
-    columns = np.pad(crop.T, ((0, 0), (1, 1)))
-    column, row = np.divmod(np.flatnonzero(np.diff(columns.ravel())), columns.shape[1])
+    columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.uint8)
+    if crop.size:
+        columns[:, 1:-1] = cv2.transpose(crop.view(np.uint8))  # in a third of NumPy's time
+    cells = columns.ravel()
+    column, row = np.divmod(np.flatnonzero(cells[1:] != cells[:-1]), columns.shape[1])
     ends = (x + column) * height + y + row
     same = np.flatnonzero(np.diff(ends) == 0)  # a run that goes on at the top of the next column
     ends = np.delete(ends, np.concatenate([same, same + 1]))

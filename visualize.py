@@ -114,15 +114,15 @@ def blend_masks(image: Image, detections: Detections, style: Style) -> Image:
     """
     blended = image.copy()
     colors = instance_colors(detections, style.color_by)
-    levels = np.arange(256)[:, np.newaxis]
+    keep = np.eye(3) * (1 - style.opacity)
     for i in reversed(range(len(detections))):
         (y, x), mask = detections.mask_crop(i, image.shape[:2], style.mask_threshold)
         if not mask.size:
             continue
         region = blended[y : y + mask.shape[0], x : x + mask.shape[1]]
-        # What each of 256 levels becomes, by channel: bytes in, bytes out, no float image in between.
-        mixed = np.round(levels * (1 - style.opacity) + colors[i] * style.opacity).astype(np.uint8)
-        cv2.copyTo(cv2.LUT(region, mixed[np.newaxis]), mask.view(np.uint8), region)
+        # Bytes in, bytes out, no float image in between.
+        mixed = cv2.transform(region, np.column_stack([keep, colors[i] * style.opacity]))
+        cv2.copyTo(mixed, mask.view(np.uint8), region)
     return blended
 
 
@@ -333,22 +333,24 @@ def _place(plates: Sequence[_Plate], boxes: Sequence[Box], size: tuple[int, int]
     where it covers no plate placed before, or else the place where it covers least.
     """
     places: list[tuple[int, int]] = []
-    taken: list[Box] = []
-    for plate, (x1, y1, _, y2) in zip(plates, boxes, strict=True):
+    taken = np.zeros((len(plates), 4), np.int64)
+    for i, (plate, (x1, y1, _, y2)) in enumerate(zip(plates, boxes, strict=True)):
         width, height = plate.size
         x = max(0, min(x1, size[0] - width))
         heights = [y for y in (y1 - height, y1, y2, y2 - height) if 0 <= y <= size[1] - height]
         heights = heights or [max(0, min(y1, size[1] - height))]
-        covered = [sum(_overlap((x, y, x + width, y + height), other) for other in taken) for y in heights]
-        y = heights[covered.index(min(covered))]
+        choices = np.array([(x, y, x + width, y + height) for y in heights])
+        y = heights[_overlaps(choices, taken[:i]).sum(axis=1).argmin()]
         places.append((x, y))
-        taken.append((x, y, x + width, y + height))
+        taken[i] = x, y, x + width, y + height
     return places
 
 
-def _overlap(a: Box, b: Box) -> int:
-    """Pixels that two boxes share."""
-    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+def _overlaps(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(A, B): pixels that each of the boxes `a`, (A, 4), shares with each of `b`, (B, 4)."""
+    first, last = np.maximum(a[:, np.newaxis, :2], b[:, :2]), np.minimum(a[:, np.newaxis, 2:], b[:, 2:])
+    shared: NDArray[np.int64] = (last - first).clip(0).prod(axis=2)
+    return shared
 
 
 def _color(key: int) -> tuple[int, int, int]:

@@ -106,10 +106,11 @@ class Page:
             "color_by": "instance",
             "picture": {"hidden": []},
         } | settings
-        block_fn = next(fn for fn in self.demo.fns.values() if fn.fn is handler)
         predictions = handler(
             self.result, None, 0.3, "Objects", "http://127.0.0.1:7860", "blur", "#ffffff", *values.values()
         )
+        # The page wraps its handlers; whatever has these outputs makes the same of them.
+        block_fn = next(fn for fn in self.demo.fns.values() if len(fn.outputs) == len(predictions))
         data = asyncio.run(self.demo.postprocess_data(block_fn, predictions, self.state))
         return orjson.dumps(data, default=str)
 

@@ -183,6 +183,23 @@ def test_the_annotated_photo_names_the_model_and_carries_none_of_the_photos_meta
     assert b"private" not in content
 
 
+def test_the_annotated_photo_is_a_whole_png_that_names_the_model_in_any_script(tmp_path: Path) -> None:
+    result = photographed(tmp_path, random_detections(3, 4, (60, 80)))
+    result = replace(result, model=replace(result.model, origin="模型 é.pth"))
+    content = annotated_photo(result, Filters(0), Style())
+    with Image.open(io.BytesIO(content)) as png:
+        png.verify()  # the checksum of each chunk
+    with Image.open(io.BytesIO(content)) as png:
+        assert png.info["Description"] == "Segmented by the model fake (模型 é.pth)."
+        drawn = annotate(
+            read_image(result.path), result.detections, picture_labels(result.detections), Style()
+        )
+        np.testing.assert_array_equal(np.asarray(png), drawn)
+    np.testing.assert_array_equal(
+        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), drawn[..., ::-1]
+    )
+
+
 def test_a_photo_that_is_gone_cannot_be_annotated(tmp_path: Path) -> None:
     result = make_result(make_detections([]), tmp_path / "gone.png")
     with pytest.raises(ImageError, match="could not be opened"):

@@ -94,7 +94,7 @@ def test_opacity_1_gives_the_plain_colour() -> None:
     assert (blended[detections.mask(0)] == instance_colors(detections)[0]).all()
 
 
-@pytest.mark.parametrize("opacity", [0.25, 0.5, 0.9])
+@pytest.mark.parametrize("opacity", [0.03, 0.25, 0.5, 0.9])
 def test_opacities_between_mix_old_and_colour_to_the_nearest_level(opacity: float) -> None:
     image, detections = random_image(1, 60, 80), make_detections([[10, 20, 50, 40]])
     mask, color = detections.mask(0), instance_colors(detections)[0]
