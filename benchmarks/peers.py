@@ -1,0 +1,133 @@
+"""The same network in other runtimes on the CPU, as fast as each gives it: ONNX Runtime and OpenVINO.
+
+Both run one ONNX file, which torch's older exporter (`dynamo=False`) traces at a fixed size. It holds the
+whole network: transform, backbone, region proposals with NMS, RoIAlign, both heads, boxes in pixels of the
+picture. It stops where `segment` stops, at mask probabilities of 28x28: masks are not pasted, as
+torchvision's own export pastes in a loop that copies all earlier masks, and OpenVINO cannot read that loop.
+So set these beside `segment`; torchvision's forward pass pastes, and has more to do.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import onnxruntime
+import openvino
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.transform import resize_boxes
+
+OPSET = 17
+"""From 16 on, RoIAlign can place its samples as torchvision does."""
+
+
+class Found(NamedTuple):
+    """What torchvision's forward pass gives for one picture, with masks as (N, 1, M, M) probabilities."""
+
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    masks: NDArray[np.float32]
+
+
+class Peer(Protocol):
+    """One runtime, with the network made ready for pictures of one size."""
+
+    @property
+    def name(self) -> str: ...
+
+    def find(self, pixels: NDArray[np.float32]) -> Found:
+        """The instances in (3, H, W) float32 RGB from 0 to 1; the next call may overwrite the arrays."""
+
+    def __call__(self, pixels: NDArray[np.float32]) -> int:
+        """How many `find` finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    name: str
+    find: Callable[[NDArray[np.float32]], Found]
+
+    def __call__(self, pixels: NDArray[np.float32]) -> int:
+        return len(self.find(pixels).boxes)
+
+
+class _Unpasted(nn.Module):
+    """Torchvision's four stages and its resizing of boxes."""
+
+    def __init__(self, network: MaskRCNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        images, _ = self.network.transform([pixels])
+        features = self.network.backbone(images.tensors)
+        proposals, _ = self.network.rpn(images, features)
+        (found,), _ = self.network.roi_heads(features, proposals, images.image_sizes)
+        boxes = resize_boxes(found["boxes"], images.image_sizes[0], pixels.shape[-2:])
+        return boxes, found["labels"], found["scores"], found["masks"]
+
+
+def exported(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Path:
+    """The ONNX file for pictures of `size_hw`; made once, so a folder is for one network and its weights.
+
+    The exporter knows torchvision's own layers, so `network` is as built, without ours in their place.
+    """
+    path = folder / f"{size_hw[0]}x{size_hw[1]}-{network.roi_heads.detections_per_img}.onnx"
+    if not path.exists():
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of sizes that become constants, as they should
+            torch.onnx.export(
+                _Unpasted(network).eval(),
+                (torch.rand(3, *size_hw),),
+                path,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["pixels"],
+                output_names=list(Found._fields),
+            )
+    return path
+
+
+def onnx_runtime(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
+    """ONNX Runtime in float32, with torch's number of threads and all of its own changes to the graph."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # errors; it warns of every shape that it cannot foresee
+    path = exported(network, size_hw, folder)
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return _Peer("ONNX Runtime float32", lambda pixels: Found(*session.run(None, {"pixels": pixels})))
+
+
+def openvino_float32(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
+    """OpenVINO, all of it in float32. Where nothing is found it gives one instance of leftover memory."""
+    return _openvino("OpenVINO float32", "f32", exported(network, size_hw, folder))
+
+
+def openvino_bfloat16(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
+    """OpenVINO with its layers in bfloat16; it keeps the arithmetic of boxes and scores in float32."""
+    return _openvino("OpenVINO bfloat16", "bf16", exported(network, size_hw, folder))
+
+
+def _openvino(name: str, precision: str, path: Path) -> Peer:
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    request = openvino.compile_model(path, "CPU", settings).create_infer_request()
+
+    def find(pixels: NDArray[np.float32]) -> Found:
+        results = request.infer([pixels], share_inputs=True, share_outputs=True)
+        return Found(*(results[index] for index in range(len(Found._fields))))
+
+    return _Peer(name, find)
