@@ -21,7 +21,10 @@ MAY_IMPORT = {
     "coco": set(),
     "av1": set(),
     "images": {"av1"},
+    "runtime": set(),
     "networks": set(),
+    "winograd": set(),
+    "roi_align": set(),
     "download": set(),
     "scheduler": set(),
     "janitor": set(),
@@ -29,7 +32,8 @@ MAY_IMPORT = {
     "fetch": {"images"},
     "visualize": {"detections"},
     "weights": {"download", "networks"},
-    "inference": {"detections", "images", "networks", "weights"},
+    "acceleration": {"roi_align", "winograd"},
+    "inference": {"acceleration", "detections", "images", "networks", "weights"},
     "result": {"coco", "detections", "images", "inference"},
     "report": {"coco", "detections", "inference", "result"},
     "histogram": {"detections", "inference", "report", "result"},
@@ -53,13 +57,13 @@ MAY_IMPORT = {
         "api", "components", "controls", "export", "histogram", "images", "models", "networks", "panels",
         "report", "result", "scene", "scheduler", "service",
     },
-    "app": {"api", "bodies", "guard", "janitor", "models", "page", "service", "sessions"},
+    "app": {"api", "bodies", "guard", "janitor", "models", "page", "runtime", "service", "sessions"},
 }  # fmt: skip
 """Which of our modules each of them may import. Every line names only lines above it."""
 MAY_IMPORT_GRADIO = {
     "app", "api", "bodies", "components", "controls", "page", "panels", "service", "sessions",
 }  # fmt: skip
-MAY_IMPORT_TORCH = {"inference", "networks", "weights"}
+MAY_IMPORT_TORCH = {"acceleration", "inference", "networks", "roi_align", "weights", "winograd"}
 
 OPTIONAL = {"pillow_heif"}
 """Libraries that the app uses where they are installed; the tests have them all."""
