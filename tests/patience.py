@@ -1,0 +1,42 @@
+"""Patience: Playwright's `expect`, which looks often and waits long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from playwright.sync_api import Locator, LocatorAssertions
+from playwright.sync_api import expect as expect_soon
+
+SECONDS = 1000.0
+"""Playwright counts milliseconds."""
+PATIENCE_SECONDS = 20.0
+ATTEMPT = 0.4 * SECONDS
+"""Within so short a time Playwright looks every 50 ms. Within its usual 5 s it soon looks but twice a second,
+though most of what a page is asked for is there in half of that."""
+
+
+def expect(locator: Locator, message: str | None = None) -> LocatorAssertions:
+    """As Playwright's, with `PATIENCE_SECONDS` for each assertion."""
+    return cast(LocatorAssertions, _Patient(expect_soon(locator, message)))
+
+
+class _Patient:
+    def __init__(self, assertions: LocatorAssertions) -> None:
+        self._assertions = assertions
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        check = getattr(self._assertions, name)
+
+        def check_until_it_holds(*args: Any, **options: Any) -> None:
+            end = time.monotonic() + PATIENCE_SECONDS
+            while True:
+                try:
+                    check(*args, timeout=ATTEMPT, **options)
+                    return
+                except AssertionError:
+                    if time.monotonic() > end:
+                        raise
+
+        return check_until_it_holds
