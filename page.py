@@ -32,6 +32,9 @@ from service import EXPECTED_ERRORS, Service, keep, new_folder
 HERE = Path(__file__).resolve().parent
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
 POLL_SECONDS = 1.0
+Wish = tuple[str | None, int]
+"""The path of the photo to look at, and a number that is another one each time."""
+NOTHING_ASKED: Wish = (None, 0)
 NONE_HIDDEN: dict[str, list[int]] = {"hidden": []}
 
 WELCOME = "Drop a photo on the left, take one with the camera, paste one, or click an example below."
@@ -58,6 +61,8 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         notice = gr.Markdown(elem_id="notice")
         again = gr.Button("Try again", size="sm", scale=0, min_width=120, elem_id="again")
     found = gr.State(None)
+    asked, done = gr.State(NOTHING_ASKED), gr.State(None)  # what was asked for, and answered, last
+    failed, drawn = gr.State(False), gr.State(None)  # `drawn`: the settings that the last run began with
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
@@ -108,14 +113,18 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     slow = private | {"concurrency_limit": None}  # the scheduler says whose turn it is
 
     async def find_objects(
-        path: str | None,
+        wish: Wish,
         name: str,
+        answered: Wish | None,
         *rest: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Any:
         """A new result of which nothing is hidden by hand, or the reason why there is none."""
+        path, _ = wish
+        if wish == answered:  # the run before began late, and has seen to this one too
+            return gr.skip()
         if path is None:
-            return [None, None, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(WELCOME)]
+            return _no_result(wish, WELCOME)
         async with service.request("page", progress) as request:
             try:
                 network = await request.model(name)
@@ -128,16 +137,13 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
                 result, views_of_it = await request.run(work)
             except ImageError as error:
                 request.refuse(error)
-                return [
-                    *[None, None, panels.SAME],
-                    *[gr.update(interactive=False)] * 2,
-                    *_nothing(f"**{error}**"),
-                ]
+                return _no_result(wish, f"**{error}**")
             except EXPECTED_ERRORS as error:  # the photo is fine: keep what is on screen
                 request.refuse(error)
                 reason = f"**{error}** Choose another model, or try again later."
-                return [*[gr.skip()] * 5, reason, *[gr.skip()] * (len(views) - 1)]
-        return [result, None, panels.SAME, *[gr.update(interactive=True)] * 2, *views_of_it]
+                return [wish, True, None, *[gr.skip()] * 5, reason, *[gr.skip()] * (len(views) - 1)]
+        enabled = gr.update(interactive=True)
+        return [wish, False, list(rest[:-1]), result, None, panels.SAME, enabled, enabled, *views_of_it]
 
     async def compare(
         result: Result | None,
@@ -161,19 +167,25 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
 
         return look_at
 
-    triggers: Any = [photo.change, run.click, model.input]
-    gr.on(triggers, lambda path: gr.update(visible=path is not None), photo, stop, **instant)
-    finding = gr.on(
-        triggers,
+    queued: Any = instant | slow | {"queue": True}  # without Gradio's queue nobody hears of a changed state
+    photo.change(ask, [photo, asked, failed], [asked, failed, stop], **queued)
+    for event in (run.click, model.input):
+        event(ask, [photo, asked], [asked, failed, stop], **queued)
+    finding = asked.change(
         find_objects,
-        [photo, model, *arguments[2:]],
-        [found, comparison.other, comparison.model, downloads.save, effects.save, *views],
+        [asked, model, done, *arguments[2:]],
+        [
+            *[done, failed, drawn, found, comparison.other, comparison.model],
+            *[downloads.save, effects.save, *views],
+        ],
         trigger_mode="always_last",
         show_progress_on=[picture],
         scroll_to_output=True,
         **slow,
     )
-    finding.then(lambda: gr.update(visible=False), None, stop, **instant)
+    finding.success(is_next, [asked, done], stop, **instant)
+    finding.failure(lambda: [gr.update(visible=False), True], None, [stop, failed], **instant)
+    finding.success(looking(catch_up), [drawn, *arguments], views, **instant)
     stop.click(lambda: [gr.update(visible=False), STOPPED], None, [stop, words], cancels=finding, **instant)
     moved = [
         looks.threshold.input,
@@ -210,6 +222,25 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         ).success(None, js="() => document.querySelector('#saved').click()", **private)
     blocks.load(_address, None, address, **instant)
     _add_banner(blocks, service.models, banner, notice, again, instant)
+
+
+def ask(path: str | None, asked: Wish, again: bool = True) -> Any:
+    """The wish for a run, that it has not failed, and whether there is something to stop.
+
+    Gradio says twice that a photo has changed when it takes the place of another: when it begins to arrive
+    and when it is there, both times with the new one's path.
+
+    Args:
+        again: Whether a photo that has been asked for already is looked at once more.
+    """
+    if path == asked[0] and not again:
+        return gr.skip()
+    return [(path, asked[1] + 1), False, gr.update(visible=path is not None)]
+
+
+def is_next(asked: Wish, done: Wish | None) -> Any:
+    """Whether there is something to stop when a run has ended: another photo that came meanwhile."""
+    return gr.update(visible=asked[0] is not None and asked != done)
 
 
 def show(
@@ -264,6 +295,13 @@ def _compared(found: Result, other: Result | None, threshold: float, *values: An
 def turn_to(found: Result | None, *arguments: Any) -> Any:
     """As `show`, for a tab that was opened: where there is no result yet, nothing changes."""
     return gr.skip() if found is None else show(found, *arguments)
+
+
+def catch_up(drawn: list[Any] | None, *arguments: Any) -> Any:
+    """As `redraw`, where a tab was opened or something set after a run had begun, which `drawn` is from."""
+    if arguments[0] is None or drawn in (None, list(arguments[2:-1])):
+        return gr.skip()
+    return redraw(*arguments)
 
 
 def redraw(*arguments: Any) -> list[Any]:
@@ -324,6 +362,11 @@ def _nothing(text: str) -> list[Any]:
     """What `show` says when there is no result: an empty page that says `text`."""
     empty = gr.update(scene={}, look={}, value=NONE_HIDDEN)
     return [text, empty, gr.update(groups=[]), "", "", "", None, "", None]
+
+
+def _no_result(wish: Wish, text: str) -> list[Any]:
+    """What `find_objects` answers when it has nothing to show, which `text` explains."""
+    return [wish, False, *[None] * 3, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(text)]
 
 
 def _address(request: gr.Request) -> str:

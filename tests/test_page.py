@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
+import queue
 import re
 import shutil
 import subprocess
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page
 
 import coco
 import result
@@ -29,27 +31,56 @@ from models import Models
 from page import save_effect, save_format, show
 from service import Service
 from tests.loops import in_a_loop
+from tests.patience import SECONDS, expect
 from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
 from tests.truth import SCENE, SCENES, share_found
 from visualize import _luminance
 
-SECONDS = 1000.0
-"""Playwright counts milliseconds."""
+
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Page]:
+    """One for all tests: what the page is made of is fetched and compiled only once."""
+    page = browser.new_page()
+    page.set_default_timeout(20 * SECONDS)
+    yield page
+    page.close()
 
 
 @pytest.fixture
-def page(browser: Browser, server: str) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(20 * SECONDS)
+def open_page(window: Page, server: str) -> Iterator[Callable[..., Page]]:
+    """Opens the page as in a browser that was never here, if not as fast."""
     faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    # What fails in a component's script is caught by Gradio, and told to the console.
-    page.on("console", lambda line: faults.append(line.text) if "Error" in line.text else None)
-    page.goto(server)
-    expect(page.locator("#photo input[type=file]")).to_be_attached(timeout=20 * SECONDS)
-    yield page
-    page.close()
+
+    def note_error(error: Error) -> None:
+        faults.append(str(error))
+
+    def note_line(line: ConsoleMessage) -> None:
+        """What fails in a component's script is caught by Gradio, and told to the console."""
+        if "Error" in line.text:
+            faults.append(line.text)
+
+    def open_page(width: int = 1400, height: int = 1000, scheme: Any = "light") -> Page:
+        window.set_viewport_size({"width": width, "height": height})
+        window.emulate_media(color_scheme=scheme)
+        window.goto(server)
+        expect(window.locator("#photo input[type=file]")).to_be_attached()
+        return window
+
+    window.on("pageerror", note_error)
+    window.on("console", note_line)
+    yield open_page
+    window.remove_listener("pageerror", note_error)
+    window.remove_listener("console", note_line)
+    window.evaluate("localStorage.clear(); sessionStorage.clear()")
+    window.context.clear_cookies()
+    window.goto("about:blank")
+    window.mouse.move(0, 0)
     assert faults == [], "errors of the page's own scripts"
+
+
+@pytest.fixture
+def page(open_page: Callable[[], Page]) -> Page:
+    return open_page()
 
 
 def upload(page: Page, file: Path = SCENE) -> None:
@@ -58,7 +89,7 @@ def upload(page: Page, file: Path = SCENE) -> None:
 
 def segmented(page: Page, file: Path = SCENE) -> Page:
     upload(page, file)
-    expect(page.locator("#summary")).to_contain_text("Model scenes", timeout=20 * SECONDS)
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
     expect(masks(page).first).to_be_attached()
     return page
 
@@ -105,7 +136,9 @@ def set_threshold(page: Page, value: float) -> None:
     number.press("Enter")
 
 
-def instances(server: str, scene: Path = SCENE, **arguments: Any) -> list[dict[str, Any]]:
+@functools.cache
+def instances(server: str, scene: Path = SCENE, **arguments: float) -> list[dict[str, Any]]:
+    """What the API answers, which is asked once for each."""
     client = Client(server, verbose=False)
     answer = client.predict(image=handle_file(scene), api_name="/segment", **arguments)
     found: list[dict[str, Any]] = answer["instances"]
@@ -157,11 +190,8 @@ def test_a_photo_that_is_taken_away_takes_everything_with_it(page: Page) -> None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_small_print_can_be_read_on_its_ground(scheme: Any, browser: Browser, server: str) -> None:
-    page = browser.new_page(viewport={"width": 1400, "height": 1000}, color_scheme=scheme)
-    page.goto(server)
-    expect(page.locator("#photo input[type=file]")).to_be_attached(timeout=20 * SECONDS)
-    segmented(page)
+def test_small_print_can_be_read_on_its_ground(scheme: str, open_page: Callable[..., Page]) -> None:
+    page = segmented(open_page(scheme=scheme))
     page.locator("#picture tbody tr").first.click()
     for text in ("#picture caption", "#picture td", "#picture dt", "#kinds .hint", "#histogram figcaption"):
         colors = page.locator(text).first.evaluate(
@@ -180,7 +210,6 @@ def test_small_print_can_be_read_on_its_ground(scheme: Any, browser: Browser, se
         )
         ground, ink = (_luminance(color) for color in colors)
         assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) >= 4.5, text  # WCAG 2, AA
-    page.close()
 
 
 def test_a_dragged_slider_ends_with_the_picture_of_where_it_was_let_go(page: Page, server: str) -> None:
@@ -662,9 +691,119 @@ def test_the_banner_says_which_model_stands_in_and_what_to_do(page: Page) -> Non
 
 def test_a_click_on_an_example_segments_it(page: Page) -> None:
     page.get_by_text("Drawn scenes (the small").scroll_into_view_if_needed()
-    page.locator(".gallery-item, .gallery button").last.click()
+    example(page, -1)
     expect(page.locator("#summary")).to_contain_text("Model scenes")
     expect(masks(page)).not_to_have_count(0)
+
+
+def drop(page: Page, file: Path) -> None:
+    """Lets a file fall onto the photo that is shown."""
+    page.locator("#photo .image-frame").evaluate(
+        """(element, [bytes, name]) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+            element.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
+        }""",
+        [list(file.read_bytes()), file.name],
+    )
+
+
+def example(page: Page, index: int) -> None:
+    page.locator(".gallery-item, .gallery button").nth(index).click()
+
+
+def test_each_photo_is_looked_at_once_however_it_comes(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: queue.Queue[str] = queue.Queue()
+
+    def counted(path: str, *rest: Any) -> result.Result:
+        runs.put(Path(path).name)
+        return result.segment_file(path, *rest)
+
+    monkeypatch.setattr("page.segment_file", counted)
+    last, first = SCENES[-1], SCENES[0]
+    ways: list[tuple[Callable[[], None], list[str]]] = [
+        (lambda: upload(page, SCENES[1]), [SCENES[1].name]),
+        (lambda: upload(page, SCENES[2]), [SCENES[2].name]),
+        (lambda: upload(page, SCENES[2]), []),
+        (lambda: drop(page, SCENES[3]), [SCENES[3].name]),
+        (lambda: drop(page, SCENES[3]), [SCENES[3].name]),  # which takes the old one away first
+        (lambda: example(page, -1), [last.name]),
+        (lambda: example(page, -1), []),
+        (page.locator("#run").click, [last.name]),
+        (lambda: upload(page, first), [first.name]),
+    ]
+    for send, expected in ways:
+        send()
+        for name in expected:
+            assert runs.get(timeout=20) == name
+        page.wait_for_timeout(0.5 * SECONDS)  # time for another run, which there should not be
+        expect(page.locator("#stop")).to_be_hidden()
+        assert runs.empty()
+
+
+def test_a_photo_that_comes_while_another_is_looked_at_is_the_last(
+    page: Page, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = len(instances(server, SCENES[0]))
+    began, may_go = hold(monkeypatch)
+    upload(page, SCENES[1])
+    assert began.acquire(timeout=20)
+    for scene in (SCENES[2], SCENES[0]):
+        upload(page, scene)
+        expect(page.locator("#photo .image-frame img")).to_have_attribute("src", re.compile(scene.name))
+    page.wait_for_timeout(0.5 * SECONDS)  # until the server knows
+    may_go.release()
+    assert began.acquire(timeout=20)
+    page.wait_for_timeout(0.5 * SECONDS)  # until the first run's end is seen
+    expect(page.locator("#stop")).to_be_visible()
+    may_go.release()
+    expect(masks(page)).to_have_count(count)
+    expect(page.locator("#stop")).to_be_hidden()
+    assert not began.acquire(timeout=0.5)
+
+
+def test_what_is_opened_or_moved_while_the_model_runs_is_heeded(
+    page: Page, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
+    began, may_go = hold(monkeypatch)
+    upload(page)
+    assert began.acquire(timeout=20)
+    page.get_by_role("tab", name="Effects").click()
+    set_threshold(page, 0.95)
+    expect(page.locator("#summary")).to_contain_text("There is no result to look at")
+    may_go.release()
+    expect(page.locator("#before-after img").first).to_be_visible()
+    page.get_by_role("tab", name="Objects").click()
+    expect(masks(page)).to_have_count(sum(score >= 0.95 for score in scores))
+
+
+def test_the_same_photo_may_be_sent_again_after_a_failure(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("page.segment_file", fail)
+        upload(page)
+        expect(page.locator(".toast-body.error")).to_contain_text("ran out of memory")
+        expect(page.locator("#stop")).to_be_hidden()
+    segmented(page)
+
+
+def hold(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Semaphore, threading.Semaphore]:
+    """Keeps the model waiting: the first tells of each run that has begun, the second lets one of them go."""
+    began, may_go = threading.Semaphore(0), threading.Semaphore(0)
+    segment = result.segment_or_fall_back
+
+    def held(*args: Any) -> Any:
+        began.release()
+        may_go.acquire(timeout=20)
+        return segment(*args)
+
+    monkeypatch.setattr(result, "segment_or_fall_back", held)
+    return began, may_go
 
 
 def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -681,15 +820,7 @@ def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyP
 
 
 def test_what_takes_long_can_be_stopped_and_begun_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    may_go, began = threading.Event(), threading.Semaphore(0)
-    segment = result.segment_or_fall_back
-
-    def held(*args: Any) -> Any:
-        began.release()
-        may_go.wait(20)
-        return segment(*args)
-
-    monkeypatch.setattr(result, "segment_or_fall_back", held)
+    began, may_go = hold(monkeypatch)
     stop = page.locator("#stop")
     expect(stop).to_be_hidden()
     upload(page)
@@ -697,7 +828,7 @@ def test_what_takes_long_can_be_stopped_and_begun_again(page: Page, monkeypatch:
     stop.click()
     expect(page.locator("#summary")).to_contain_text("Stopped. Press Segment")
     expect(stop).to_be_hidden()
-    may_go.set()
+    may_go.release(2)
     page.locator("#run").click()
     expect(page.locator("#summary")).to_contain_text("Model scenes")
     expect(masks(page)).not_to_have_count(0)
@@ -741,12 +872,9 @@ def make_result(detections: Detections, model: str) -> result.Result:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_window_shows_everything_without_scrolling_sideways(
-    scheme: Any, browser: Browser, server: str
+    scheme: str, open_page: Callable[..., Page]
 ) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    page.goto(server)
-    expect(page.locator("#photo input[type=file]")).to_be_attached(timeout=20 * SECONDS)
-    segmented(page)
+    page = segmented(open_page(390, 844, scheme))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for name in (
         "#photo",
@@ -760,7 +888,6 @@ def test_a_narrow_window_shows_everything_without_scrolling_sideways(
     ):
         box = page.locator(name).bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390, name
-    page.close()
 
 
 def test_no_other_host_is_asked_for_anything(browser: Browser, server: str) -> None:
