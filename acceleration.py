@@ -27,8 +27,8 @@ from winograd import WinogradConv2d
 
 MASKS_AT_ONCE = 16
 """So that what lies between the two layers of the mask predictor stays in the processor's caches."""
-LAST_LAYERS = {RPNHead: ("cls_logits", "bbox_pred"), FastRCNNPredictor: ("cls_score", "bbox_pred")}
-"""Layers whose results are compared with thresholds; `OwnMaskHeads` sees to that of the masks."""
+LAST_LAYERS = {FastRCNNPredictor: ("cls_score", "bbox_pred"), MaskRCNNPredictor: ("mask_fcn_logits",)}
+"""Layers whose results are compared with thresholds and stay in float32; `JoinedRPNHead` sees to its own."""
 
 
 def accelerate(
@@ -44,6 +44,8 @@ def accelerate(
     _fold_batch_norms(network)
     if type(network.roi_heads) is RoIHeads and type(network.roi_heads.mask_predictor) is MaskRCNNPredictor:
         network.roi_heads = OwnMaskHeads(network.roi_heads)
+    if type(network.rpn.head) is RPNHead:
+        network.rpn.head = JoinedRPNHead(network.rpn.head)
     if device.type == "cpu":
         _replace(network, RowRoIAlign)
         if precision == torch.float32:
@@ -73,11 +75,13 @@ class OwnMaskHeads(nn.Module):
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """As `RoIHeads.forward` without targets."""
         heads = self.heads
-        regions = heads.box_head(heads.box_roi_pool(features, proposals, image_shapes))
-        boxes, scores, labels = heads.postprocess_detections(
-            *heads.box_predictor(regions), proposals, image_shapes
-        )
-        insides = heads.mask_head(heads.mask_roi_pool(features, boxes, image_shapes))
+        precision = next(iter(features.values())).dtype
+        features = {name: feature.float() for name, feature in features.items()}  # for both poolers
+        regions = heads.box_roi_pool(features, proposals, image_shapes).to(precision)
+        predicted = heads.box_predictor(heads.box_head(regions))
+        with torch.autocast(regions.device.type, enabled=False):  # which looks at each small step
+            boxes, scores, labels = heads.postprocess_detections(*predicted, proposals, image_shapes)
+        insides = heads.mask_head(heads.mask_roi_pool(features, boxes, image_shapes).to(precision))
         masks = torch.split(self._masks(insides, torch.cat(labels)), [len(some) for some in labels])
         found = zip(boxes, scores, labels, masks, strict=True)
         return [
@@ -87,16 +91,43 @@ class OwnMaskHeads(nn.Module):
 
     def _masks(self, regions: Tensor, labels: Tensor) -> Tensor:
         """(n, C, h, w) features of instances with `labels` to (n, 1, 2h, 2w) probabilities."""
-        upsample, _, last = self.heads.mask_predictor.children()
+        predictor = self.heads.mask_predictor
+        last = getattr(predictor.mask_fcn_logits, "module", predictor.mask_fcn_logits)
         masks = []
         parts = torch.split(regions, MASKS_AT_ONCE), torch.split(labels, MASKS_AT_ONCE)
         for some, label in zip(*parts, strict=True):
-            cells = functional.relu(upsample(some)).permute(0, 2, 3, 1)
+            cells = functional.relu(predictor.conv5_mask(some)).permute(0, 2, 3, 1)
             with torch.autocast(cells.device.type, enabled=False):
                 weight = last.weight[label].flatten(2)
                 logits = cells.flatten(1, 2).float() @ weight + last.bias[label][:, None, None]
             masks.append(logits.view(len(some), 1, *cells.shape[1:3]))
         return torch.cat(masks).sigmoid()
+
+
+class JoinedRPNHead(nn.Module):
+    """What `head` gives; its two last layers, which read the same, are one, in float32.
+
+    Args:
+        head: Torchvision's, which gives objectness and box deltas for each anchor.
+    """
+
+    def __init__(self, head: RPNHead) -> None:
+        super().__init__()
+        self.conv = head.conv
+        last = head.cls_logits, head.bbox_pred
+        self.channels = [layer.out_channels for layer in last]
+        self.weight = nn.Parameter(torch.cat([layer.weight for layer in last]), requires_grad=False)
+        self.bias = nn.Parameter(torch.cat([layer.bias for layer in last]), requires_grad=False)
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """As `RPNHead.forward`."""
+        outputs = []
+        for feature in features:
+            hidden = self.conv(feature)
+            with torch.autocast(hidden.device.type, enabled=False):
+                joined = functional.conv2d(hidden.float(), self.weight, self.bias)
+            outputs.append(torch.split(joined, self.channels, 1))
+        return [logits for logits, _ in outputs], [deltas for _, deltas in outputs]
 
 
 class Float32(nn.Module):
@@ -143,5 +174,5 @@ def _lower(network: nn.Module, precision: torch.dtype) -> None:
         for name, part in list(parent.named_children()):
             if name in LAST_LAYERS.get(type(parent), ()):
                 parent._modules[name] = Float32(part)
-            elif isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and name != "mask_fcn_logits":
+            elif isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 part.to(precision)

@@ -1,105 +1,166 @@
-"""Times `segment` against torchvision's own forward pass, side by side, with the same random V1 weights.
+"""Times `segment` beside torchvision's own forward pass and other runtimes: same weights, same pictures.
 
-    python benchmarks/segment.py [--runs 5] [--size 768x1024]
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/network.py [--runs 5] [--instances 100 20] [--size 768x1024] [--ours]
 
-Every run gets a picture of its own. Prints a table, then one JSON object as the last line: medians in
-seconds, `ratio` (torchvision's time over ours), and our stages from the photo's file to the page's files.
+Random V1 weights. Each contender has a process of its own, set up as its documentation advises, and they take
+turns; every run has a picture of its own. Prints a table of medians, then one JSON object as the last line:
+seconds, `ratio` (torchvision's time over the contender's) and the peak of memory over idle, in megabytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torchvision.transforms.functional import to_tensor
-from tqdm import tqdm
+import runtime
 
-from detections import Detections
-from formats import areas
-from images import fit_within, read_image
-from inference import WORKING_SIDE, SegmentationModel, segment
-from networks import ARCHITECTURES, COCO_LABELS
-from report import picture_labels
-from tools.random_weights import random_network, random_picture
-from visualize import Style, annotate
+TORCHVISION = "torchvision"
+OURS = ("ours float32", "ours bfloat16")
+PEERS = {
+    "ONNX Runtime float32": "onnx_runtime",
+    "OpenVINO float32": "openvino_float32",
+    "OpenVINO bfloat16": "openvino_bfloat16",
+}
+TUNED = "torchvision, our memory settings"
+"""Not how torchvision is run, but shows which part of the gain is memory's."""
 
-
-def timed(work: Callable[..., object], *arguments: object) -> float:
-    """Seconds that one call takes."""
-    start = time.perf_counter()
-    work(*arguments)
-    return time.perf_counter() - start
+_find: Callable[[Any], int]
+"""In a contender's process: how many instances it finds in an (H, W, 3) uint8 picture."""
 
 
-def render(image: NDArray[np.uint8], found: Detections) -> NDArray[np.uint8]:
-    """The picture with everything drawn, as by default."""
-    return annotate(image, found, picture_labels(found), Style())
+def set_up(name: str, instances: int, size_hw: tuple[int, int], folder: str) -> None:
+    """Makes the contender ready in this process."""
+    global _find
+    if name in (*OURS, TUNED):
+        runtime.prepare()
+    import torch  # here, since what `prepare` sets is read when torch is loaded
+
+    from acceleration import accelerate
+    from inference import PRECISIONS, SegmentationModel, segment
+    from networks import ARCHITECTURES, COCO_LABELS
+    from tools.random_weights import random_network
+
+    network = random_network(ARCHITECTURES["resnet50_fpn"].build).requires_grad_(False)
+    network.roi_heads.detections_per_img = instances
+    if name in OURS:
+        precision, cpu = name.split()[1], torch.device("cpu")
+        accelerate(network, cpu, PRECISIONS[precision])
+        model = SegmentationModel(network, "resnet50_fpn", COCO_LABELS, cpu, precision, "random", "")
+        _find = lambda picture: len(segment(model, picture))  # noqa: E731
+    elif name in PEERS:
+        from benchmarks import peers
+
+        peer = getattr(peers, PEERS[name])(network, size_hw, Path(folder))
+        _find = lambda picture: peer(_pixels(picture))  # noqa: E731
+    else:
+
+        def forward(picture: Any) -> int:
+            with torch.inference_mode():
+                return len(network([torch.from_numpy(_pixels(picture))])[0]["masks"])
+
+        _find = forward
 
 
-def measure(size_hw: tuple[int, int], runs: int) -> dict[str, object]:
-    """Medians of `runs` runs, after one that does not count; torchvision and ours take turns."""
-    network = random_network(ARCHITECTURES["resnet50_fpn"].build)
-    model = SegmentationModel(
-        network, "resnet50_fpn", COCO_LABELS, torch.device("cpu"), "float32", "random", ""
-    )
-    seconds: dict[str, list[float]] = {}
-    instances: list[int] = []
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        for run in tqdm(range(runs + 1), desc="runs", file=sys.stderr):
-            path = Path(folder) / "photo.jpg"
-            Image.fromarray(random_picture(*size_hw, seed=run)).save(path, quality=92)
-            image = read_image(path)
-            working = fit_within(image, WORKING_SIDE)
-            pixels = to_tensor(working.copy())
-            found = segment(model, image)
-            times = {
-                "torchvision": timed(network, [pixels]),
-                "segment": timed(segment, model, working),
-                "decode": timed(read_image, path),
-                "resize": timed(fit_within, image, WORKING_SIDE),
-                "areas": timed(areas, found),
-                "render": timed(render, working, found),
-            }
-            if run:
-                instances.append(len(found))
-                for name, value in times.items():
-                    seconds.setdefault(name, []).append(value)
-    medians = {name: round(statistics.median(values), 4) for name, values in seconds.items()}
+def _pixels(picture: Any) -> Any:
+    import numpy as np
+
+    return np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32) / np.float32(255)
+
+
+def run(size_hw: tuple[int, int], seed: int) -> tuple[float, int, float]:
+    """Seconds for one picture, instances found, and the peak of memory over that before, in megabytes."""
+    from benchmarks.exports import memory_mb
+    from tools.random_weights import random_picture
+
+    picture = random_picture(*size_hw, seed=seed)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    idle, start = memory_mb("VmRSS"), time.perf_counter()
+    found = _find(picture)
+    return time.perf_counter() - start, found, memory_mb("VmHWM") - idle
+
+
+def started(
+    name: str, instances: int, size_hw: tuple[int, int], folder: str, environment: dict[str, str]
+) -> Pool:
+    """A process in which the contender is ready."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    process = multiprocessing.get_context("spawn").Pool(1, set_up, (name, instances, size_hw, folder))
+    process.apply(run, (size_hw, 1000))  # waits until it is ready, too
+    os.environ.clear()
+    os.environ.update(before)
+    return process
+
+
+def measure(
+    names: list[str], instances: int, size_hw: tuple[int, int], runs: int
+) -> dict[str, dict[str, Any]]:
+    """Medians of `runs` runs of each contender, after two that do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, list[int]] = {name: [] for name in names}
+    memory: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        for name in names:
+            # With glibc's own settings, which ours then leave alone: memory that is kept would not be seen.
+            default = {"MALLOC_TRIM_THRESHOLD_": "131072"}
+            with started(name, instances, size_hw, folder, default) as process:
+                memory[name] = process.apply(run, (size_hw, 1001))[2]
+        processes = {}
+        for name in names:
+            spins = {"GOMP_SPINCOUNT": runtime.SPINS} if name in (*OURS, TUNED) else {}
+            processes[name] = stack.enter_context(started(name, instances, size_hw, folder, spins))
+        for seed in range(runs + 1):
+            for name, process in processes.items():
+                took, count, _ = process.apply(run, (size_hw, seed))
+                if seed:
+                    seconds[name].append(took)
+                    found[name].append(count)
+                print(f"{instances} instances, run {seed}: {name} {took:.2f} s", file=sys.stderr)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
-        "size_hw": size_hw,
-        "runs": runs,
-        "instances": int(np.median(instances)),
-        "threads": torch.get_num_threads(),
-        "seconds": medians,
-        "ratio": round(medians["torchvision"] / medians["segment"], 3),
+        name: {
+            "seconds": round(medians[name], 3),
+            "ratio": round(medians[TORCHVISION] / medians[name], 2),
+            "instances": statistics.median(found[name]),
+            "peak_mb_over_idle": round(memory[name]),
+        }
+        for name in names
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--size", default="768x1024", help="height x width of the photos in pixels")
+    parser.add_argument("--instances", type=int, nargs="+", default=[100, 20])
+    parser.add_argument("--size", default="768x1024", help="height x width of the pictures in pixels")
+    parser.add_argument("--ours", action="store_true", help="without the other runtimes")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
-    figures = measure((height, width), arguments.runs)
-    seconds = figures["seconds"]
-    assert isinstance(seconds, dict)
-    print(f"{'stage':<14}{'seconds':>10}{'share of torchvision':>24}")
-    for name, value in seconds.items():
-        print(f"{name:<14}{value:>10.4f}{value / seconds['torchvision']:>24.3f}")
-    print(json.dumps(figures))
+    names = [TORCHVISION, TUNED, *OURS, *([] if arguments.ours else PEERS)]
+    figures = {}
+    for instances in arguments.instances:
+        figures[instances] = measure(names, instances, (height, width), arguments.runs)
+        print(
+            f"{f'{instances} instances':<34}{'seconds':>9}{'ratio':>8}{'found':>7}{'peak MB over idle':>19}"
+        )
+        for name, row in figures[instances].items():
+            print(f"{name:<34}{row['seconds']:>9.3f}{row['ratio']:>8.2f}{row['instances']:>7.0f}", end="")
+            print(f"{row['peak_mb_over_idle']:>19}")
+    print(json.dumps({"size_hw": (height, width), "runs": arguments.runs, "by_instances": figures}))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ def test_what_is_for_the_cpu_only_stays_away_from_graphics_processors(v1: MaskRC
     assert not {WinogradConv2d, RowRoIAlign, FrozenBatchNorm2d} & kinds(changed)
     body = changed.backbone.body.conv1.weight
     assert body.dtype == torch.float16 and body.is_contiguous(memory_format=torch.channels_last)
-    assert isinstance(changed.rpn.head.cls_logits, Float32)
+    assert changed.rpn.head.weight.dtype == torch.float32
+    assert isinstance(changed.roi_heads.heads.box_predictor.cls_score, Float32)
 
 
 @pytest.mark.parametrize("block", [

@@ -1,0 +1,120 @@
+"""What bfloat16 does to results: average precision on drawn scenes, and agreement of instances on photos.
+
+    python benchmarks/precision.py [--scenes 200] [--photos DIR --factory module:function]
+
+The `scenes` network runs in float32 and in bfloat16, both as the app runs them. With --photos, so does the
+network that `function()` returns: any with torchvision's four stages whose labels are the categories' ids;
+put its folder in PYTHONPATH. An instance agrees if one of the other run has the same category and a box
+with an IoU of at least 0.5. Prints one JSON object as the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import runtime
+
+runtime.prepare()
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+from tqdm import tqdm
+
+from acceleration import accelerate
+from detections import Detections
+from formats import to_rle
+from images import read_image
+from inference import PRECISIONS, SegmentationModel, load_model, segment
+from networks import COCO_LABELS
+from tools.scenes import to_coco
+from tools.train_scenes import average_precision, held_out_scenes
+
+CPU = torch.device("cpu")
+SURE = 0.5
+"""Scores above this are those that a visitor sees at first."""
+
+
+def scenes_figures(count: int) -> dict[str, dict[str, float]]:
+    """AP of boxes and masks of the `scenes` network in both precisions, on the same held-out scenes."""
+    scenes = list(held_out_scenes(count))
+    truth = to_coco(scenes, [f"{i}.png" for i in range(count)])
+    figures = {}
+    for precision in ("float32", "bfloat16"):
+        model = load_model("scenes", device="cpu", precision=precision)
+        results: list[dict[str, Any]] = []
+        for image_id, scene in enumerate(tqdm(scenes, desc=precision, unit="scene"), start=1):
+            results += _coco_results(segment(model, scene.image), image_id)
+        figures[precision] = {
+            f"{name}_ap": round(average_precision(truth, results, kind)[0], 4)
+            for name, kind in (("box", "bbox"), ("mask", "segm"))
+        }
+    return figures
+
+
+def _coco_results(found: Detections, image_id: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "image_id": image_id,
+            "category_id": int(found.class_ids[i]),
+            "score": float(found.scores[i]),
+            "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
+            "segmentation": to_rle(found, i),
+        }
+        for i, (x1, y1, x2, y2) in enumerate(found.boxes)
+    ]
+
+
+def agreement(folder: Path, factory: str) -> dict[str, float]:
+    """Of the instances that float32 is sure of: how many bfloat16 finds, and how far they are apart."""
+    module, function = factory.split(":")
+    models = []
+    for precision in ("float32", "bfloat16"):
+        network = getattr(importlib.import_module(module), function)()
+        accelerate(network, CPU, PRECISIONS[precision])
+        models.append(SegmentationModel(network, function, COCO_LABELS, CPU, precision, "", ""))
+    agreeing, scores, overlaps, masks = [], [], [], []
+    for path in tqdm(sorted(folder.glob("*.jp*g")), unit="photo"):
+        image = read_image(path)
+        exact, fast = (segment(model, image) for model in models)
+        same = exact.class_ids[:, None] == fast.class_ids
+        ious = box_iou(torch.tensor(exact.boxes), torch.tensor(fast.boxes)).numpy() * same
+        for i in np.flatnonzero(exact.scores > SURE):
+            j = int(ious[i].argmax()) if len(fast) else 0
+            agreeing.append(len(fast) > 0 and ious[i, j] >= 0.5)
+            if agreeing[-1]:
+                scores.append(abs(float(exact.scores[i] - fast.scores[j])))
+                overlaps.append(float(ious[i, j]))
+                a, b = exact.mask(int(i)), fast.mask(j)
+                masks.append(float((a & b).sum() / max(int((a | b).sum()), 1)))
+    return {
+        "instances": len(agreeing),
+        "agreeing": round(float(np.mean(agreeing)), 4),
+        "score_difference_mean": round(float(np.mean(scores)), 5),
+        "score_difference_95": round(float(np.percentile(scores, 95)), 5),
+        "box_iou_mean": round(float(np.mean(overlaps)), 4),
+        "mask_iou_mean": round(float(np.mean(masks)), 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--photos", type=Path, help="a folder of JPEGs")
+    parser.add_argument("--factory", help="module:function that builds a network for them")
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = {"scenes": scenes_figures(arguments.scenes)}
+    if arguments.photos:
+        figures["photos"] = agreement(arguments.photos, arguments.factory)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
