@@ -18,7 +18,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -44,7 +44,7 @@ def accelerate(
     _fold_batch_norms(network)
     if type(network.roi_heads) is RoIHeads and type(network.roi_heads.mask_predictor) is MaskRCNNPredictor:
         network.roi_heads = OwnMaskHeads(network.roi_heads)
-    if type(network.rpn.head) is RPNHead:
+    if type(network.rpn) is RegionProposalNetwork and type(network.rpn.head) is RPNHead:
         network.rpn.head = JoinedRPNHead(network.rpn.head)
     if device.type == "cpu":
         _replace(network, RowRoIAlign)

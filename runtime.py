@@ -10,8 +10,8 @@ import os
 import sys
 
 SPINS = "2000"
-"""Rounds that an idle thread of OpenMP waits actively, some tens of microseconds. The default is milliseconds,
-which each of a network's thousands of steps may take where other work needs the core."""
+"""Rounds that an idle thread of OpenMP waits actively, some tens of microseconds. By default they are
+milliseconds: so long may each of a network's many steps take where other work needs the core."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Names of glibc's malloc.h."""
 KEPT_BYTES = 1 << 30

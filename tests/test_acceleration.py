@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d
@@ -130,6 +131,25 @@ def test_masks_are_those_of_each_instances_own_label(v1: MaskRCNN, count: int) -
     assert losses == {} and found.keys() == expected.keys() and len(found["labels"]) == count
     for name, values in expected.items():
         torch.testing.assert_close(found[name], values)
+
+
+class OwnProposals(nn.Module):
+    """The whole picture, found without a head."""
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor]
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        height, width = images.image_sizes[0]
+        return [torch.tensor([[0.0, 0.0, width, height]])], {}
+
+
+def test_stages_that_are_not_torchvisions_own_stay(v1: MaskRCNN) -> None:
+    network = copy.deepcopy(v1)
+    network.rpn = OwnProposals()
+    accelerate(network, CPU)
+    assert type(network.rpn) is OwnProposals
+    model = SegmentationModel(network, "", tuple(range(91)), CPU, "float32", "", "")
+    assert segment(model, random_picture(64, 80)).image_size == (64, 80)
 
 
 class OwnPredictor(MaskRCNNPredictor):
