@@ -287,7 +287,7 @@ def _precision(device: torch.device) -> str:
     if wanted not in PRECISIONS:
         raise ModelError(f"SEGMENTATION_PRECISION: expected {', '.join(PRECISIONS)}, got {wanted!r}.")
     if device.type == "cpu" and wanted != "float32":
-        able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 or newer
+        able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot say
         if not any(able.get(name) for name in NATIVE_ON_CPU[wanted]):
             logger.warning("This processor does not calculate in %s; float32 is used.", wanted)
             return "float32"
