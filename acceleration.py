@@ -65,6 +65,9 @@ class OwnMaskHeads(nn.Module):
     def __init__(self, heads: RoIHeads) -> None:
         super().__init__()
         self.heads = heads
+        last = heads.mask_predictor.mask_fcn_logits
+        self.weight = nn.Parameter(last.weight.detach().flatten(1), requires_grad=False)
+        self.bias = nn.Parameter(last.bias.detach(), requires_grad=False)
 
     def forward(
         self,
@@ -91,15 +94,14 @@ class OwnMaskHeads(nn.Module):
 
     def _masks(self, regions: Tensor, labels: Tensor) -> Tensor:
         """(n, C, h, w) features of instances with `labels` to (n, 1, 2h, 2w) probabilities."""
-        predictor = self.heads.mask_predictor
-        last = getattr(predictor.mask_fcn_logits, "module", predictor.mask_fcn_logits)
+        upsample = self.heads.mask_predictor.conv5_mask
         masks = []
         parts = torch.split(regions, MASKS_AT_ONCE), torch.split(labels, MASKS_AT_ONCE)
         for some, label in zip(*parts, strict=True):
-            cells = functional.relu(predictor.conv5_mask(some)).permute(0, 2, 3, 1)
+            cells = functional.relu(upsample(some)).permute(0, 2, 3, 1)
             with torch.autocast(cells.device.type, enabled=False):
-                weight = last.weight[label].flatten(2)
-                logits = cells.flatten(1, 2).float() @ weight + last.bias[label][:, None, None]
+                weight = self.weight[label].unsqueeze(2)
+                logits = cells.flatten(1, 2).float() @ weight + self.bias[label][:, None, None]
             masks.append(logits.view(len(some), 1, *cells.shape[1:3]))
         return torch.cat(masks).sigmoid()
 

@@ -40,7 +40,7 @@ import page
 import result
 import scene
 import visualize
-from benchmarks.exports import memory_mb, random_instances
+from benchmarks.exports import peak_mb_over_idle, random_instances
 from benchmarks.filter import Page, blobs
 from detections import Detections
 from inference import SCORE_FLOOR, SegmentationModel, load_model
@@ -177,10 +177,7 @@ def measure_memory(answer: str, photo: Path, size_hw: tuple[int, int], count: in
         work = (ANSWERS | {"zip": Answers.zip})[answer]
         work(answers)
         answers.path, answers.found = photo, random_instances(count, size_hw)
-        idle = memory_mb("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-        work(answers)
-        return round(memory_mb("VmHWM") - idle, 1)
+        return round(peak_mb_over_idle(lambda: work(answers)), 1)
 
 
 def main() -> None:

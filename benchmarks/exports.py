@@ -16,6 +16,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -61,6 +62,14 @@ def memory_mb(field: str) -> float:
     match = re.search(rf"{field}:\s+(\d+) kB", status)
     assert match is not None
     return int(match[1]) / 1024
+
+
+def peak_mb_over_idle(work: Callable[[], object]) -> float:
+    """The most memory that this process holds during `work`, over what it held before, in MB."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    idle = memory_mb("VmRSS")
+    work()
+    return memory_mb("VmHWM") - idle
 
 
 def measure(format: str, photo: Path, size_hw: tuple[int, int], count: int) -> dict[str, float]:

@@ -83,14 +83,20 @@ def _pixels(picture: Any) -> Any:
 
 def run(size_hw: tuple[int, int], seed: int) -> tuple[float, int, float]:
     """Seconds for one picture, instances found, and the peak of memory over that before, in megabytes."""
-    from benchmarks.exports import memory_mb
+    from benchmarks.exports import peak_mb_over_idle
     from tools.random_weights import random_picture
 
     picture = random_picture(*size_hw, seed=seed)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    idle, start = memory_mb("VmRSS"), time.perf_counter()
-    found = _find(picture)
-    return time.perf_counter() - start, found, memory_mb("VmHWM") - idle
+    seconds, found = 0.0, 0
+
+    def find() -> None:
+        nonlocal seconds, found
+        start = time.perf_counter()
+        found = _find(picture)
+        seconds = time.perf_counter() - start
+
+    peak_mb = peak_mb_over_idle(find)
+    return seconds, found, peak_mb
 
 
 def started(

@@ -216,10 +216,7 @@ def small_picture(number: int) -> bytes:
 
 
 def put(page: Page, name: str, content: bytes) -> None:
-    """Uploads a file that has this name in the visitor's browser, and waits until it is segmented.
-
-    What is there already is taken away first: the page would segment what takes its place twice.
-    """
+    """Uploads a file that has this name in the visitor's browser, and waits until it is segmented."""
     remove, summary = page.locator("#photo button[aria-label='Remove Image']"), page.locator("#summary")
     photo = page.locator("#picture .photo")
     before = photo.get_attribute("src")
