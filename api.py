@@ -19,7 +19,8 @@ from visualize import PARTS, Style
 def add_endpoints(service: Service) -> None:
     """Adds the endpoints to the `gr.Blocks` that is open.
 
-    What they share stands in each docstring, since Gradio derives each schema from the function itself.
+    What they share stands in each docstring, since Gradio derives each schema from the function itself; of
+    what is said about an argument it takes the first line.
     """
 
     async def segment(
@@ -45,12 +46,12 @@ def add_endpoints(service: Service) -> None:
             Boxes and areas are in pixels of the photo; masks are COCO RLE at its size.
         """
         async with service.request("segment") as request:
-            filters = _filters(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
             path, network = await request.photo(image), await request.model(model)
 
             def work(job: Job) -> dict[str, Any]:
                 result = request.saw(segment_file(path, network, job.stage))
-                return to_json(result, filters, (*_warnings(service.models, model), *result.notes))
+                return to_json(result, filters, (*warnings_of(service.models, model), *result.notes))
 
             return await request.run(work)
 
@@ -69,6 +70,9 @@ def add_endpoints(service: Service) -> None:
     ) -> gr.FileData:
         """Draw every object found in a photo, or change the photo with an effect: a PNG of its own size.
 
+        Effects: "cut_out" (transparent background), "spotlight" (the rest grey and dim), "blur" and
+        "pixelate" (the objects), "blur_background" and "color_background".
+
         Args:
             image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
             score_threshold: Least score of the objects drawn, 0 to 1; nothing at or below 0.05 is kept.
@@ -79,15 +83,14 @@ def add_endpoints(service: Service) -> None:
             opacity: Of the masks, 0 (invisible) to 1 (plain colour).
             color_by: A colour for each "instance" or for each "category".
             show: What is drawn, of "masks", "boxes" and "labels"; all three if null.
-            effect: Instead of drawing: "cut_out" (transparent background), "spotlight" (the rest grey and
-                dim), "blur" or "pixelate" (the objects), "blur_background" or "color_background".
+            effect: Name of the effect to apply instead of drawing; none if null.
             color: The background's for "color_background", as "#rrggbb".
 
         Returns:
             The picture, named like the photo with "-segmented" or the effect added.
         """
         async with service.request("annotate") as request:
-            filters = _filters(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
             style = _style(opacity, color_by, show, mask_threshold)
             _check_effect(effect, color)
             path, network = await request.photo(image), await request.model(model)
@@ -112,10 +115,12 @@ def add_endpoints(service: Service) -> None:
     ) -> gr.FileData:
         """Save every object found in a photo for other programs, at the photo's own resolution.
 
+        Formats: "annotated" (PNG), "coco", "yolo", "labelme", "instances" and "categories" (PNGs whose pixels
+        are ids), "csv", "cutouts" (a ZIP of PNGs) and "zip" (all of these, and how they were made).
+
         Args:
             image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
-            format: "annotated" (PNG), "coco", "yolo", "labelme", "instances" or "categories" (PNGs whose
-                pixels are ids), "csv", "cutouts" (a ZIP of PNGs) or "zip" (all, and how they were made).
+            format: Name of the format.
             score_threshold: Least score of the objects saved, 0 to 1; nothing at or below 0.05 is kept.
             classes: Names of COCO categories to save, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
@@ -127,7 +132,7 @@ def add_endpoints(service: Service) -> None:
             The file, named like the photo with the format added.
         """
         async with service.request("export") as request:
-            filters = _filters(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
             check_format(format, edges)
             path, network = await request.photo(image), await request.model(model)
 
@@ -143,7 +148,10 @@ def add_endpoints(service: Service) -> None:
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
-def _filters(score_threshold: float, classes: object, mask_threshold: float, hidden: object) -> Filters:
+def filters_of(
+    score_threshold: float, classes: object, mask_threshold: float = 0.5, hidden: object = None
+) -> Filters:
+    """What a client's arguments say; raises `SettingsError` for any that are wrong."""
     return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden))
 
 
@@ -182,7 +190,8 @@ def _check_effect(effect: str | None, color: str) -> None:
         check_effect(effect, color)
 
 
-def _warnings(models: Models, model: str) -> tuple[str, ...]:
+def warnings_of(models: Models, model: str) -> tuple[str, ...]:
+    """What a client should know that asked for this model."""
     best = models.best
     return (fallback_notice(best.shortfall),) if model == "auto" and best and best.shortfall else ()
 

@@ -1,15 +1,19 @@
 """Opens the page and the API: `python app.py`, or as a Hugging Face Space.
 
-Importing this module builds the page and downloads nothing.
+Importing this module builds the page and downloads nothing, except on a Space that is lent its graphics
+processor (`zero_gpu`), where models must be loaded by then.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import logging
 import os
 import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,8 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 import sessions
+import zero_gpu
+from agents import add_tools, show_only_tools
 from api import add_endpoints
 from bodies import checker
 from guard import Guard
@@ -64,6 +70,7 @@ def create_demo(models: Models) -> gr.Blocks:
     with gr.Blocks(title="See every object in a photo") as blocks:
         add_page(blocks, service)
         add_endpoints(service)
+        add_tools(service)
     return blocks.queue(max_size=QUEUE_SIZE, api_open=False)
 
 
@@ -83,14 +90,28 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         ssr_mode=False,  # its pages would come from another server, past the guard
         app_kwargs={
             "middleware": [Middleware(Guard, check=checker(blocks), folder=FOLDER)],
-            "lifespan": sessions.take_over(blocks),
+            "lifespan": _lifespan(sessions.take_over(blocks), show_only_tools(blocks)),
         },
+        mcp_server=True,
         **options,
     )
 
 
+def _lifespan(*parts: Callable[[Any], AbstractAsyncContextManager[None]]) -> Any:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for part in parts:
+                await stack.enter_async_context(part(app))
+            yield
+
+    return lifespan
+
+
 models = Models()
 demo = create_demo(models)
+if zero_gpu.ACTIVE:
+    models.load_all()
 
 
 def main() -> None:
@@ -102,7 +123,8 @@ def main() -> None:
     parser.add_argument("--server-name", help="address to listen at, for example 0.0.0.0")
     parser.add_argument("--server-port", type=int, help="port to listen at (7860)")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's own look-ups
+    for name in ("httpx", "mcp"):  # Gradio's own look-ups, and each step of an agent's call
+        logging.getLogger(name).setLevel(logging.WARNING)
     lines = logging.StreamHandler()  # of JSON, and nothing before it
     logging.getLogger("requests").addHandler(lines)
     logging.getLogger("requests").propagate = False

@@ -27,6 +27,8 @@ UPLOAD_BYTES = 25 * MEGABYTE
 JSON_BYTES = MEGABYTE
 INSTANT_BYTES = 64 * 1024
 """Of the page's instant events, which carry settings and no pictures."""
+AGENT_BYTES = 8 * MEGABYTE
+"""Of an agent's call, which may hold a photo as base64."""
 ENVELOPE_BYTES = 16 * 1024
 """What a multipart body may hold beside its one file."""
 JSON_VALUES = 5000
@@ -44,17 +46,17 @@ READ_ROUTES = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/openapi\.json|/pwa_icon"
     r"|/(static|assets)(/[^/]{1,100})+"
     r"|/gradio_api/(info/?|openapi\.json|app_id/?|startup-events|theme\.css|upload_progress"
-    r"|heartbeat/[^/]+|queue/(data|status)|call/(v2/)?\w+/\w+|file=(?!\w+:).+|mcp(/.*)?)"
+    r"|heartbeat/[^/]+|queue/(data|status)|call/(v2/)?\w+/\w+|file=(?!\w+:).+|mcp(/schema)?/?)"
 )
 """Paths that may be read. Gradio's file route would also fetch other addresses for whoever asks; names that
 are longer than a file's are faults to it, and so is our icon at a size, which it has no way to make.
 """
 JSON_ROUTES = re.compile(
-    r"/gradio_api/((?P<event>queue/join|(?P<instant>run/predict/?))|cancel|reset/?|call/(?P<v2>v2/)?(?P<name>\w+)/?)"
+    r"/gradio_api/((?P<event>queue/join|(?P<instant>run/predict/?))|(?P<mcp>mcp/?)|cancel|reset/?"
+    r"|call/(?P<v2>v2/)?(?P<name>\w+)/?)"
 )
 """Paths that take JSON. `run/predict` serves instant events; `api_open=False` keeps others off."""
 UPLOAD_ROUTE = "/gradio_api/upload"
-MCP_ROUTE = re.compile(r"/gradio_api/mcp(/.*)?")
 
 HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
 """Who may show the page in a frame, as a Space's own page on the hub does, and lend it a header."""
@@ -104,13 +106,11 @@ class Guard:
             await self._upload(scope, receive, send)
         elif method == "POST" and (route := JSON_ROUTES.fullmatch(path)):
             await self._json(route, scope, receive, send)
-        elif method in ("POST", "DELETE") and MCP_ROUTE.fullmatch(path):
-            await self._limited(_Body(receive, UPLOAD_BYTES), scope, send)
         else:
             await JSONResponse({"detail": "There is nothing here."}, 404)(scope, receive, send)
 
     async def _json(self, route: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
-        limit = INSTANT_BYTES if route["instant"] else JSON_BYTES
+        limit = INSTANT_BYTES if route["instant"] else AGENT_BYTES if route["mcp"] else JSON_BYTES
         body = _Body(receive, limit)
         content = bytearray()
         try:
@@ -124,6 +124,8 @@ class Guard:
         if fault:
             await JSONResponse({"detail": fault}, 400)(scope, receive, send)
             return
+        if route["mcp"]:
+            scope = _forwarded(scope)
         whole: list[Message] = [{"type": "http.request", "body": bytes(content), "more_body": False}]
 
         async def replay() -> Message:
@@ -317,6 +319,13 @@ def _check_declared(scope: Scope, limit: int) -> None:
 def _other_page(scope: Scope) -> bool:
     """There is one page; Gradio fails at names of others."""
     return "page" in dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+
+def _forwarded(scope: Scope) -> Scope:
+    """As a proxy would pass it on: Gradio calls itself for an agent, with the headers of the agent's call."""
+    kept = [header for header in scope["headers"] if header[0] != b"x-forwarded-for"]
+    client = scope.get("client") or ("",)
+    return {**scope, "headers": [*kept, (b"x-forwarded-for", str(client[0]).encode())]}
 
 
 def _without_ranges(scope: Scope) -> Scope:

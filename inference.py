@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeVar
+from pickle import PicklingError  # nosec B403
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from detections import Detections
 from images import MAX_ASPECT, fit_within
 from networks import ARCHITECTURES
 from weights import WeightsError, configured_name, find_weights, layout_of_file
+from zero_gpu import can_place, on_gpu
 
 WORKING_SIDE = 1024
 """Longest side, in pixels, of the image that the network is given."""
@@ -76,6 +78,13 @@ class SegmentationModel:
     precision: str
     origin: str
     sha256: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Goes to a process that was forked from this one, where it is as well, as what it is kept under."""
+        for key, model in _models.items():
+            if model is self:
+                return _kept, (key,)
+        raise PicklingError("Only models of `load_model` can go to another process.")
 
 
 _models: dict[tuple[str, ...], SegmentationModel] = {}
@@ -170,13 +179,13 @@ def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
     if max(image.shape[:2]) > MAX_ASPECT * (min(image.shape[:2]) + 1):  # reduced, it may have been rounded
         raise ValueError(f"image: expected sides of at most 1:{MAX_ASPECT}, got {image.shape[:2]}")
     working = fit_within(image, WORKING_SIDE)
-    found = _run(model, working)
-    labels = np.asarray(model.label_ids, dtype=np.int64)[found["labels"].numpy()]
+    found = (_run_on_gpu if model.device.type == "cuda" else _run)(model, working)
+    labels = np.asarray(model.label_ids, dtype=np.int64)[found["labels"]]
     detections = Detections(
-        boxes=found["boxes"].numpy(),
-        scores=found["scores"].numpy(),
+        boxes=found["boxes"],
+        scores=found["scores"],
         class_ids=labels,
-        mask_probs=found["masks"][:, 0].numpy(),
+        mask_probs=found["masks"][:, 0],
         ids=np.arange(1, len(labels) + 1),
         image_size=(working.shape[0], working.shape[1]),
     )
@@ -236,8 +245,8 @@ def _load_on_cpu(name: str) -> SegmentationModel:
     return load_model(name, device="cpu")
 
 
-def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, Tensor]:
-    """Torchvision's four stages; float32 on the CPU, boxes in pixels of `image`, masks (N, 1, M, M)."""
+def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """Torchvision's four stages; float32, boxes in pixels of `image`, masks (N, 1, M, M)."""
     network, size = model.network, (image.shape[0], image.shape[1])
     with torch.inference_mode(), _arithmetic(model):
         # Torch wants to own what it reads; 3 MB at most.
@@ -254,7 +263,14 @@ def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, Tensor
     # As torchvision's `resize_boxes`: ratios in float32.
     ratio_x, ratio_y = torch.tensor(size[1]) / seen_width, torch.tensor(size[0]) / seen_height
     found["boxes"] = found["boxes"] * torch.stack([ratio_x, ratio_y, ratio_x, ratio_y])
-    return found
+    return {key: value.numpy() for key, value in found.items()}
+
+
+_run_on_gpu = on_gpu(_run)
+
+
+def _kept(key: tuple[str, ...]) -> SegmentationModel:
+    return _models[key]
 
 
 def _arithmetic(model: SegmentationModel) -> AbstractContextManager[object]:
@@ -270,8 +286,9 @@ def _load(
     found = find_weights(architecture, weights)
     network = architecture.build()
     network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
-    network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False)
     accelerate(network, device, PRECISIONS[precision])
+    network.to(device)
     return SegmentationModel(
         network, name, architecture.label_ids, device, precision, found.origin, found.sha256
     )
@@ -296,7 +313,8 @@ def _precision(device: torch.device) -> str:
 
 def _device(name: str | None) -> torch.device:
     if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        cuda = torch.cuda.is_available() and can_place()
+        name = "cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import zero_gpu
 from inference import SegmentationModel, load_best, load_model, on_network_thread, segment
+from networks import ARCHITECTURES
 from weights import WeightsError
 
 RETRY_SECONDS = 30.0
@@ -53,6 +56,15 @@ class Models:
         """Begins to load "auto", unless that was begun before. Returns at once."""
         with self._lock:
             return self._pending or self._begin()
+
+    def load_all(self) -> None:
+        """Loads every model that can be had, in this thread, and returns when that is done."""
+        with self._lock:
+            self._pending = pending = Future[Best]()
+        self._load(pending)
+        for name in ARCHITECTURES:
+            with contextlib.suppress(WeightsError):  # the visitor who wants it is told
+                self.get(name)
 
     def retry(self) -> None:
         """Tries again to load a better model than the one at hand, if there may be one. Returns at once."""
@@ -102,8 +114,9 @@ class Models:
     def _load(self, pending: Future[Best]) -> None:
         try:
             best = Best(*self._load_best())
-            # The first run is slower than the rest.
-            on_network_thread(lambda: segment(best.model, np.zeros((480, 640, 3), np.uint8)))
+            if not zero_gpu.ACTIVE:  # where no processor is lent before the first visitor comes
+                # The first run is slower than the rest.
+                on_network_thread(lambda: segment(best.model, np.zeros((480, 640, 3), np.uint8)))
         except BaseException as error:
             logger.exception("no model could be loaded")
             pending.set_exception(error)

@@ -119,6 +119,9 @@ class Service:
         except asyncio.CancelledError:
             request.outcome = "cancelled"
             raise
+        except gr.Error as error:  # a Space's, that no processor was lent; its words are for the visitor
+            request.fail(error)
+            raise
         except BaseException as error:
             request.fail(error)
             raise gr.Error(_apology(error, request.id), print_exception=False) from error

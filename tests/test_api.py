@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 
 import api
 import visualize
+from agents import TOOLS
 from export import FORMATS
 from inference import SegmentationModel
 from tests.conftest import ROOT
@@ -48,15 +49,21 @@ PARAMETERS = {
     "/export": {"format": "zip"} | FILTERS | {"edges": "hard"},
 }
 """What can be given beside the image, and what holds if it is not."""
+OF_AGENTS: dict[str, Any] = {f"/{name}": {"score_threshold": 0.5, "classes": None} for name in TOOLS}
+"""The same of what language models call, which `test_agents` tries."""
 
 
 def test_the_endpoints_have_typed_parameters_and_defaults(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert endpoints.keys() == PARAMETERS.keys()
+    expected = PARAMETERS | OF_AGENTS
+    assert endpoints.keys() == expected.keys()
     for name, endpoint in endpoints.items():
         image, *others = endpoint["parameters"]
         assert image["parameter_name"] == "image" and not image["parameter_has_default"]
-        assert {p["parameter_name"]: p["parameter_default"] for p in others} == PARAMETERS[name]
+        assert {p["parameter_name"]: p["parameter_default"] for p in others} == expected[name]
+        assert all(p["parameter_description"].endswith((".", "null")) for p in others), (
+            "cut after its first line"
+        )
         assert endpoint["description"]
 
 
@@ -322,7 +329,7 @@ def test_not_a_number_by_bare_http_is_refused_and_the_app_goes_on(server: str, c
 
 def test_what_the_page_does_is_no_public_endpoint(server: str) -> None:
     with urllib.request.urlopen(f"{server}gradio_api/info") as response:
-        assert json.load(response)["named_endpoints"].keys() == PARAMETERS.keys()
+        assert json.load(response)["named_endpoints"].keys() == (PARAMETERS | OF_AGENTS).keys()
 
 
 def test_the_readmes_example_works_as_it_stands(

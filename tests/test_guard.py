@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 import guard
-from guard import ENVELOPE_BYTES, JSON_BYTES, UPLOAD_BYTES, Guard
+from guard import AGENT_BYTES, ENVELOPE_BYTES, JSON_BYTES, UPLOAD_BYTES, Guard
 from tests.loops import in_a_loop
 from tests.server import running
 from tests.truth import SCENE
@@ -156,6 +156,9 @@ def test_what_the_page_and_clients_read_is_open(path: str, door: Callable[..., A
         ("PUT", "/gradio_api/upload"),
         ("DELETE", "/config"),
         ("PATCH", "/gradio_api/queue/join"),
+        ("GET", "/gradio_api/mcp/sse"),
+        ("POST", "/gradio_api/mcp/messages/"),
+        ("DELETE", "/gradio_api/mcp/"),
     ],
 )
 def test_everything_else_is_closed(method: str, path: str, door: Callable[..., Any], inner: Inner) -> None:
@@ -281,6 +284,31 @@ def test_an_instant_event_carries_no_pictures(door: Callable[..., Any]) -> None:
 def test_a_long_address_is_refused(door: Callable[..., Any]) -> None:
     assert door("GET", "/gradio_api/file=/" + "x" * 3000).status == 414
     assert door("GET", "/gradio_api/upload_progress", query_string=b"upload_id=" + b"x" * 3000).status == 414
+
+
+def test_the_call_of_an_agent_may_hold_a_picture_and_is_json(door: Callable[..., Any], inner: Inner) -> None:
+    body = b'{"image": "' + b"x" * (AGENT_BYTES - 13) + b'"}'
+    assert door("POST", "/gradio_api/mcp/", in_pieces(body)).text == "through"
+    assert door("POST", "/gradio_api/mcp/", [*in_pieces(body), b" "]).status == 413
+    assert door("POST", "/gradio_api/mcp/", [b"[" * 2000]).status == 400
+    assert inner.begun == 1
+
+
+def test_an_agent_waits_in_the_line_of_its_own_address(tmp_path: Path) -> None:
+    """Gradio calls itself with the headers of the agent's call, and trusts itself in what they say."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(scope["headers"])
+        await PlainTextResponse("through")(scope, receive, send)
+
+    async def test() -> None:
+        door = Guard(app, lambda *args: None, tmp_path)
+        forged = {"X-Forwarded-For": "1.2.3.4", "Accept": "text/event-stream"}
+        await ask(door, "POST", "/gradio_api/mcp", [b"{}"], forged, client=("203.0.113.9", 5000))
+
+    in_a_loop(test())
+    assert seen == [(b"accept", b"text/event-stream"), (b"x-forwarded-for", b"203.0.113.9")]
 
 
 def test_ranges_are_not_asked_of_gradio(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 import api
 import coco
+from agents import TOOLS
 from api import add_endpoints
 from bodies import fault_in, fault_in_event
 from export import FORMATS
@@ -624,9 +625,10 @@ BREAKS_OFF = "/gradio_api/call/{name}/{{event_id}}"
 @pytest.fixture(scope="module")
 def operations(server: str) -> list[Any]:
     schema = schemathesis.openapi.from_url(f"{server}gradio_api/openapi.json")
-    broken = [BREAKS_OFF.format(name=name) for name in ARGUMENTS]
+    names = [*ARGUMENTS, *TOOLS]
+    broken = [BREAKS_OFF.format(name=name) for name in names]
     found = [result.ok() for result in schema.get_all_operations()]
-    assert len(found) == 1 + 2 * len(ARGUMENTS)
+    assert len(found) == 1 + 2 * len(names)
     return [operation for operation in found if operation.path not in broken]
 
 
