@@ -2,8 +2,9 @@
 
 `test_zero_gpu` runs this with the environment of such a Space, in a process of its own, which the library
 `spaces` changes for good. It emulates "cuda", forks and pickles as it does there. Replaced are the broker,
-which lends whatever is asked for here, and the moves to the card's memory: tensors stay where they are, and
-the forked process calculates on the CPU. Prints what `/segment` answers, and for how long a processor was lent.
+which lends whatever is asked for here, and the moves to the card's memory: tensors stay where they are,
+and the forked process calculates on the CPU. Prints what `/segment` answers, and for how long a
+processor was lent.
 """
 
 from __future__ import annotations
