@@ -275,4 +275,15 @@ def _tensors(source: Path | BinaryIO, suffix: str, origin: str) -> StateDict:
         raise WeightsError(f"The {origin} is not a readable .pth or .safetensors file.") from error
     if not (isinstance(loaded, dict) and loaded and all(isinstance(v, Tensor) for v in loaded.values())):
         raise WeightsError(f"The {origin} does not hold a state dict (names of tensors to tensors).")
-    return loaded
+    return {_todays_name(str(key)): value for key, value in loaded.items()}
+
+
+def _todays_name(key: str) -> str:
+    """The name that torchvision gives a tensor today; its own COCO_V1 file, of 2019, has some older ones.
+
+    `FeaturePyramidNetwork`, `RPNHead` and `MaskRCNNHeads` there rename them when they are loaded (in
+    `_load_from_state_dict`), but names are compared here before.
+    """
+    key = re.sub(r"(\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
+    key = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", key)
+    return re.sub(r"\.mask_fcn(\d+)\.(weight|bias)$", lambda found: f".{int(found[1]) - 1}.0.{found[2]}", key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -127,3 +128,14 @@ def annotated_photo(result: Result, filters: Filters, style: Style) -> bytes:
     """The bytes of the annotated picture that `export_file` writes."""
     with tempfile.TemporaryDirectory() as folder:
         return export_file(result, filters, style, "annotated", Path(folder)).read_bytes()
+
+
+def old_name(name: str) -> str:
+    """What a tensor was called when torchvision published its COCO_V1 weights."""
+    for today, then in (
+        (r"rpn\.head\.conv\.0\.0\.", "rpn.head.conv."),
+        (r"(fpn\.(?:inner|layer)_blocks\.\d)\.0\.", r"\1."),
+        (r"mask_head\.(\d)\.0\.", lambda found: f"mask_head.mask_fcn{int(found[1]) + 1}."),
+    ):
+        name = re.sub(today, then, name)
+    return name

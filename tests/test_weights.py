@@ -27,6 +27,7 @@ from download import DownloadError
 from networks import ARCHITECTURES
 from tests.conftest import ROOT
 from tests.fault_server import Answer, FaultServer
+from tests.samples import old_name
 from weights import WeightsError, configured_name, find_weights, layout_of, layout_of_file
 
 SCENES = ARCHITECTURES["scenes"]
@@ -554,6 +555,27 @@ def test_a_layout_is_recognised_with_or_without_step_counters(name: str) -> None
     assert layout_of(state_dict) == name
     bare = {key: value for key, value in state_dict.items() if "num_batches_tracked" not in key}
     assert layout_of(bare) == name
+
+
+def test_a_file_with_the_names_of_2019_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
+    """Such names has the file that torchvision publishes as COCO_V1."""
+    old = {old_name(key): value for key, value in SCENES.build().state_dict().items()}
+    assert "roi_heads.mask_head.mask_fcn2.weight" in old and "rpn.head.conv.bias" in old
+    torch.save(old, tmp_path / "old.pth")
+    read = find_weights(SCENES, tmp_path / "old.pth").state_dict
+    assert layout_of_file(tmp_path / "old.pth") == "scenes"
+    theirs = SCENES.build()
+    theirs.load_state_dict(old)
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(read[key], value), key
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_every_old_name_becomes_todays_and_todays_stay(name: str) -> None:
+    with torch.device("meta"):
+        names = list(ARCHITECTURES[name].build().state_dict())
+    assert [weights._todays_name(old_name(key)) for key in names] == names
+    assert [weights._todays_name(key) for key in names] == names
 
 
 def test_half_precision_weights_are_read_as_float32(scenes_file: Path, tmp_path: Path) -> None:
