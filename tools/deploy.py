@@ -1,0 +1,315 @@
+"""Creates a Hugging Face Space from this checkout, or brings it up to date.
+
+    python tools/deploy.py owner/name --dry-run
+    python tools/deploy.py owner/name --private --hardware cpu-upgrade
+    python tools/deploy.py owner/name --weights-repo owner/weights@v1.0
+
+Wants git and huggingface_hub, no torch. What is sent are the files as git knows them, without what only
+developers need; the Space's settings are those at the top of README.md. Files on the Space that are none of
+these are deleted (its history keeps them). A setting that no option names stays as it is on the Space.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import subprocess  # nosec B404
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, metadata_load, metadata_save
+from huggingface_hub.errors import RepositoryNotFoundError
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
+
+from tools.hub import ADDRESS, Client, HubError, plainly, repo_id, sign_in
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = (".*", "tests/*", "benchmarks/*", "tools/*", "pyproject.toml", "requirements-dev.txt")
+"""What git tracks and a Space has no use for; a star stands for slashes too."""
+KEPT = (".gitattributes",)
+"""What the Hub puts into each repository, and needs."""
+REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"  # that of `weights`, which would import torch
+WEIGHTS_FILE = "maskrcnn_resnet50_fpn.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsRepo:
+    """The repository on the Hub from which a Space takes its weights."""
+
+    name: str
+    """owner/name"""
+    revision: str | None = None
+    """A branch, a tag or a commit."""
+    private: bool = False
+
+    @property
+    def variable(self) -> str:
+        """As `weights.py` reads it."""
+        return f"{self.name}@{self.revision}" if self.revision else self.name
+
+    @property
+    def preload(self) -> str:
+        """As the Hub reads it in `preload_from_hub`."""
+        return " ".join(filter(None, (self.name, WEIGHTS_FILE, self.revision)))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Of a Space, beside what stands in its README."""
+
+    sdk: str = "gradio"
+    hardware: str | None = None
+    """None leaves it as it is, which is cpu-basic for a new Space."""
+    private: bool = False
+    """False leaves it as it is, which is public for a new Space."""
+    weights: WeightsRepo | None = None
+
+
+# --- The files ----------------------------------------------------------------------------------------------
+
+
+def space_files(root: Path) -> list[str]:
+    """The paths, relative to `root`, of the files that belong on the Space.
+
+    Raises:
+        HubError: `root` is no git checkout.
+    """
+    return [path for path in _git(root, "ls-files", "-z") if belongs(path) and (root / path).is_file()]
+
+
+def uncommitted(root: Path) -> list[str]:
+    """The files of the Space that are not as they were committed, and those that git does not know."""
+    changed = _git(root, "diff", "--name-only", "--relative", "-z", "HEAD")
+    new = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
+    return [path for path in (*changed, *new) if belongs(path)]
+
+
+def belongs(path: str) -> bool:
+    """Whether a file, by its path in the checkout, belongs on the Space if git tracks it."""
+    return not any(fnmatchcase(path, pattern) for pattern in LEFT_OUT)
+
+
+def _git(root: Path, *arguments: str) -> list[str]:
+    """What git says, cut at its zeros."""
+    try:
+        run = subprocess.run(  # nosec B603 B607
+            ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False
+        )
+    except FileNotFoundError as error:
+        raise HubError(
+            "git is not installed, and only git knows which files belong to the project."
+        ) from error
+    if run.returncode:
+        said = (run.stderr.splitlines() or [""])[0]
+        raise HubError(
+            f"{root.name} is not a git checkout with a commit, and only git knows which files belong to the "
+            f"project; clone it ({said})."
+        )
+    return [piece for piece in run.stdout.split("\0") if piece]
+
+
+def space_readme(readme: Path, space: str, weights: WeightsRepo | None) -> bytes:
+    """README.md as the Space gets it: the weights it uses and the picture that stands for it are named."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "README.md"
+        copy.write_bytes(readme.read_bytes())
+        matter = front_matter(copy)
+        if weights:
+            matter["models"] = [weights.name]
+            if not weights.private:  # what builds the Space has no token
+                matter["preload_from_hub"] = [weights.preload]
+        thumbnail = matter.get("thumbnail")
+        if thumbnail and "://" not in thumbnail:
+            matter["thumbnail"] = f"{ADDRESS}/spaces/{space}/resolve/main/{thumbnail.removeprefix('./')}"
+        if matter != front_matter(readme):
+            metadata_save(copy, matter)
+        return copy.read_bytes()
+
+
+def front_matter(readme: Path) -> dict[str, Any]:
+    """The settings at the top of a README.md.
+
+    Raises:
+        HubError: There are none.
+    """
+    matter = metadata_load(readme)
+    if not matter:
+        raise HubError("README.md does not begin with the Space's settings between two lines of ---.")
+    return matter
+
+
+# --- The Space ----------------------------------------------------------------------------------------------
+
+
+def check_weights(client: Client, weights: WeightsRepo) -> WeightsRepo:
+    """`weights` as they are found on the Hub: whether private, a revision as the commit that it is now.
+
+    Raises:
+        HubError: The repository or the revision is not there, or not the file.
+    """
+    with plainly(f"The weights' repository {weights.variable} could not be looked at"):
+        found = client.model_info(weights.name, revision=weights.revision)
+    if WEIGHTS_FILE not in {file.rfilename for file in found.siblings or ()}:
+        raise HubError(
+            f"{weights.variable} holds no {WEIGHTS_FILE}; "
+            "`python tools/publish_weights.py` makes a repository that does."
+        )
+    revision = found.sha if weights.revision else None
+    return dataclasses.replace(weights, revision=revision, private=bool(found.private))
+
+
+def deploy(
+    client: Client, space: str, files: Mapping[str, bytes], settings: Settings, message: str
+) -> list[str]:
+    """Makes the Space what `files` and `settings` say, in one commit; returns what it deleted there.
+
+    Raises:
+        HubError: The Hub cannot be reached or refuses, or the Space is one of another kind.
+    """
+    with plainly(f"The Space {space} could not be looked at"):
+        info = _space_info(client, space)
+    if info is None:
+        _create(client, space, settings)
+    elif info.sdk not in (settings.sdk, None):
+        raise HubError(f"{space} is a Space of the kind {info.sdk}, not {settings.sdk}; choose another name.")
+    else:
+        print(f"{space} is there already.")
+        _update(client, space, settings)
+    with plainly(f"The files could not be sent to {space}"):
+        there = client.list_repo_files(space, repo_type="space")
+        deleted = [path for path in there if path not in files and path not in KEPT]
+        for path in deleted:
+            print(f"  deleting {path}")
+        print(f"Sending {_amount(files)} …")
+        additions = [CommitOperationAdd(path, content) for path, content in files.items()]
+        deletions = [CommitOperationDelete(path) for path in deleted]
+        client.create_commit(space, [*additions, *deletions], commit_message=message, repo_type="space")
+    return deleted
+
+
+def _space_info(client: Client, space: str) -> Any | None:
+    try:
+        return client.space_info(space)
+    except RepositoryNotFoundError as error:
+        if error.response.status_code != 404:  # a refused token is told in this way too
+            raise
+        return None
+
+
+def _create(client: Client, space: str, settings: Settings) -> None:
+    hardware = f" on {settings.hardware}" if settings.hardware else ""
+    print(f"Creating {space}{hardware} …")
+    variables = [{"key": REPO_VARIABLE, "value": settings.weights.variable}] if settings.weights else None
+    with plainly(f"The Space {space} could not be created{hardware}"):
+        client.create_repo(
+            space,
+            private=settings.private or None,
+            repo_type="space",
+            space_sdk=settings.sdk,
+            space_hardware=settings.hardware,
+            space_variables=variables,
+        )
+
+
+def _update(client: Client, space: str, settings: Settings) -> None:
+    if settings.private:
+        with plainly(f"{space} could not be made private"):
+            client.update_repo_settings(space, private=True, repo_type="space")
+    if settings.weights:
+        with plainly(f"{REPO_VARIABLE} could not be set on {space}"):
+            client.add_space_variable(space, REPO_VARIABLE, settings.weights.variable)
+    if settings.hardware:
+        with plainly(f"{space} could not be given the hardware {settings.hardware}"):
+            client.request_space_hardware(space, settings.hardware)
+
+
+def _amount(files: Mapping[str, bytes]) -> str:
+    return f"{len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB"
+
+
+# --- The command --------------------------------------------------------------------------------------------
+
+
+def weights_repo(text: str) -> WeightsRepo:
+    """owner/name or owner/name@revision; a type for `argparse`."""
+    name, at, revision = text.partition("@")
+    if (at and not revision) or set(revision) & set(": "):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form owner/name or owner/name@revision")
+    return WeightsRepo(repo_id(name), revision or None)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("space", type=repo_id, metavar="owner/name", help="of the Space")
+    parser.add_argument("--hardware", help="for example cpu-upgrade (default: README's suggested_hardware)")
+    parser.add_argument("--private", action="store_true", help="nobody but the owner sees the Space")
+    parser.add_argument(
+        "--weights-repo",
+        type=weights_repo,
+        metavar="owner/name[@revision]",
+        help="where the Space has its weights from, while it is built (see tools/publish_weights.py)",
+    )
+    parser.add_argument("--allow-dirty", action="store_true", help="send files that are not committed too")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be sent; asks nobody")
+    chosen = parser.parse_args(arguments)
+    try:
+        _run(chosen)
+    except HubError as error:
+        raise SystemExit(str(error)) from error
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    names = space_files(ROOT)
+    changed = uncommitted(ROOT)
+    if changed and not (chosen.allow_dirty or chosen.dry_run):
+        raise HubError(
+            f"Not committed: {', '.join(changed)}; commit, or send what git tracks as it is by --allow-dirty."
+        )
+    unknown = [path for path in changed if path not in names and (ROOT / path).exists()]
+    if unknown:
+        print(f"Not known to git, and so not sent: {', '.join(unknown)}.")
+    matter = front_matter(ROOT / "README.md")
+    client = None if chosen.dry_run else sign_in()
+    weights: WeightsRepo | None = chosen.weights_repo
+    if client and weights:
+        weights = check_weights(client, weights)
+    settings = Settings(
+        matter.get("sdk", ""), chosen.hardware or matter.get("suggested_hardware"), chosen.private, weights
+    )
+    if settings.sdk != "gradio":
+        raise HubError(f"README.md says sdk: {settings.sdk or 'nothing'}; this app needs sdk: gradio.")
+    files = {name: (ROOT / name).read_bytes() for name in names}
+    files["README.md"] = space_readme(ROOT / "README.md", chosen.space, weights)
+    if client is None:
+        _show(chosen.space, files, settings, changed)
+        return
+    commit = _git(ROOT, "rev-parse", "--short", "HEAD")[0].strip()
+    deploy(client, chosen.space, files, settings, f"Deploy {commit}{' with changes' if changed else ''}")
+    address = f"{ADDRESS}/spaces/{chosen.space}"
+    print(f"{address} is being built. Its log: {address}?logs=build, and then {address}?logs=container")
+    if weights and weights.private:
+        print(f"{weights.name} is private: give the Space a secret HF_TOKEN to read it ({address}/settings).")
+
+
+def _show(space: str, files: Mapping[str, bytes], settings: Settings, changed: Sequence[str]) -> None:
+    """What would be sent, and the settings."""
+    for name, content in files.items():
+        print(f"{len(content):>10,}  {name}{'  (not committed)' if name in changed else ''}")
+    print(f"{_amount(files)}; everything else on the Space would be deleted")
+    print(f"Space: {space}, {settings.sdk}, {'private' if settings.private else 'public, or as it is'}")
+    print(f"Hardware: {settings.hardware or 'cpu-basic, or as it is'}")
+    print(f"{REPO_VARIABLE}: {settings.weights.variable if settings.weights else 'as it is'}")
+    print(files["README.md"].decode().split("---\n", 2)[1], end="")
+    print("Nothing was sent (--dry-run).")
+
+
+if __name__ == "__main__":
+    main()

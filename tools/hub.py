@@ -1,0 +1,109 @@
+"""Hub: what the tools that write to the Hugging Face Hub share: a client, names, errors as sentences."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,  # of httpx or its successor, whichever this release speaks with
+    OfflineModeIsEnabled,
+)
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+ADDRESS = "https://huggingface.co"
+TOKENS = f"{ADDRESS}/settings/tokens"
+REASONS = {
+    401: f"the Hub does not accept the token; make one that may write at {TOKENS} and run `hf auth login`",
+    402: "the Hub wants to be paid for that",
+    403: f"the token may not do that; see its rights at {TOKENS}, and whether you may write for that owner",
+    404: "it is not there, or the token may not see it",
+    429: "that were too many requests; try again later",
+}
+"""By status of the Hub's answer."""
+
+
+class HubError(RuntimeError):
+    """The Hub could not be given what it should have; the message says why, in a sentence for people."""
+
+
+class Client(Protocol):
+    """What the tools use of `huggingface_hub.HfApi`."""
+
+    def space_info(self, repo_id: str) -> Any: ...
+    def model_info(self, repo_id: str, *, revision: str | None = None) -> Any: ...
+    def create_repo(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        repo_type: str | None = None,
+        exist_ok: bool = False,
+        space_sdk: str | None = None,
+        space_hardware: Any = None,
+        space_variables: list[dict[str, str]] | None = None,
+    ) -> Any: ...
+    def update_repo_settings(
+        self, repo_id: str, *, private: bool | None = None, repo_type: str | None = None
+    ) -> None: ...
+    def add_space_variable(self, repo_id: str, key: str, value: str) -> Any: ...
+    def request_space_hardware(self, repo_id: str, hardware: Any) -> Any: ...
+    def list_repo_files(self, repo_id: str, *, repo_type: str | None = None) -> list[str]: ...
+    def create_commit(
+        self, repo_id: str, operations: Any, *, commit_message: str, repo_type: str | None = None
+    ) -> Any: ...
+
+
+def sign_in() -> HfApi:
+    """The Hub's client with this machine's token, which nobody has asked yet whether it is any good.
+
+    Raises:
+        HubError: There is no token.
+    """
+    token = get_token()
+    if token is None:
+        raise HubError(
+            "There is no token for the Hub: run `hf auth login`, "
+            f"or set HF_TOKEN to one that may write ({TOKENS})."
+        )
+    return HfApi(token=token)
+
+
+def repo_id(text: str) -> str:
+    """`text` if it is owner/name as the Hub allows it; a type for `argparse`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is not.
+    """
+    try:
+        validate_repo_id(text)
+    except HFValidationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not all(text.partition("/")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form owner/name")
+    return text
+
+
+@contextmanager
+def plainly(failed: str) -> Iterator[None]:
+    """Turns what goes wrong between us and the Hub into a `HubError` of the form "`failed`: why."."""
+    try:
+        yield
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        reason = REASONS.get(status, "the Hub has a fault; try again later" if status >= 500 else "refused")
+        said = " ".join((error.server_message or "").split()).rstrip(".")
+        raise HubError(f"{failed}: {reason} ({status}{', ' if said else ''}{said}).") from error
+    except OfflineModeIsEnabled as error:
+        raise HubError(f"{failed}: HF_HUB_OFFLINE is set, which forbids it; unset it.") from error
+    except HTTPError as error:
+        raise HubError(f"{failed}: no connection to the Hub ({type(error).__name__}).") from error
+    except ValueError as error:
+        if not str(error).startswith("Invalid metadata in README.md"):
+            raise
+        raise HubError(f"{failed}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,250 @@
+"""Puts torchvision's trained weights into a model repository on the Hugging Face Hub, as .safetensors.
+
+    python tools/publish_weights.py owner/name --dry-run
+    python tools/publish_weights.py owner/name --network resnet50_fpn_v2 --file maskrcnn_resnet50_fpn_v2.pth
+
+The file is the one that torchvision publishes, fetched as the app fetches it, or a copy of it (`--file`).
+What is uploaded holds the same numbers, is the same byte for byte each time, and comes with a model card,
+which speaks of one network: give each a repository of its own. The app takes it by
+SEGMENTATION_WEIGHTS_REPO=owner/name, and a Space by `tools/deploy.py --weights-repo owner/name`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd
+from safetensors.torch import save
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
+
+from networks import ARCHITECTURES, Architecture
+from tools.hub import ADDRESS, Client, HubError, plainly, repo_id, sign_in
+from weights import FILE_VARIABLE, REPO_VARIABLE, StateDict, Weights, WeightsError, find_weights
+
+LICENCE = "BSD-3-Clause, as torchvision; trained on COCO (annotations CC BY 4.0, photos with their own terms)"
+LOADING = {
+    "resnet50_fpn": """\
+from huggingface_hub import hf_hub_download
+from safetensors.torch import load_file
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d
+
+model = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=91)
+for module in model.modules():
+    if isinstance(module, FrozenBatchNorm2d):
+        module.eps = 0.0  # as these weights were made
+model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
+""",
+    "resnet50_fpn_v2": """\
+from huggingface_hub import hf_hub_download
+from safetensors.torch import load_file
+from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
+
+model = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
+model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
+""",
+}
+"""By name of the network: how torchvision reads the new file. Its `maskrcnn_resnet50_fpn` without weights has
+other batch norms than the trained one."""
+CARD = """\
+---
+license: bsd-3-clause
+library_name: torchvision
+pipeline_tag: image-segmentation
+tags:
+- mask-r-cnn
+- instance-segmentation
+- object-detection
+- torchvision
+- coco
+---
+
+# {title}: torchvision's weights as safetensors
+
+The trained weights that torchvision publishes as `{source}`: the same numbers,
+under the names that torchvision's layers have today, in a file that is read without running a pickle. Mask
+R-CNN finds the objects in a photo and gives for each of them a category, a score, a box and a mask. This one
+knows the 80 categories of COCO.
+
+| | SHA-256 |
+| --- | --- |
+| `{file}` (this repository) | `{sha256}` |
+| `{source}` ([torchvision]({url})) | `{source_sha256}` |
+
+## Use it
+
+With torchvision:
+
+```python
+{loading}model.eval()  # takes a list of photos, (3, H, W) float32 in 0 to 1
+```
+
+With the demo "See every object in a photo":
+
+```sh
+{variable}={repo} python app.py
+```
+
+## Accuracy
+
+As torchvision publishes it, on COCO val2017: box AP {box_ap}, mask AP {mask_ap}. It was not measured again.
+
+## Intended use, and what it is not for
+
+For demos, teaching, and for sorting and counting everyday objects in photos where somebody looks at the
+result. Not for finding out who somebody is, nor for watching people, nor where safety depends on it (traffic,
+medicine, weapons, machines).
+
+Known failings:
+
+- It knows 80 kinds of object. Everything else is passed over, or taken for one of them.
+- COCO's photos were collected on Flickr, and show mostly Western homes, streets and food. The same objects
+  may be found less often where they look different.
+- Nearly a third of the objects in COCO are persons, many other kinds are rare, and accuracy differs between
+  kinds. People who are seldom in such photos may be found less often; that was not measured here.
+- Small objects, crowds, and objects that cover each other are often missed or joined.
+- It is over-confident: a score of 0.9 does not mean that nine of ten such finds are right, least of all in
+  photos unlike COCO's.
+- Drawings, satellite and medical pictures, and photos by night are not what it was trained on.
+
+## Licence
+
+Torchvision is under BSD-3-Clause, which this repository keeps. The weights were trained on
+[COCO](https://cocodataset.org/#termsofuse): its annotations are under CC BY 4.0, its photos have terms
+of their own, chosen on Flickr by those who took them. Whether your use is covered is for you to judge.
+"""
+
+
+def file_name(architecture: Architecture) -> str:
+    """What `weights.py` looks for in a repository."""
+    return f"maskrcnn_{architecture.name}.safetensors"
+
+
+def published(architecture: Architecture, file: Path | None = None) -> Weights:
+    """Torchvision's weights, whatever the environment names; from a copy of the file, or fetched.
+
+    Raises:
+        WeightsError: They cannot be had, or the file is another one.
+    """
+    for variable in (FILE_VARIABLE, REPO_VARIABLE):
+        os.environ.pop(variable, None)
+    weights = find_weights(architecture, file)
+    source = _source(architecture)
+    digits = source.removesuffix(".pth").rpartition("-")[2]
+    if not weights.sha256.startswith(digits):
+        raise WeightsError(
+            f"The {weights.origin} is not the one that torchvision publishes as {source}: "
+            f"its SHA-256 begins with {weights.sha256[: len(digits)]}."
+        )
+    return weights
+
+
+def to_safetensors(state_dict: StateDict, metadata: Mapping[str, str]) -> bytes:
+    """The tensors as a .safetensors file, the same for the same tensors and metadata.
+
+    The library writes metadata in an order that changes from run to run, so they are put in here: the file
+    begins with the length of its JSON header (8 bytes, little-endian), which is padded to a multiple of 8.
+    """
+    body: bytes = save({name: tensor.contiguous() for name, tensor in state_dict.items()})
+    length = int.from_bytes(body[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(body[8 : 8 + length])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + body[8 + length :]
+
+
+def repository(repo: str, architecture: Architecture, weights: Weights) -> dict[str, bytes]:
+    """The files of the model repository by name: the weights and the card."""
+    metadata = {
+        "format": "pt",
+        "licence": LICENCE,
+        "source": _source(architecture),
+        "source_sha256": weights.sha256,
+    }
+    content = to_safetensors(weights.state_dict, metadata)
+    card = model_card(repo, architecture, weights.sha256, hashlib.sha256(content).hexdigest())
+    return {file_name(architecture): content, "README.md": card.encode()}
+
+
+def model_card(repo: str, architecture: Architecture, source_sha256: str, sha256: str) -> str:
+    """README.md of the model repository, with the settings that the Hub reads at its top."""
+    assert architecture.published is not None
+    accuracy = architecture.published.meta["_metrics"]["COCO-val2017"]
+    loading = LOADING.get(architecture.name, "").format(repo=repo, file=file_name(architecture))
+    return CARD.format(
+        title=architecture.title.partition(" (")[0],
+        file=file_name(architecture),
+        sha256=sha256,
+        source=_source(architecture),
+        source_sha256=source_sha256,
+        url=architecture.published.url,
+        loading=loading,
+        variable=REPO_VARIABLE,
+        repo=repo,
+        box_ap=accuracy["box_map"],
+        mask_ap=accuracy["mask_map"],
+    )
+
+
+def publish(client: Client, repo: str, files: Mapping[str, bytes], private: bool = False) -> None:
+    """Puts `files` into the model repository, which is created where there is none, in one commit.
+
+    Raises:
+        HubError: The Hub cannot be reached or refuses.
+    """
+    with plainly(f"The repository {repo} could not be created"):
+        client.create_repo(repo, private=private or None, exist_ok=True)
+    if private:
+        with plainly(f"{repo} could not be made private"):
+            client.update_repo_settings(repo, private=True)
+    with plainly(f"The files could not be sent to {repo}"):
+        additions = [CommitOperationAdd(name, content) for name, content in files.items()]
+        client.create_commit(repo, additions, commit_message="Torchvision's weights as safetensors")
+
+
+def _source(architecture: Architecture) -> str:
+    assert architecture.published is not None
+    return str(architecture.published.url).rpartition("/")[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    names = [name for name, architecture in ARCHITECTURES.items() if architecture.published]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("repo", type=repo_id, metavar="owner/name", help="of the model repository")
+    parser.add_argument("--file", type=Path, help="torchvision's file, where you have it already")
+    parser.add_argument("--network", choices=names, default=names[0], help=f"default: {names[0]}")
+    parser.add_argument("--private", action="store_true", help="nobody but the owner sees the repository")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be sent; asks nobody at the Hub"
+    )
+    chosen = parser.parse_args(arguments)
+    architecture = ARCHITECTURES[chosen.network]
+    try:
+        client = None if chosen.dry_run else sign_in()
+        files = repository(chosen.repo, architecture, published(architecture, chosen.file))
+        for name, content in files.items():
+            print(f"{len(content):>12,}  {name}  SHA-256 {hashlib.sha256(content).hexdigest()}")
+        if client is None:
+            print(files["README.md"].decode(), "Nothing was sent (--dry-run).", sep="\n")
+            return
+        print(f"Sending them to {chosen.repo} …")
+        publish(client, chosen.repo, files, chosen.private)
+    except (HubError, WeightsError) as error:
+        raise SystemExit(str(error)) from error
+    print(f"{ADDRESS}/{chosen.repo}")
+    print(f"For the app here: {REPO_VARIABLE}={chosen.repo} python app.py")
+    print(f"For a Space: python tools/deploy.py owner/name --weights-repo {chosen.repo}")
+
+
+if __name__ == "__main__":
+    main()
