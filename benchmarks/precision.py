@@ -11,7 +11,6 @@ with an IoU of at least 0.5. Prints one JSON object as the last line.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -28,16 +27,13 @@ import torch
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from acceleration import accelerate
-from detections import Detections
-from formats import to_rle
 from images import read_image
-from inference import PRECISIONS, SegmentationModel, load_model, segment
-from networks import COCO_LABELS
+from inference import load_model, segment
+from tools.coco_results import KINDS, Result, coco_results, twelve_numbers
+from tools.evaluate import load_from_factory
 from tools.scenes import to_coco
-from tools.train_scenes import average_precision, held_out_scenes
+from tools.train_scenes import held_out_scenes
 
-CPU = torch.device("cpu")
 SURE = 0.5
 """Scores above this are those that a visitor sees at first."""
 
@@ -49,37 +45,18 @@ def scenes_figures(count: int) -> dict[str, dict[str, float]]:
     figures = {}
     for precision in ("float32", "bfloat16"):
         model = load_model("scenes", device="cpu", precision=precision)
-        results: list[dict[str, Any]] = []
+        results: list[Result] = []
         for image_id, scene in enumerate(tqdm(scenes, desc=precision, unit="scene"), start=1):
-            results += _coco_results(segment(model, scene.image), image_id)
+            results += coco_results(segment(model, scene.image), image_id)
         figures[precision] = {
-            f"{name}_ap": round(average_precision(truth, results, kind)[0], 4)
-            for name, kind in (("box", "bbox"), ("mask", "segm"))
+            f"{kind}_ap": round(twelve_numbers(truth, results, kind)["AP"], 4) for kind in KINDS
         }
     return figures
 
 
-def _coco_results(found: Detections, image_id: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "image_id": image_id,
-            "category_id": int(found.class_ids[i]),
-            "score": float(found.scores[i]),
-            "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
-            "segmentation": to_rle(found, i),
-        }
-        for i, (x1, y1, x2, y2) in enumerate(found.boxes)
-    ]
-
-
 def agreement(folder: Path, factory: str) -> dict[str, float]:
     """Of the instances that float32 is sure of: how many bfloat16 finds, and how far they are apart."""
-    module, function = factory.split(":")
-    models = []
-    for precision in ("float32", "bfloat16"):
-        network = getattr(importlib.import_module(module), function)()
-        accelerate(network, CPU, PRECISIONS[precision])
-        models.append(SegmentationModel(network, function, COCO_LABELS, CPU, precision, "", ""))
+    models = [load_from_factory(factory, precision) for precision in ("float32", "bfloat16")]
     agreeing, scores, overlaps, masks = [], [], [], []
     for path in tqdm(sorted(folder.glob("*.jp*g")), unit="photo"):
         image = read_image(path)

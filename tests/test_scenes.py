@@ -151,7 +151,7 @@ def test_average_precision_is_one_for_the_truth_and_ignores_what_is_too_small(
     perfect = [annotation | {"score": 0.9} for annotation in truth["annotations"]]
     large = [result for result in perfect if max(result["bbox"][2:]) >= 32]
     assert len(large) < len(perfect)
-    for kind in ("bbox", "segm"):
+    for kind in ("box", "mask"):
         assert train_scenes.average_precision(truth, perfect, kind) == pytest.approx((1, 1))
         assert train_scenes.average_precision(truth, large, kind)[1] < 1
         assert train_scenes.average_precision(truth, large, kind, smallest_px=32) == pytest.approx((1, 1))

@@ -16,9 +16,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pycocotools import mask as rle
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -39,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a s
 
 import networks
 from inference import SCORE_FLOOR
+from tools.coco_results import CocoDataset, Result, coco_result, evaluated
 from tools.scenes import Scene, draw_scene, to_coco
 from weights import find_weights
 
@@ -256,7 +253,7 @@ def held_out_scenes(count: int, first_seed: int = 0) -> Iterator[Scene]:
     return (draw_scene(seed, held_out=True) for seed in range(first_seed, first_seed + count))
 
 
-def detect(network: MaskRCNN, image: NDArray[np.uint8], image_id: int) -> list[dict[str, Any]]:
+def detect(network: MaskRCNN, image: NDArray[np.uint8], image_id: int) -> list[Result]:
     """COCO results of one picture, by torchvision's own forward; masks are probabilities above 0.5."""
     with torch.inference_mode():
         (output,) = network([to_tensor(image)])
@@ -271,44 +268,23 @@ def detect(network: MaskRCNN, image: NDArray[np.uint8], image_id: int) -> list[d
         if score < SCORE_FLOOR:
             continue
         encoded = rle.encode(np.asfortranarray(mask, np.uint8))
-        results.append(
-            {
-                "image_id": image_id,
-                "category_id": networks.SCENES_LABELS[label],
-                "score": score,
-                "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-                "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")},
-            }
-        )
+        encoded["counts"] = encoded["counts"].decode("ascii")
+        results.append(coco_result(image_id, networks.SCENES_LABELS[label], score, box, encoded))
     return results
 
 
 def average_precision(
-    truth: dict[str, Any], results: list[dict[str, Any]], kind: str, smallest_px: int = 0
+    truth: CocoDataset, results: list[Result], kind: str, smallest_px: int = 0
 ) -> tuple[float, float]:
-    """(AP, AP at IoU 0.5) by pycocotools for `kind` "bbox" or "segm".
+    """(AP, AP at IoU 0.5) for `kind` "box" or "mask".
 
     Only objects whose box has a longest side of at least `smallest_px` count. pycocotools can only limit
     areas, so copies of the annotations and of the results say that their area is that side squared, and the
     area range starts at `smallest_px` squared. As always there, smaller ones are ignored, not wrong.
     """
-    if not results:
-        return 0.0, 0.0
-    reference, detected = COCO(), COCO()
-    reference.dataset = truth | {"annotations": [_sized(a) for a in truth["annotations"]]}
-    detected.dataset = {
-        "images": truth["images"],
-        "categories": truth["categories"],
-        "annotations": [_sized(r) | {"id": i, "iscrowd": 0} for i, r in enumerate(results, start=1)],
-    }
-    with redirect_stdout(StringIO()):
-        reference.createIndex()
-        detected.createIndex()
-        evaluation = COCOeval(reference, detected, kind)
-        evaluation.params.areaRng = [[smallest_px**2, 1e10]]
-        evaluation.params.areaRngLbl = ["all"]
-        evaluation.evaluate()
-        evaluation.accumulate()
+    sized = truth | {"annotations": [_sized(annotation) for annotation in truth["annotations"]]}
+    area_ranges = {"all": (smallest_px**2, 1e10)}
+    evaluation = evaluated(sized, [_sized(result) for result in results], kind, area_ranges)
     precision = evaluation.eval["precision"][
         :, :, :, 0, -1
     ]  # (IoU thresholds, recalls, categories); -1: none
@@ -327,15 +303,15 @@ def _mean(precision: NDArray[np.float64]) -> float:
 def evaluate(network: MaskRCNN, scenes: Sequence[Scene]) -> dict[str, float]:
     """What the network makes of the scenes: average precisions, and the median seconds per picture."""
     truth = to_coco(scenes, [f"{index}.png" for index in range(len(scenes))])
-    results: list[dict[str, Any]] = []
+    results: list[Result] = []
     seconds = []
     for image_id, scene in enumerate(tqdm(scenes, unit="scene"), start=1):
         start = time.perf_counter()
         results += detect(network, scene.image, image_id)
         seconds.append(time.perf_counter() - start)
-    box_32, mask_32 = (average_precision(truth, results, kind, SMALL_PX)[1] for kind in ("bbox", "segm"))
-    box_ap, box_ap50 = average_precision(truth, results, "bbox")
-    mask_ap, mask_ap50 = average_precision(truth, results, "segm")
+    box_32, mask_32 = (average_precision(truth, results, kind, SMALL_PX)[1] for kind in ("box", "mask"))
+    box_ap, box_ap50 = average_precision(truth, results, "box")
+    mask_ap, mask_ap50 = average_precision(truth, results, "mask")
     figures = {
         "box_ap50_32px": box_32,
         "mask_ap50_32px": mask_32,
