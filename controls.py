@@ -93,3 +93,23 @@ def read(
     return Filters(
         threshold, None if everything else classes, mask_threshold, tuple(picture["hidden"])
     ), style
+
+
+def to_settings(
+    threshold: float,
+    kinds: dict[str, list[str]],
+    mask_threshold: float,
+    shown: list[str],
+    opacity: float,
+    color_by: str,
+    picture: object,
+) -> dict[str, Any]:
+    """The same by the names that `links` has for them. What is hidden by hand is of this photo only."""
+    return {
+        "score_threshold": threshold,
+        "mask_threshold": mask_threshold,
+        "without": kinds["unticked"],
+        "show": [part for part in PARTS if part in shown],
+        "opacity": opacity,
+        "color_by": color_by,
+    }

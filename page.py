@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gradio as gr
 
 import controls
+import links
 import panels
 from api import fallback_notice
 from components import PhotoInput, objects_picture, picture_file
@@ -29,8 +30,6 @@ from scene import look, scene
 from scheduler import Job
 from service import EXPECTED_ERRORS, Service, keep, new_folder
 
-HERE = Path(__file__).resolve().parent
-PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
 POLL_SECONDS = 1.0
 Wish = tuple[str | None, int]
 """The path of the photo to look at, and a number that is another one each time."""
@@ -89,24 +88,25 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
                 )
         with gr.Column(scale=3, min_width=320):
             words = gr.Markdown(WELCOME, elem_id="summary")
-            with gr.Tabs(elem_id="tabs"):
-                with gr.Tab("Objects") as objects_tab:
+            with gr.Tabs(elem_id="tabs") as tabs:
+                with gr.Tab("Objects", id="Objects") as objects_tab:
                     picture.render()
-                with gr.Tab("Effects") as effects_tab:
+                with gr.Tab("Effects", id="Effects") as effects_tab:
                     effects = panels.add_effects()
-                with gr.Tab("Compare") as compare_tab:
+                with gr.Tab("Compare", id="Compare") as compare_tab:
                     comparison = panels.add_comparison()
             downloads = panels.add_downloads()
             code = panels.add_code()
+            link = panels.add_link()
 
     _add_examples(photo)
     with gr.Accordion("How it works", open=False):
         gr.Markdown(HOW_IT_WORKS)
 
     tab, address = gr.State("Objects"), gr.State("")
-    arguments = [found, comparison.other, comparison.threshold, tab, address, effects.effect, effects.color]
-    arguments += looks.inputs()
-    views = [words, picture, looks.kinds, looks.histogram, code.python, code.curl]
+    arguments = [found, comparison.other, comparison.threshold, tab, address, model]
+    arguments += [effects.effect, effects.color, *looks.inputs()]
+    views = [words, picture, looks.kinds, looks.histogram, code.python, code.javascript, code.curl, link]
     views += [effects.slider, comparison.words, comparison.slider]
     private: dict[str, Any] = {"api_visibility": "private"}
     instant = private | {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
@@ -220,7 +220,11 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         event(
             save, [*wanted, *settings], downloads.file, show_progress_on=[downloads.format], **slow
         ).success(None, js="() => document.querySelector('#saved').click()", **private)
-    blocks.load(_address, None, address, **instant)
+    linked = [
+        *[address, code.agents, tabs, tab, photo, model, looks.threshold, looks.mask_threshold, looks.kinds],
+        *[looks.shown, looks.opacity, looks.color_by, effects.effect, effects.color, comparison.threshold],
+    ]
+    blocks.load(open_link, None, linked, **queued)  # which alone may warn
     _add_banner(blocks, service.models, banner, notice, again, instant)
 
 
@@ -249,6 +253,7 @@ def show(
     other_threshold: float,
     tab: str,
     address: str,
+    model: str,
     effect: str,
     color: str,
     *values: Any,
@@ -259,12 +264,15 @@ def show(
     Args:
         other: Another model's result on the same photo, to compare; None for the same model.
         tab: Which is open; pictures in others are not made.
+        address: Of this app.
+        model: The one that was asked for.
         whole: Whether the picture's outlines are made anew.
     """
     if found is None:
         return _nothing(EXPIRED)
     keep(found.path)
     filters, style = controls.read(found.detections, *values)
+    where = {"tab": tab, "model": model, "effect": effect, "color": color, "other_threshold": other_threshold}
     picture = {"look": look(found, filters, style)}
     if whole:
         photo = {"path": picture_file(found.working_image), "meta": {"_type": "gradio.FileData"}}
@@ -276,6 +284,7 @@ def show(
         gr.update(groups=kinds(view(found.detections, replace(filters, classes=None)))),
         histogram(found.detections, filters),
         *panels.calls(address, found, filters, style),
+        links.to_link(address, found.path, where | controls.to_settings(*values)),
         panels.before_and_after(found, filters, effect, color) if tab == "Effects" else gr.skip(),
         *(_compared(found, other, other_threshold, *values) if tab == "Compare" else [gr.skip()] * 2),
     ]
@@ -361,7 +370,7 @@ def _edges(soft: bool) -> str:
 def _nothing(text: str) -> list[Any]:
     """What `show` says when there is no result: an empty page that says `text`."""
     empty = gr.update(scene={}, look={}, value=NONE_HIDDEN)
-    return [text, empty, gr.update(groups=[]), "", "", "", None, "", None]
+    return [text, empty, gr.update(groups=[]), *[""] * 5, None, "", None]
 
 
 def _no_result(wish: Wish, text: str) -> list[Any]:
@@ -369,16 +378,31 @@ def _no_result(wish: Wish, text: str) -> list[Any]:
     return [wish, False, *[None] * 3, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(text)]
 
 
-def _address(request: gr.Request) -> str:
-    """Of this app, as the visitor's browser knows it: proxies in between change what the server sees."""
-    page = request.headers.get("referer") or str(request.request.base_url)
-    return page.partition("?")[0].partition("#")[0].rstrip("/")
+def open_link(request: gr.Request) -> list[Any]:
+    """The address of this app, and what the query of the page's address asks for.
+
+    Both as the visitor's browser knows them: proxies in between change what the server sees.
+    """
+    page = urlsplit(request.headers.get("referer") or str(request.request.base_url))
+    address = page._replace(query="", fragment="").geturl().rstrip("/")
+    wanted, faults = links.read_query(page.query)
+    if faults:
+        gr.Warning(f"The link's {', '.join(faults)} cannot be read, and is left as it is by default.")
+    example = wanted["example"]
+    return [
+        *[address, panels.for_agents(address), gr.update(selected=wanted["tab"]), wanted["tab"]],
+        str(links.EXAMPLES[example]) if example else gr.skip(),
+        *[wanted["model"], wanted["score_threshold"], wanted["mask_threshold"]],
+        gr.update(value={"unticked": wanted["without"]}),
+        *[wanted["show"], wanted["opacity"], wanted["color_by"], wanted["effect"], wanted["color"]],
+        wanted["other_threshold"],
+    ]
 
 
 def _add_examples(photo: PhotoInput) -> None:
-    gr.set_static_paths(HERE / "examples")  # served from there: copies of them would be swept away
-    photos = [str(HERE / "examples" / name) for name in PHOTOS]
-    scenes = sorted(str(path) for path in (HERE / "examples" / "scenes").glob("*.png"))
+    gr.set_static_paths(links.PICTURES)  # served from there: copies of them would be swept away
+    photos = [str(path) for path in links.EXAMPLES.values() if path.parent == links.PICTURES]
+    scenes = [str(path) for path in links.EXAMPLES.values() if path.parent != links.PICTURES]
     gr.Examples(photos, photo, label="Photos to try", cache_examples=False)
     gr.Examples(
         scenes, photo, label="Drawn scenes (the small built-in model knows these)", cache_examples=False

@@ -16,14 +16,25 @@ from numpy.typing import NDArray
 from components import ForgivingSlider, picture_file
 from export import FORMATS, rgb
 from inference import SCORE_FLOOR
+from links import SETTINGS
 from networks import ARCHITECTURES
 from report import picture_labels
 from result import Filters, Result, view
-from snippets import to_curl, to_python
+from snippets import to_curl, to_javascript, to_python
 from visualize import EFFECTS, Style, annotate, apply_effect
 
 SAME = "same"
 SLIDER: dict[str, Any] = {"interactive": False, "buttons": ["fullscreen"], "max_height": 640}
+LINK_SCRIPT = """(link) => {
+  if (!link) return;
+  const address = new URL(window.location), query = new URL(link).searchParams;
+  for (const name of SETTINGS) address.searchParams.delete(name);
+  for (const [name, value] of query) address.searchParams.set(name, value);
+  window.history.replaceState(null, "", address);
+  // On a Space the page stands in a frame of the hub's, which is told.
+  if (window.parent !== window)
+    window.parent.postMessage({ queryString: query.toString() }, "https://huggingface.co");
+}""".replace("SETTINGS", str(list(SETTINGS)))
 CHECKS = 12
 """Pixels a side of the chequered squares that stand for transparency."""
 
@@ -141,22 +152,61 @@ def add_downloads() -> Downloads:
 @dataclass(frozen=True, slots=True)
 class Code:
     python: gr.Code
+    javascript: gr.Code
     curl: gr.Code
+    agents: gr.Markdown
 
 
 def add_code() -> Code:
     with gr.Accordion("Use it from a program", open=False):
-        gr.Markdown("What you see now, as a call: for Python (`pip install gradio_client`), or for a shell.")
+        gr.Markdown("What you see now, as a call:")
         with gr.Tab("Python"):
+            gr.Markdown("After `pip install gradio_client`:")
             python = gr.Code(language="python", interactive=False, elem_id="python", show_label=False)
+        with gr.Tab("JavaScript"):
+            gr.Markdown(
+                "After `npm install @gradio/client`, in a file whose name ends in `.mjs`, for Node.js:"
+            )
+            javascript = gr.Code(
+                language="javascript", interactive=False, elem_id="javascript", show_label=False
+            )
         with gr.Tab("curl"):
             curl = gr.Code(language="shell", interactive=False, elem_id="curl", show_label=False)
-    return Code(python, curl)
+        with gr.Tab("Agents"):
+            agents = gr.Markdown(elem_id="agents")
+    return Code(python, javascript, curl, agents)
 
 
-def calls(address: str, found: Result, filters: Filters, style: Style) -> tuple[str, str]:
-    """The code for Python and for the shell."""
-    return to_python(address, found, filters, style), to_curl(address, found, filters)
+def calls(address: str, found: Result, filters: Filters, style: Style) -> tuple[str, str, str]:
+    """The code for Python, for JavaScript and for the shell."""
+    return (
+        to_python(address, found, filters, style),
+        to_javascript(address, found, filters, style),
+        to_curl(address, found, filters),
+    )
+
+
+def for_agents(address: str) -> str:
+    """How a language model is given the tools of this app."""
+    return (
+        f"This app is also an MCP server, at `{address}/gradio_api/mcp/`: give your assistant that address, "
+        "and it can find, count and show the objects in pictures on the web (tools `detect_objects` and "
+        "`draw_objects`)."
+    )
+
+
+def add_link() -> gr.Textbox:
+    """What opens the page as it is now, and is kept in the browser's address bar."""
+    link = gr.Textbox(
+        label="Link to this view",
+        info="Opens this page with these settings. A photo of yours is not in it; an example is.",
+        interactive=False,
+        buttons=["copy"],
+        placeholder=" ",  # by which the style sheet knows that it is empty
+        elem_id="link",
+    )
+    link.change(None, link, None, js=LINK_SCRIPT)
+    return link
 
 
 def _on_checks(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Snippets: the calls that give what is on the screen, in Python and for the shell."""
+"""Snippets: the calls that give what is on the screen, in Python, in JavaScript and for the shell."""
 
 from __future__ import annotations
 
@@ -26,6 +26,27 @@ def to_python(address: str, result: Result, filters: Filters, style: Style) -> s
         'print(answer["counts"])\n'
         f'picture = client.predict(**settings, {look}api_name="/annotate")\n'
         "print(picture)\n"
+    )
+
+
+def to_javascript(address: str, result: Result, filters: Filters, style: Style) -> str:
+    """As `to_python`, for Node.js; a module (`.mjs`) that the JavaScript client is installed beside."""
+    settings = "".join(
+        f"  {key}: {json.dumps(value)},\n" for key, value in _settings(result, filters).items()
+    )
+    look = "".join(f", {key}: {json.dumps(value)}" for key, value in _look(style).items())
+    name = json.dumps(result.path.name)
+    return (
+        'import { readFile } from "node:fs/promises";\n'
+        'import { Client } from "@gradio/client";\n\n'
+        f"const app = await Client.connect({json.dumps(address)});\n"
+        f"const image = new File([await readFile({name})], {name});\n"
+        f"const settings = {{\n  image,\n{settings}}};\n"
+        'const { data: [answer] } = await app.predict("/segment", settings);\n'
+        "console.log(answer.counts);\n"
+        f'const {{ data: [picture] }} = await app.predict("/annotate", {{ ...settings{look} }});\n'
+        "console.log(picture.url);\n"
+        "process.exit(); // the client keeps its connection open\n"
     )
 
 

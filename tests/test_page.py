@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
 import numpy as np
@@ -59,10 +60,10 @@ def open_page(window: Page, server: str) -> Iterator[Callable[..., Page]]:
         if "Error" in line.text:
             faults.append(line.text)
 
-    def open_page(width: int = 1400, height: int = 1000, scheme: Any = "light") -> Page:
+    def open_page(width: int = 1400, height: int = 1000, scheme: Any = "light", query: str = "") -> Page:
         window.set_viewport_size({"width": width, "height": height})
         window.emulate_media(color_scheme=scheme)
-        window.goto(server)
+        window.goto(f"{server}{query}")
         expect(window.locator("#photo input[type=file]")).to_be_attached()
         return window
 
@@ -657,6 +658,40 @@ def test_the_call_that_is_shown_gives_what_is_on_the_screen(
     assert data[0]["instances"] == names["answer"]["instances"]
 
 
+def test_a_link_opens_an_example_as_it_was_looked_at(open_page: Callable[..., Page], server: str) -> None:
+    query = "?__theme=light&example=scene-1&score_threshold=0.3&without=umbrella,clock&color_by=category"
+    page = open_page(query=query)
+    expect(masks(page).first).to_be_attached()
+    expect(page.locator("#threshold input[type=number]")).to_have_value("0.3")
+    shown = {row[1] for row in rows(page)}
+    assert shown and not shown & {"umbrella", "clock"}
+    expect(kind(page, "umbrella")).not_to_be_checked()
+    expect(page.locator("#link textarea")).to_have_value(f"{server}{query.replace('__theme=light&', '')}")
+    assert parse_qs(urlsplit(page.url).query) == parse_qs(query[1:])
+
+
+def test_the_address_follows_what_is_set_and_leads_back_to_it(page: Page, server: str) -> None:
+    example(page, -1)
+    expect(masks(page).first).to_be_attached()
+    page.locator("#threshold input[type=number]").fill("0.8")
+    page.locator("#threshold input[type=number]").press("Enter")
+    page.get_by_role("tab", name="Effects").click()
+    expect(page.locator("#link textarea")).to_have_value(re.compile("score_threshold=0.8&tab=Effects"))
+    counted = page.locator("#summary").inner_text().partition(".")[0]
+    address = page.url
+    assert address.startswith(f"{server}?example=scene-6&score_threshold=0.8")
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.locator("#summary")).to_contain_text(counted)
+    expect(page.locator("#before-after img").first).to_be_visible()
+
+
+def test_a_link_that_cannot_be_read_is_said_and_the_rest_of_it_holds(open_page: Callable[..., Page]) -> None:
+    page = open_page(query="?score_threshold=lots&opacity=0.25")
+    expect(page.get_by_text("The link's score_threshold cannot be read")).to_be_visible()
+    expect(page.locator("#threshold input[type=number]")).to_have_value("0.5")
+
+
 def test_what_is_no_picture_is_said_and_the_next_photo_works(page: Page, tmp_path: Path) -> None:
     document = tmp_path / "document.jpg"
     document.write_bytes(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n")
@@ -856,7 +891,7 @@ def test_a_comparison_hides_by_hand_on_both_sides_and_knows_the_other_models_kin
     found = make_result(make_detections([[0, 0, 9, 9]] * 3, class_ids=[PERSON, DOG, DOG]), "left")
     other = make_result(make_detections([[0, 0, 9, 9]] * 2, class_ids=[PERSON, CAR]), "right")
     look = (0.5, {"unticked": ["person"]}, 0.5, ["masks"], 0.5, "instance", {"hidden": [2]})
-    where = ("Compare", "", "blur", "#ffffff")
+    where = ("Compare", "", "auto", "blur", "#ffffff")
     same = show(found, None, 0.3, *where, *look)[-2]
     assert "**Left:** 1 object, model left" in same and "**Right:** 1 object, model left" in same
     different = show(found, other, 0.3, *where, *look)[-2]

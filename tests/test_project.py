@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "export": {"detections", "formats", "images", "report", "result", "visualize"},
     "scene": {"detections", "formats", "inference", "outlines", "report", "result", "visualize"},
     "snippets": {"result", "visualize"},
+    "links": {"coco", "export", "inference", "result", "visualize"},
     "models": {"inference", "networks", "weights", "zero_gpu"},
     "sessions": {"result"},
     "bodies": {"result"},
@@ -53,11 +54,11 @@ MAY_IMPORT = {
     "agents": {"api", "components", "export", "report", "result", "scheduler", "service", "visualize"},
     "controls": {"coco", "components", "detections", "inference", "result", "visualize"},
     "panels": {
-        "components", "export", "inference", "networks", "report", "result", "snippets", "visualize",
+        "components", "export", "inference", "links", "networks", "report", "result", "snippets", "visualize",
     },
     "page": {
-        "api", "components", "controls", "export", "histogram", "images", "models", "networks", "panels",
-        "report", "result", "scene", "scheduler", "service",
+        "api", "components", "controls", "export", "histogram", "images", "links", "models", "networks",
+        "panels", "report", "result", "scene", "scheduler", "service",
     },
     "app": {
         "agents", "api", "bodies", "guard", "janitor", "models", "page", "runtime", "service", "sessions",

@@ -26,7 +26,8 @@ from inference import SegmentationModel
 from models import Models
 from result import Filters, Result, counts, segment_file, view
 from service import Service
-from snippets import to_curl, to_python
+from snippets import to_curl, to_javascript, to_python
+from tests.javascript import node, with_client
 from tests.loops import in_a_loop
 from tests.samples import annotated_photo, fake_model, make_detections
 from tests.truth import SCENE
@@ -60,6 +61,16 @@ case "$*" in
 */upload) echo '["/up & loads/a photo.png"]' ;;
 */call/v2/segment) echo '{"event_id":"7f"}' ;;
 esac
+"""
+
+
+FAKE_CLIENT = """
+const note = (...what) => console.log(JSON.stringify(what, (_, value) =>
+  value instanceof File ? { path: value.name, size: value.size } : value));
+export class Client {
+  static async connect(address) { note(address); return new Client(); }
+  async predict(name, settings) { note(name, settings); return { data: [{ counts: {}, url: "" }] }; }
+}
 """
 
 
@@ -99,6 +110,19 @@ def curl_asks(code: str, tmp_path: Path, shell: str = "bash") -> list[list[str]]
     run = subprocess.run([shell, "-c", code], env=environment, capture_output=True, check=True, cwd=tmp_path)
     assert run.stderr == b""
     return [call.split("\0") for call in asked.read_text("utf-8").removesuffix("\0\0").split("\0\0")]
+
+
+def javascript_asks(code: str, tmp_path: Path, photo: str) -> tuple[str, dict[str, dict[str, Any]]]:
+    """As `python_asks`: what the program asks of the JavaScript client."""
+    folder = tmp_path / "js"
+    client = folder / "node_modules" / "@gradio" / "client"
+    client.mkdir(parents=True)
+    (client / "package.json").write_text('{"type": "module", "main": "index.js"}')
+    (client / "index.js").write_text(FAKE_CLIENT)
+    (folder / photo).write_bytes(b"12345")
+    asked = [json.loads(line) for line in node(code, folder).splitlines() if line.startswith("[")]
+    (address,), *calls = asked
+    return address, dict(calls)
 
 
 def after(arguments: list[str], option: str) -> str:
@@ -183,6 +207,17 @@ def test_only_what_is_not_so_by_default_is_said(
     assert asked == {"/segment": said, "/annotate": said | look}
     body = json.loads(after(curl_asks(to_curl(ADDRESS, make_result(), filters), tmp_path)[1], "-d"))
     assert {name: value for name, value in body.items() if name != "image"} == {"model": "scenes"} | settings
+
+
+@pytest.mark.parametrize("name", [name for name in AWKWARD if name != "back\\slash\\.png"])
+def test_javascript_asks_what_python_asks(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    filters, style = SETTINGS[AWKWARD.index(name) % len(SETTINGS)]
+    code = to_javascript(ADDRESS, make_result(name), filters, style)
+    address, asked = javascript_asks(code, tmp_path, name)
+    expected = python_asks(to_python(ADDRESS, make_result(name), filters, style), monkeypatch)
+    for arguments in asked.values():
+        assert arguments["image"].pop("size") == 5
+    assert (address, asked) == expected
 
 
 @pytest.mark.parametrize("name", AWKWARD)
@@ -272,3 +307,14 @@ def test_the_commands_for_the_shell_give_what_is_on_the_screen(
     expected = to_json(result, filters)
     assert answer["settings"] == expected["settings"]
     assert answer["instances"] == expected["instances"]
+
+
+def test_the_program_for_javascript_gives_what_is_on_the_screen(
+    server: str, scenes_model: SegmentationModel, tmp_path: Path
+) -> None:
+    result, filters = photographed(tmp_path, scenes_model)
+    style = Style(boxes=False, opacity=0.8)
+    out = node(to_javascript(server.rstrip("/"), result, filters, style), with_client(tmp_path))
+    for name, count in counts(view(result.detections, filters)).items():
+        assert re.search(rf"['\"]?{name}['\"]?: {count}\b", out)
+    assert out.splitlines()[-1].endswith("-segmented.png")
