@@ -59,6 +59,17 @@ UNREAD_SECONDS = 600.0
 """How long an answer waits to be read."""
 FONT, FONT_MONO = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
 """The visitor's own fonts: nothing is fetched from other hosts."""
+LIGHT = {
+    "body_text_color_subdued": "*neutral_600",
+    **dict.fromkeys(
+        (
+            "block_label_text_color", "block_title_text_color", "button_primary_background_fill",
+            "checkbox_label_background_fill_selected", "color_accent", "slider_color",
+        ),
+        "*primary_600",
+    ),
+}  # fmt: skip
+"""Where the theme's own colours have less contrast by day than WCAG 2.2 asks for (AA, 4.5)."""
 SWEEP_SECONDS, KEEP_SECONDS = 60.0, 3600.0
 KEEP_BYTES = 5 * 1024**3
 
@@ -80,7 +91,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
     forget = functools.partial(sessions.forget, blocks, unread, KEEP_SECONDS, UNREAD_SECONDS)
     janitor.start(FOLDER, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, forget)
     return blocks.launch(
-        theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO),
+        theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO).set(**LIGHT),
         css_paths=[ASSETS / name for name in STYLE_SHEETS],
         favicon_path=ASSETS / "favicon.svg",
         state_session_capacity=SESSIONS,

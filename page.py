@@ -37,6 +37,18 @@ NOTHING_ASKED: Wish = (None, 0)
 NONE_HIDDEN: dict[str, list[int]] = {"hidden": []}
 
 WELCOME = "Drop a photo on the left, take one with the camera, paste one, or click an example below."
+NAME_EXAMPLES = """() => {
+  // Gradio's examples are buttons that hold a picture, and no word for those who cannot see it.
+  const name = () => {
+    const buttons = [...document.querySelectorAll("button.gallery-item:has(img)")];
+    for (const button of buttons)
+      button.setAttribute("aria-label", button.querySelector("img").src.replace(/^.*\\/|\\.png$/g, ""));
+    if (buttons.length >= COUNT) watcher.disconnect();
+  };
+  const watcher = new MutationObserver(name);
+  watcher.observe(document.body, { childList: true, subtree: true });
+  name();
+}""".replace("COUNT", str(len(links.EXAMPLES)))
 STOPPED = "Stopped. Press *Segment* to look for objects in this photo, or send another one."
 EXPIRED = "There is no result to look at (one is kept for an hour). Send a photo, or press *Segment* again."
 HOW_IT_WORKS = """
@@ -224,6 +236,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         *[address, code.agents, tabs, tab, photo, model, looks.threshold, looks.mask_threshold, looks.kinds],
         *[looks.shown, looks.opacity, looks.color_by, effects.effect, effects.color, comparison.threshold],
     ]
+    blocks.load(None, js=NAME_EXAMPLES)
     blocks.load(open_link, None, linked, **queued)  # which alone may warn
     _add_banner(blocks, service.models, banner, notice, again, instant)
 

@@ -162,16 +162,24 @@ def add_code() -> Code:
         gr.Markdown("What you see now, as a call:")
         with gr.Tab("Python"):
             gr.Markdown("After `pip install gradio_client`:")
-            python = gr.Code(language="python", interactive=False, elem_id="python", show_label=False)
+            python = gr.Code(
+                language="python", interactive=False, elem_id="python", show_label=False, buttons=["copy"]
+            )
         with gr.Tab("JavaScript"):
             gr.Markdown(
                 "After `npm install @gradio/client`, in a file whose name ends in `.mjs`, for Node.js:"
             )
             javascript = gr.Code(
-                language="javascript", interactive=False, elem_id="javascript", show_label=False
+                language="javascript",
+                interactive=False,
+                elem_id="javascript",
+                show_label=False,
+                buttons=["copy"],
             )
         with gr.Tab("curl"):
-            curl = gr.Code(language="shell", interactive=False, elem_id="curl", show_label=False)
+            curl = gr.Code(
+                language="shell", interactive=False, elem_id="curl", show_label=False, buttons=["copy"]
+            )
         with gr.Tab("Agents"):
             agents = gr.Markdown(elem_id="agents")
     return Code(python, javascript, curl, agents)

@@ -35,7 +35,6 @@ from tests.loops import in_a_loop
 from tests.patience import SECONDS, expect
 from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
 from tests.truth import SCENE, SCENES, share_found
-from visualize import _luminance
 
 
 @pytest.fixture(scope="module")
@@ -188,29 +187,6 @@ def test_a_photo_that_is_taken_away_takes_everything_with_it(page: Page) -> None
     for gone in ("#kinds", "#histogram", "#picture .card", "#picture .stage"):
         expect(page.locator(gone)).to_be_hidden()
     expect(page.locator("#save")).to_be_disabled()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_small_print_can_be_read_on_its_ground(scheme: str, open_page: Callable[..., Page]) -> None:
-    page = segmented(open_page(scheme=scheme))
-    page.locator("#picture tbody tr").first.click()
-    for text in ("#picture caption", "#picture td", "#picture dt", "#kinds .hint", "#histogram figcaption"):
-        colors = page.locator(text).first.evaluate(
-            """(element) => {
-                const canvas = new OffscreenCanvas(1, 1).getContext("2d");
-                const grounds = [];
-                for (let e = element; e; e = e.parentElement)
-                    grounds.unshift(getComputedStyle(e).backgroundColor);
-                const pixel = () => [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)];
-                const paint = (color) => { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); };
-                ["white", ...grounds].forEach(paint);
-                const ground = pixel();
-                paint(getComputedStyle(element).color);
-                return [ground, pixel()];
-            }"""
-        )
-        ground, ink = (_luminance(color) for color in colors)
-        assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) >= 4.5, text  # WCAG 2, AA
 
 
 def test_a_dragged_slider_ends_with_the_picture_of_where_it_was_let_go(page: Page, server: str) -> None:

@@ -1,0 +1,95 @@
+"""The page as axe-core sees it, the rules of WCAG 2.2 up to AA, by day and by night."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.patience import expect
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+PANELS = ("Display", "Model", "Use it from a program", "How it works")
+
+
+def faults(page: Page) -> list[str]:
+    """One line for each element that breaks a rule: the rule, what was found, the element."""
+    page.wait_for_function("document.getAnimations().every((one) => one.playState !== 'running')")
+    found: list[dict[str, Any]] = Axe().run(page, options={"runOnly": RULES}).response["violations"]
+    return [
+        f"{fault['id']}: {node['failureSummary']} {node['html'][:200]}"
+        for fault in found
+        for node in fault["nodes"]
+    ]
+
+
+@pytest.fixture(params=["light", "dark"])
+def open_page(request: pytest.FixtureRequest, browser: Browser, server: str) -> Iterator[Callable[..., Page]]:
+    page = browser.new_page(color_scheme=request.param, viewport={"width": 1300, "height": 900})
+
+    def open_page(query: str = "") -> Page:
+        page.goto(f"{server}{query}")
+        expect(page.locator("#photo input[type=file]")).to_be_attached()
+        expect(page.locator("button.gallery-item[aria-label]")).to_have_count(9)
+        return page
+
+    yield open_page
+    page.close()
+
+
+def test_rules_are_heeded_and_what_breaks_one_is_noticed(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    assert faults(page) == []
+    page.evaluate("""() => {
+        const picture = document.createElement("img");
+        picture.src = "favicon.ico";
+        document.querySelector("#summary").append(picture);
+    }""")
+    (fault,) = faults(page)
+    assert fault.startswith("image-alt")
+
+
+def test_a_result_with_all_panels_open_heeds_them(open_page: Callable[..., Page]) -> None:
+    page = open_page("?example=scene-1&score_threshold=0.4")
+    expect(page.locator("#picture .outlines path").first).to_be_attached()
+    for panel in PANELS:
+        page.locator(f"button:has-text('{panel}')").first.click()
+    page.locator("#picture tbody tr").first.click()
+    assert faults(page) == []
+    for tab, shown in (("Effects", "#before-after"), ("Compare", "#left-right")):
+        page.get_by_role("tab", name=tab).click()
+        expect(page.locator(f"{shown} img").first).to_be_visible()
+        assert faults(page) == []
+
+
+def test_a_refusal_heeds_them(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_page()
+    (tmp_path / "text.jpg").write_text("no picture")
+    page.set_input_files("#photo input[type=file]", tmp_path / "text.jpg")
+    expect(page.locator("#summary")).to_contain_text("not a picture that can be read")
+    assert faults(page) == []
+
+
+def test_everything_is_reached_by_tab_in_the_order_in_which_it_is_read(
+    open_page: Callable[..., Page],
+) -> None:
+    page = open_page("?example=scene-1")
+    expect(page.locator("#picture .outlines path").first).to_be_attached()
+    order = page.evaluate("""() => [...document.querySelectorAll("[tabindex]")]
+        .filter((element) => element.tabIndex > 0).length""")
+    assert order == 0, "a positive tabindex takes an element out of its order"
+    stations = ["#run", "#threshold input", "#kinds", "#picture", "#format", "#save", "button.gallery-item"]
+    page.locator("#photo").click(position={"x": 5, "y": 5})
+    passed: list[str] = []
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        at = page.evaluate(
+            "(stations) => stations.find((station) => document.activeElement.closest(station))", stations
+        )
+        if at and at not in passed:
+            passed.append(at)
+    assert passed == stations
