@@ -51,18 +51,6 @@ NAME_EXAMPLES = """() => {
 }""".replace("COUNT", str(len(links.EXAMPLES)))
 STOPPED = "Stopped. Press *Segment* to look for objects in this photo, or send another one."
 EXPIRED = "There is no result to look at (one is kept for an hour). Send a photo, or press *Segment* again."
-HOW_IT_WORKS = """
-- **What runs here** is Mask R-CNN, a neural network that was shown 118,000 photos in which people had
-  outlined every object of 80 everyday kinds (the COCO data set). It can only name those 80 kinds.
-- **Score**: how sure the network is of what it names, from 0 to 1. It is not a guarantee: a confident
-  mistake can have a high score.
-- **Score threshold**: objects with a lower score are hidden. Lower it and you see more, right and wrong;
-  raise it and only the sure ones stay. Moving it does not run the network again.
-- **Mask**: the pixels that belong to the object. For each pixel in the box the network gives a probability;
-  above the *mask threshold* the pixel counts.
-- **Typical mistakes**: crowds and tiny objects are missed, one object is found twice, reflections and
-  pictures of things count as things, and anything outside of the 80 kinds is named as the nearest one.
-"""
 
 
 def add_page(blocks: gr.Blocks, service: Service) -> None:
@@ -112,8 +100,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
             link = panels.add_link()
 
     _add_examples(photo)
-    with gr.Accordion("How it works", open=False):
-        gr.Markdown(HOW_IT_WORKS)
+    panels.add_explanation()
 
     tab, address = gr.State("Objects"), gr.State("")
     arguments = [found, comparison.other, comparison.threshold, tab, address, model]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from components import ForgivingSlider, picture_file
+from components import ASSETS, ForgivingSlider, picture_file
 from export import FORMATS, rgb
 from inference import SCORE_FLOOR
 from links import SETTINGS
@@ -215,6 +216,15 @@ def add_link() -> gr.Textbox:
     )
     link.change(None, link, None, js=LINK_SCRIPT)
     return link
+
+
+def add_explanation() -> None:
+    """How the model sees, with pictures that `tools/explain.py` makes."""
+    pictures = ASSETS / "how"
+    gr.set_static_paths(pictures)
+    text = (ASSETS / "how.html").read_text(encoding="utf-8")
+    with gr.Accordion("How it works", open=False):
+        gr.HTML(text.replace("{folder}", quote(pictures.as_posix())), apply_default_css=False)
 
 
 def _on_checks(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

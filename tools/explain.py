@@ -1,0 +1,126 @@
+"""Makes the pictures of the page's "How it works", with the built-in model, on the examples.
+
+    python tools/explain.py [--out assets/how]
+
+The same code, model and examples give the same pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # to run as a script as well
+
+from detections import Detections
+from images import read_image
+from inference import SegmentationModel, load_model, segment
+from report import picture_labels
+from result import Filters, view
+from visualize import Style, annotate
+
+GAP = 10
+"""Pixels between the parts of a picture, which are transparent."""
+SHOWN_AT = 2
+"""Pictures are twice as large as the examples: their letters are read on a phone too."""
+WIDTH = 1200
+"""Pixels of a picture at most."""
+THRESHOLDS = (0.05, 0.5, 0.9)
+MASK_THRESHOLDS = (0.1, 0.5, 0.95)
+UMBRELLA_TWICE = (300, 120, 512, 340)
+"""x1 y1 x2 y2 in scene 1."""
+EYE = (60, 40, 270, 200)
+"""The same of a cat's, in `chelsea.png`."""
+
+Picture = NDArray[np.uint8]
+
+
+def scores(model: SegmentationModel) -> Picture:
+    """One scene with what passes a low, the usual and a high score threshold."""
+    scene, found = _looked_at(model, "scenes/scene-4.png")
+    return _beside([_drawn(scene, view(found, Filters(threshold)), labels=False) for threshold in THRESHOLDS])
+
+
+def mask(model: SegmentationModel) -> Picture:
+    """One object: its part of the photo, the network's 28x28 probabilities, and three thresholds of them."""
+    scene, found = _looked_at(model, "scenes/scene-1.png")
+    clock = found.select(found.ids == 2)
+    x1, y1, x2, y2 = np.round(clock.boxes[0]).astype(int)
+    size = (int(x2 - x1), int(y2 - y1))
+    levels = (clock.mask_probs[0] * 255).astype(np.uint8)
+    heat = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    parts = [scene[y1:y2, x1:x2], cv2.resize(heat, size, interpolation=cv2.INTER_NEAREST)]
+    for threshold in MASK_THRESHOLDS:
+        style = Style(boxes=False, labels=False, opacity=0.6, mask_threshold=threshold)
+        parts.append(annotate(scene, clock, [""], style)[y1:y2, x1:x2])
+    return _beside(parts)
+
+
+def mistakes(model: SegmentationModel) -> Picture:
+    """One object found twice, and one that is of none of the kinds that the model knows."""
+    scene, found = _looked_at(model, "scenes/scene-1.png")
+    twice = _drawn(scene, found.select(np.isin(found.ids, (5, 9))))
+    cat, seen = _looked_at(model, "chelsea.png")
+    eye = _drawn(cat, view(seen, Filters(0.5)))
+    parts = []
+    for picture, corners in ((twice, UMBRELLA_TWICE), (eye, EYE)):
+        x1, y1, x2, y2 = (SHOWN_AT * corner for corner in corners)
+        parts.append(picture[y1:y2, x1:x2])
+    height = min(part.shape[0] for part in parts)
+    return _beside([_at_height(part, height) for part in parts])
+
+
+def _looked_at(model: SegmentationModel, name: str) -> tuple[Picture, Detections]:
+    """An example, enlarged, and what the model finds in it as it is."""
+    picture = read_image(ROOT / "examples" / name)
+    height, width = (SHOWN_AT * side for side in picture.shape[:2])
+    found = segment(model, picture).resized(height, width)
+    enlarged = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(enlarged, np.uint8), found
+
+
+def _drawn(picture: Picture, shown: Detections, labels: bool = True) -> Picture:
+    return annotate(picture, shown, picture_labels(shown), Style(labels=labels))
+
+
+def _at_height(picture: Picture, height: int) -> Picture:
+    width = round(picture.shape[1] * height / picture.shape[0])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _beside(parts: Sequence[Picture]) -> Picture:
+    """(H, W, 4) uint8: the parts, of one height, from left to right."""
+    gap = np.zeros((parts[0].shape[0], GAP, 4), np.uint8)
+    row = [gap]
+    for part in parts:
+        row += [np.dstack([part, np.full(part.shape[:2], 255, np.uint8)]), gap]
+    return np.hstack(row[1:-1])
+
+
+PICTURES = {"scores": scores, "mask": mask, "mistakes": mistakes}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=ROOT / "assets" / "how")
+    folder = parser.parse_args(arguments).out
+    folder.mkdir(parents=True, exist_ok=True)
+    model = load_model("scenes", device="cpu")
+    for name, make in PICTURES.items():
+        path = folder / f"{name}.webp"
+        picture = Image.fromarray(make(model))
+        picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+        picture.save(path, quality=80, method=6)
+        print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
