@@ -327,17 +327,3 @@ def test_not_a_number_by_bare_http_is_refused_and_the_app_goes_on(server: str, c
 def test_what_the_page_does_is_no_public_endpoint(server: str) -> None:
     with urllib.request.urlopen(f"{server}gradio_api/info") as response:
         assert json.load(response)["named_endpoints"].keys() == (PARAMETERS | OF_AGENTS).keys()
-
-
-def test_the_readmes_example_works_as_it_stands(
-    server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    address = "http://127.0.0.1:7860"
-    assert address in code
-    (tmp_path / "photo.jpg").write_bytes(SCENE.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    exec(code.replace(address, server), {})
-    assert (
-        str(segment(Client(server, verbose=False), score_threshold=0.7)["counts"]) in capsys.readouterr().out
-    )

@@ -127,6 +127,10 @@ def test_the_space_starts_a_file_that_is_there() -> None:
     assert matter["sdk"] == "gradio"
     assert (ROOT / matter["app_file"]).is_file()
     assert len(matter["short_description"]) <= 60  # the hub refuses longer ones
+    assert (ROOT / matter["thumbnail"]).is_file()
+    assert matter["suggested_hardware"] == "cpu-basic" and matter["license"] == "apache-2.0"
+    assert {"instance-segmentation", "mask-r-cnn", "coco"} <= set(matter["tags"])
+    assert "models" not in matter, "tools/deploy.py names the repository that the owner's weights are in"
 
 
 def test_the_spaces_python_is_admitted_by_every_requirement() -> None:
@@ -166,7 +170,7 @@ def tracked_files() -> list[str]:
 
 def test_no_file_names_a_folder_of_somebodys_machine() -> None:
     folder = re.compile(rb"(?<![\w./:])/(?:home|root|work|Users)/\w+")
-    binary = (".png", ".safetensors", ".gif")
+    binary = (".png", ".webp", ".safetensors")
     naming = [
         name
         for name in tracked_files()

@@ -1,22 +1,25 @@
-"""Takes the README's screenshot: the page with a drawn scene segmented by the built-in model.
+"""Takes the README's pictures of the page: drawn scenes, segmented by the built-in model.
 
-    python tools/screenshot.py [--photo examples/scenes/scene-1.png] [--out docs/screenshot.png]
+    python tools/screenshot.py [--out docs]
 
+Writes `screenshot.png` (the whole page), `thumbnail.png` (for links to it) and `tour.webp` (an animation).
 Wants requirements-dev.txt and Chromium. Starts the app on a free port of this machine and stops it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from app import create_demo, launch
 from inference import load_model
@@ -30,38 +33,90 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+PAGE, THUMBNAIL, TOUR = (1280, 900), (1200, 630), (1200, 900)
+"""Width and height of the window, in pixels."""
+TOUR_WIDTH = 800
+"""Of the animation's pictures."""
+SETTLE_MS = 1000
+"""Until the page's own transitions are over."""
+
+Frame = tuple[bytes, int]
+"""A screenshot, and for how many milliseconds it is shown."""
 
 
-def take(url: str, photo: Path, out: Path, width: int, dark: bool) -> None:
-    """Uploads `photo` to the page at `url`, waits for the result, and saves what is seen as PNG."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
-        page = browser.new_page(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
-        )
-        page.goto(url)
-        page.set_input_files("#photo input[type=file]", photo)
-        page.locator("#picture .outlines path").first.wait_for(state="attached")
-        page.wait_for_timeout(1000)  # the page's own transitions
-        page.screenshot(path=out, full_page=True)
-        browser.close()
-    with Image.open(out) as picture:  # a palette is enough, and a third of the size
-        picture.convert("RGB").quantize(256).save(out, optimize=True)
+def opened(page: Page, url: str, query: str, size: tuple[int, int]) -> Page:
+    """The page as that link opens it, in a window of that size, with the result there."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.goto(f"{url}?{query}")
+    page.locator("#picture .outlines path").first.wait_for(state="attached")
+    page.wait_for_timeout(SETTLE_MS)
+    return page
 
 
-def main() -> None:
+def tour(page: Page) -> Iterator[Frame]:
+    """Points at objects, moves the threshold, unticks a kind, and looks at an effect."""
+
+    def shot(milliseconds: int) -> Frame:
+        page.evaluate("window.scrollTo(0, 0)")
+        page.wait_for_timeout(300)
+        return page.screenshot(), milliseconds
+
+    yield shot(1500)
+    for part in page.locator("#picture .outlines path:not([hidden])").all()[-3:]:
+        part.hover(force=True)
+        yield shot(900)
+    page.mouse.move(5, 5)
+    number = page.locator("#threshold input[type=number]")
+    for percent in (30, 20, 10, 30, 60, 80, 90, 50):
+        number.fill(str(percent / 100))
+        number.press("Enter")
+        yield shot(1200 if percent in (10, 90) else 350)
+    box = page.locator("#kinds input").first
+    box.uncheck()
+    yield shot(1200)
+    box.check()
+    page.get_by_role("tab", name="Effects").click()
+    page.locator("#before-after img").first.wait_for()
+    yield shot(2000)
+
+
+def save_still(screenshot: bytes, path: Path) -> None:
+    """As PNG; a palette is enough, and a third of the size."""
+    with Image.open(io.BytesIO(screenshot)) as picture:
+        picture.convert("RGB").quantize(256).save(path, optimize=True)
+
+
+def save_animation(frames: Sequence[Frame], path: Path) -> None:
+    pictures = []
+    for screenshot, _ in frames:
+        picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
+        height = round(picture.height * TOUR_WIDTH / picture.width)
+        pictures.append(picture.resize((TOUR_WIDTH, height), Image.Resampling.LANCZOS))
+    durations = [milliseconds for _, milliseconds in frames]
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=durations, loop=0, quality=70, method=6
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--photo", type=Path, default=ROOT / "examples" / "scenes" / "scene-1.png")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screenshot.png")
-    parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--dark", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    out = parser.parse_args(arguments).out
     models = Models(lambda: (load_model("scenes"), None))
     demo = create_demo(models)
     models.start()
     _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    take(url, arguments.photo, arguments.out, arguments.width, arguments.dark)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        page = browser.new_page(color_scheme="light")
+        whole = opened(page, url, "example=scene-1", PAGE).screenshot(full_page=True)
+        save_still(whole, out / "screenshot.png")
+        save_still(opened(page, url, "example=scene-3", THUMBNAIL).screenshot(), out / "thumbnail.png")
+        save_animation(list(tour(opened(page, url, "example=scene-1", TOUR))), out / "tour.webp")
+        browser.close()
     demo.close(verbose=False)
+    for name in ("screenshot.png", "thumbnail.png", "tour.webp"):
+        print(f"{name}: {(out / name).stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
