@@ -341,6 +341,17 @@ def test_a_private_weights_repository_asks_for_a_secret(
     assert "me/weights is private: give the Space a secret HF_TOKEN" in capsys.readouterr().out
 
 
+def test_a_space_keeps_the_hardware_that_its_owner_chose(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """README's is a suggestion for new ones."""
+    (checkout / "README.md").write_text(README.replace("sdk: ", "suggested_hardware: cpu-upgrade\nsdk: "))
+    git(checkout, "commit", "-qam", "hardware")
+    hub = FakeHub(**{SPACE: {}})
+    run(monkeypatch, hub)
+    assert hub.asked() == ["space_info", "create_commit"]
+
+
 def test_suggested_hardware_is_asked_for_unless_another_is_named(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,17 +23,9 @@ from scheduler import Busy, Scheduler, Visitor
 from tests.conftest import ROOT
 from tests.samples import CAT, make_detections
 from tools import segment_folder as tool
-from tools.segment_folder import (
-    PAUSES,
-    Outcome,
-    PhotoError,
-    Segmenter,
-    Server,
-    ServerError,
-    main,
-    photos_in,
-    segment_folder,
-)
+from tools import segmenters
+from tools.segment_folder import Outcome, main, photos_in, segment_folder
+from tools.segmenters import PAUSES, PhotoError, Segmenter, Server, ServerError
 
 SCENES = ROOT / "examples" / "scenes"
 SETTINGS = {"model": "by hand", "score_threshold": 0.5}
@@ -158,14 +150,14 @@ def test_control_c_says_how_the_run_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = tool.segment_file
+    whole = segmenters.segment_file
 
     def interrupted(path: Path, model: SegmentationModel) -> Any:
         if path.name == "a.png":
             raise KeyboardInterrupt
         return whole(path, model)
 
-    monkeypatch.setattr(tool, "segment_file", interrupted)
+    monkeypatch.setattr(segmenters, "segment_file", interrupted)
     (photos / "damaged.jpg").unlink()
     arguments = [str(photos), str(tmp_path / "out"), "--recursive", "--no-pictures"]
     assert main(arguments) == 130
@@ -173,7 +165,7 @@ def test_control_c_says_how_the_run_goes_on(
     assert said.out.startswith("1 of 2 photos are done, 0 failed; ")
     assert said.err.endswith("Stopped. The same command goes on from here.\n")
     assert [image["file_name"] for image in instances(tmp_path / "out")["images"]] == ["b.png"]
-    monkeypatch.setattr(tool, "segment_file", whole)
+    monkeypatch.setattr(segmenters, "segment_file", whole)
     assert main(arguments) == 0
     assert [image["file_name"] for image in instances(tmp_path / "out")["images"]] == ["b.png", "more/a.png"]
     assert not (tmp_path / "out" / "pictures").exists()
@@ -393,7 +385,7 @@ def served_by(
     answers: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> tuple[Server, list[float]]:
     """A server that gives these answers, and the pauses that are made."""
-    monkeypatch.setattr(tool, "Client", lambda *address, **options: FakeClient(answers))
+    monkeypatch.setattr(segmenters, "Client", lambda *address, **options: FakeClient(answers))
     pauses: list[float] = []
     return Server("http://busy.example", tmp_path, pauses.append), pauses
 
@@ -457,7 +449,7 @@ def test_after_a_lost_connection_a_new_client_asks(
 ) -> None:
     made: list[FakeClient] = []
     answers = [httpx.ReadError("reset"), "an answer"]
-    monkeypatch.setattr(tool, "Client", lambda *address, **options: FakeClient(answers, made.append))
+    monkeypatch.setattr(segmenters, "Client", lambda *address, **options: FakeClient(answers, made.append))
     pauses: list[float] = []
     server = Server("http://shaky.example", tmp_path, pauses.append)
     assert server.call("/export", photo) == "an answer"

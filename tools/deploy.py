@@ -65,7 +65,8 @@ class Settings:
 
     sdk: str = "gradio"
     hardware: str | None = None
-    """None leaves it as it is, which is cpu-basic for a new Space."""
+    """None leaves it as it is; a new Space gets `suggested`."""
+    suggested: str | None = None
     private: bool = False
     """False leaves it as it is, which is public for a new Space."""
     weights: WeightsRepo | None = None
@@ -203,16 +204,17 @@ def _space_info(client: Client, space: str) -> Any | None:
 
 
 def _create(client: Client, space: str, settings: Settings) -> None:
-    hardware = f" on {settings.hardware}" if settings.hardware else ""
-    print(f"Creating {space}{hardware} …")
+    hardware = settings.hardware or settings.suggested
+    on = f" on {hardware}" if hardware else ""
+    print(f"Creating {space}{on} …")
     variables = [{"key": REPO_VARIABLE, "value": settings.weights.variable}] if settings.weights else None
-    with plainly(f"The Space {space} could not be created{hardware}"):
+    with plainly(f"The Space {space} could not be created{on}"):
         client.create_repo(
             space,
             private=settings.private or None,
             repo_type="space",
             space_sdk=settings.sdk,
-            space_hardware=settings.hardware,
+            space_hardware=hardware,
             space_variables=variables,
         )
 
@@ -249,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("space", type=repo_id, metavar="owner/name", help="of the Space")
-    parser.add_argument("--hardware", help="for example cpu-upgrade (default: README's suggested_hardware)")
+    parser.add_argument("--hardware", help="for example cpu-upgrade (a new Space: as README suggests)")
     parser.add_argument("--private", action="store_true", help="nobody but the owner sees the Space")
     parser.add_argument(
         "--weights-repo",
@@ -282,7 +284,7 @@ def _run(chosen: argparse.Namespace) -> None:
     if client and weights:
         weights = check_weights(client, weights)
     settings = Settings(
-        matter.get("sdk", ""), chosen.hardware or matter.get("suggested_hardware"), chosen.private, weights
+        matter.get("sdk", ""), chosen.hardware, matter.get("suggested_hardware"), chosen.private, weights
     )
     if settings.sdk != "gradio":
         raise HubError(f"README.md says sdk: {settings.sdk or 'nothing'}; this app needs sdk: gradio.")
@@ -305,7 +307,8 @@ def _show(space: str, files: Mapping[str, bytes], settings: Settings, changed: S
         print(f"{len(content):>10,}  {name}{'  (not committed)' if name in changed else ''}")
     print(f"{_amount(files)}; everything else on the Space would be deleted")
     print(f"Space: {space}, {settings.sdk}, {'private' if settings.private else 'public, or as it is'}")
-    print(f"Hardware: {settings.hardware or 'cpu-basic, or as it is'}")
+    new = settings.suggested or "cpu-basic"
+    print(f"Hardware: {settings.hardware or f'{new} if it is new, else as it is'}")
     print(f"{REPO_VARIABLE}: {settings.weights.variable if settings.weights else 'as it is'}")
     print(files["README.md"].decode().split("---\n", 2)[1], end="")
     print("Nothing was sent (--dry-run).")
