@@ -107,7 +107,9 @@ class Page:
             "picture": {"hidden": []},
         } | settings
         predictions = handler(
-            self.result, None, 0.3, "Objects", "http://127.0.0.1:7860", "blur", "#ffffff", *values.values()
+            self.result,
+            *(None, 0.3, "Objects", "http://127.0.0.1:7860", "auto", "blur", "#ffffff"),
+            *values.values(),
         )
         # The page wraps its handlers; whatever has these outputs makes the same of them.
         block_fn = next(fn for fn in self.demo.fns.values() if len(fn.outputs) == len(predictions))

@@ -74,6 +74,7 @@ def test_a_refusal_heeds_them(open_page: Callable[..., Page], tmp_path: Path) ->
     assert faults(page) == []
 
 
+@pytest.mark.parametrize("open_page", ["light"], indirect=True)
 def test_everything_is_reached_by_tab_in_the_order_in_which_it_is_read(
     open_page: Callable[..., Page],
 ) -> None:

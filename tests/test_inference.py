@@ -98,7 +98,7 @@ def assert_equals_torchvision(model: SegmentationModel, oracle: MaskRCNN, size: 
     assert any(on_working.mask(i).any() for i in range(len(found)))
 
 
-@pytest.mark.parametrize("size", [LANDSCAPE, LARGE])
+@pytest.mark.parametrize("size", [pytest.param(LANDSCAPE, marks=pytest.mark.slow), LARGE])
 def test_segment_gives_what_torchvision_gives_for_the_v1_layout(
     size: tuple[int, int], v1_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
