@@ -18,8 +18,7 @@ from api import filters_of, warnings_of
 from components import picture_file
 from export import to_json
 from report import picture_labels
-from result import segment_file, view
-from scheduler import Job
+from result import Filters, Result, segment_file, view
 from service import Service
 from visualize import Style, annotate
 
@@ -31,6 +30,32 @@ TOLD_OF_EACH = ("id", "category_name", "score", "bbox_xyxy", "area")
 
 def add_tools(service: Service) -> None:
     """Adds the tools to the `gr.Blocks` that is open. Their docstrings are what a language model reads."""
+
+    async def answer(
+        kind: str,
+        image: object,
+        score_threshold: float,
+        classes: object,
+        make: Callable[[Result, Filters], str],
+    ) -> str:
+        async with service.request(kind) as request:
+            filters = filters_of(score_threshold, classes)
+            path, network = await request.photo(image), await request.model("auto")
+            return await request.run(
+                lambda job: make(request.saw(segment_file(path, network, job.stage)), filters)
+            )
+
+    def told(result: Result, filters: Filters) -> str:
+        """JSON of the instances in view."""
+        whole = to_json(result, filters, (*warnings_of(service.models, "auto"), *result.notes))
+        short: dict[str, Any] = {key: whole[key] for key in TOLD} | {"model": result.model.name}
+        short["instances"] = [{key: each[key] for key in TOLD_OF_EACH} for each in whole["instances"]]
+        return json.dumps(short)
+
+    def drawn(result: Result, filters: Filters) -> str:
+        """The path of a picture of them."""
+        shown = view(result.detections, filters)
+        return picture_file(annotate(result.working_image, shown, picture_labels(shown), Style()))
 
     async def detect_objects(
         image: gr.FileData, score_threshold: float = 0.5, classes: list[str] | None = None
@@ -45,20 +70,7 @@ def add_tools(service: Service) -> None:
             score_threshold: Least score of the objects returned, 0 to 1; 0.2 shows more, right and wrong.
             classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
         """
-        async with service.request("detect") as request:
-            filters = filters_of(score_threshold, classes)
-            path, network = await request.photo(image), await request.model("auto")
-
-            def work(job: Job) -> str:
-                result = request.saw(segment_file(path, network, job.stage))
-                whole = to_json(result, filters, (*warnings_of(service.models, "auto"), *result.notes))
-                told: dict[str, Any] = {key: whole[key] for key in TOLD} | {"model": result.model.name}
-                told["instances"] = [
-                    {key: instance[key] for key in TOLD_OF_EACH} for instance in whole["instances"]
-                ]
-                return json.dumps(told)
-
-            return await request.run(work)
+        return await answer("detect", image, score_threshold, classes, told)
 
     async def draw_objects(
         image: gr.FileData, score_threshold: float = 0.5, classes: list[str] | None = None
@@ -71,16 +83,7 @@ def add_tools(service: Service) -> None:
             score_threshold: Least score of the objects drawn, 0 to 1.
             classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
         """
-        async with service.request("draw") as request:
-            filters = filters_of(score_threshold, classes)
-            path, network = await request.photo(image), await request.model("auto")
-
-            def work(job: Job) -> str:
-                result = request.saw(segment_file(path, network, job.stage))
-                shown = view(result.detections, filters)
-                return picture_file(annotate(result.working_image, shown, picture_labels(shown), Style()))
-
-            return FileData(path=await request.run(work))
+        return FileData(path=await answer("draw", image, score_threshold, classes, drawn))
 
     for tool in (detect_objects, draw_objects):
         gr.api(tool, api_name=tool.__name__, concurrency_limit=None)

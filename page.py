@@ -37,7 +37,8 @@ NOTHING_ASKED: Wish = (None, 0)
 NONE_HIDDEN: dict[str, list[int]] = {"hidden": []}
 
 WELCOME = "Drop a photo on the left, take one with the camera, paste one, or click an example below."
-NAME_EXAMPLES = """() => {
+FOR_SCREEN_READERS = """() => {
+  for (const told of document.querySelectorAll("#summary, #notice")) told.setAttribute("aria-live", "polite");
   // Gradio's examples are buttons that hold a picture, and no word for those who cannot see it.
   const name = () => {
     const buttons = [...document.querySelectorAll("button.gallery-item:has(img)")];
@@ -223,7 +224,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         *[address, code.agents, tabs, tab, photo, model, looks.threshold, looks.mask_threshold, looks.kinds],
         *[looks.shown, looks.opacity, looks.color_by, effects.effect, effects.color, comparison.threshold],
     ]
-    blocks.load(None, js=NAME_EXAMPLES)
+    blocks.load(None, js=FOR_SCREEN_READERS)
     blocks.load(open_link, None, linked, **queued)  # which alone may warn
     _add_banner(blocks, service.models, banner, notice, again, instant)
 

@@ -44,6 +44,7 @@ def open_page(request: pytest.FixtureRequest, browser: Browser, server: str) -> 
 def test_rules_are_heeded_and_what_breaks_one_is_noticed(open_page: Callable[..., Page]) -> None:
     page = open_page()
     assert faults(page) == []
+    expect(page.locator("#summary[aria-live=polite]")).to_contain_text("Drop a photo")  # changes are read out
     page.evaluate("""() => {
         const picture = document.createElement("img");
         picture.src = "favicon.ico";

@@ -294,8 +294,8 @@ def test_the_call_of_an_agent_may_hold_a_picture_and_is_json(door: Callable[...,
     assert inner.begun == 1
 
 
-def test_an_agent_waits_in_the_line_of_its_own_address(tmp_path: Path) -> None:
-    """Gradio calls itself with the headers of the agent's call, and trusts itself in what they say."""
+def headers_passed_on(folder: Path, *args: Any, **options: Any) -> list[Any]:
+    """What the app behind a guard sees of the headers of a request."""
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -303,26 +303,23 @@ def test_an_agent_waits_in_the_line_of_its_own_address(tmp_path: Path) -> None:
         await PlainTextResponse("through")(scope, receive, send)
 
     async def test() -> None:
-        door = Guard(app, lambda *args: None, tmp_path)
-        forged = {"X-Forwarded-For": "1.2.3.4", "Accept": "text/event-stream"}
-        await ask(door, "POST", "/gradio_api/mcp", [b"{}"], forged, client=("203.0.113.9", 5000))
+        await ask(Guard(app, lambda *args: None, folder), *args, **options)
 
     in_a_loop(test())
+    return seen
+
+
+def test_an_agent_waits_in_the_line_of_its_own_address(tmp_path: Path) -> None:
+    """Gradio calls itself with the headers of the agent's call, and trusts itself in what they say."""
+    forged = {"X-Forwarded-For": "1.2.3.4", "Accept": "text/event-stream"}
+    call = ("POST", "/gradio_api/mcp", [b"{}"], forged)
+    seen = headers_passed_on(tmp_path, *call, client=("203.0.113.9", 5000))
     assert seen == [(b"accept", b"text/event-stream"), (b"x-forwarded-for", b"203.0.113.9")]
 
 
 def test_ranges_are_not_asked_of_gradio(tmp_path: Path) -> None:
-    seen: list[Any] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.extend(scope["headers"])
-        await PlainTextResponse("through")(scope, receive, send)
-
-    async def test() -> None:
-        door = Guard(app, lambda *args: None, tmp_path)
-        await ask(door, path="/gradio_api/file=/a", headers={"Range": "bytes=0-3-4", "Accept": "image/*"})
-
-    in_a_loop(test())
+    headers = {"Range": "bytes=0-3-4", "Accept": "image/*"}
+    seen = headers_passed_on(tmp_path, path="/gradio_api/file=/a", headers=headers)
     assert seen == [(b"accept", b"image/*")]
 
 

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     },
     "api": {"export", "models", "result", "scheduler", "service", "visualize"},
     "components": set(),
-    "agents": {"api", "components", "export", "report", "result", "scheduler", "service", "visualize"},
+    "agents": {"api", "components", "export", "report", "result", "service", "visualize"},
     "controls": {"coco", "components", "detections", "inference", "result", "visualize"},
     "panels": {
         "components", "export", "inference", "links", "networks", "report", "result", "snippets", "visualize",
