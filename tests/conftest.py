@@ -26,8 +26,12 @@ import runtime
 
 runtime.prepare()
 
+import torch
+
 import inference
 from inference import SegmentationModel, load_model
+from networks import ARCHITECTURES
+from tools.random_weights import random_network
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -66,6 +70,24 @@ def no_models_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def scenes_model() -> SegmentationModel:
     return load_model("scenes", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def v1_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield from _weights_file("resnet50_fpn", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def v2_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield from _weights_file("resnet50_fpn_v2", tmp_path_factory)
+
+
+def _weights_file(name: str, factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Random weights under which the network behaves like a trained one; it takes seconds to find them."""
+    path = factory.mktemp("weights") / f"{name}.pth"
+    torch.save(random_network(ARCHITECTURES[name].build).state_dict(), path)
+    yield path
+    path.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from inference import SegmentationModel, segment
 from networks import ARCHITECTURES
 from roi_align import RowRoIAlign
 from tests.truth import SCENE
-from tools.random_weights import random_network, random_picture
+from tools.random_weights import random_picture
 from weights import find_weights
 from winograd import WinogradConv2d
 
@@ -31,8 +32,9 @@ def kinds(network: nn.Module) -> set[type[nn.Module]]:
 
 
 @pytest.fixture(scope="module")
-def v1() -> MaskRCNN:
-    network = random_network(ARCHITECTURES["resnet50_fpn"].build).requires_grad_(False)
+def v1(v1_file: Path) -> MaskRCNN:
+    network = ARCHITECTURES["resnet50_fpn"].build().eval().requires_grad_(False)
+    network.load_state_dict(torch.load(v1_file, weights_only=True))
     network.transform.min_size = (192,)
     return network
 

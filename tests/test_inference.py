@@ -3,7 +3,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,30 +36,13 @@ from inference import (
     segment,
     segment_or_fall_back,
 )
-from networks import ARCHITECTURES, COCO_LABELS
+from networks import COCO_LABELS
 from tests.samples import CAT, fake_model, random_image
 from tools.random_weights import random_network, random_picture
 from weights import WeightsError
 
 LANDSCAPE, PORTRAIT, TINY, LARGE = (480, 640), (640, 427), (30, 40), (2000, 3000)
 """Heights and widths in pixels."""
-
-
-@pytest.fixture(scope="session")
-def v1_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield from _weights_file("resnet50_fpn", tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def v2_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield from _weights_file("resnet50_fpn_v2", tmp_path_factory)
-
-
-def _weights_file(name: str, factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = factory.mktemp("weights") / f"{name}.pth"
-    torch.save(random_network(ARCHITECTURES[name].build).state_dict(), path)
-    yield path
-    path.unlink()
 
 
 def torchvisions_own(monkeypatch: pytest.MonkeyPatch, name: str, file: Path) -> MaskRCNN:
