@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from filelock import FileLock
 from gradio_client.exceptions import AppError
 from PIL import Image
 from pycocotools.coco import COCO
@@ -111,7 +112,12 @@ def test_a_folder_becomes_one_coco_file_and_pictures(
     said = capsys.readouterr()
     assert "damaged.jpg: This file is not a picture that can be read here." in said.err
     assert said.out.startswith("2 of 3 photos are done, 1 failed; ")
-    assert sorted(path.name for path in out.iterdir()) == ["instances.json", "journal.jsonl", "pictures"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".lock",
+        "instances.json",
+        "journal.jsonl",
+        "pictures",
+    ]
 
 
 def test_a_server_gives_what_the_local_model_gives(
@@ -501,3 +507,16 @@ def test_a_server_that_cannot_be_reached_is_told_at_once(
     said = capsys.readouterr()
     assert said.err.startswith(f"{address} cannot be reached (")
     assert (said.err.count("\n"), said.out) == (1, "")
+
+
+def test_a_second_run_in_the_same_folder_is_told_and_disturbs_nothing(
+    photos: Path, tmp_path: Path, local: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / tool.PARTIAL).mkdir(parents=True)
+    with FileLock(out / tool.LOCK):
+        assert main([str(photos), str(out)]) == 1
+    assert "Another run is writing into" in capsys.readouterr().err
+    assert (out / tool.PARTIAL).exists() and not (out / tool.JOURNAL).exists()
+    main([str(photos), str(out)])  # now it is free
+    assert (out / tool.INSTANCES).exists()

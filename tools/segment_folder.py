@@ -27,6 +27,7 @@ import runtime
 runtime.prepare()
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
@@ -49,8 +50,9 @@ SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if 
 # Phones' own also where they cannot be read here: a server may, and no photo is left out in silence.
 SUFFIXES |= {".heic", ".heif"}
 
-INSTANCES, PICTURES, JOURNAL, PARTIAL = "instances.json", "pictures", "journal.jsonl", ".partial"
-"""What lies in OUT. The last is for files that are being made; it is emptied after each photo."""
+INSTANCES, PICTURES, JOURNAL = "instances.json", "pictures", "journal.jsonl"
+PARTIAL, LOCK = ".partial", ".lock"
+"""What else lies in OUT: files that are being made, which go after each photo, and who is at work there."""
 INTERRUPTED = 130
 """The exit code of what Control-C ended."""
 
@@ -255,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-pictures", action="store_true", help="write the COCO file only")
     parser.add_argument("--recursive", action="store_true", help="photos in folders of the folder, too")
     chosen = parser.parse_args(arguments)
-    photos, out, pictures = chosen.photos, chosen.out, not chosen.no_pictures
+    photos, out = chosen.photos, chosen.out
     classes = tuple(sorted(set(chosen.classes))) if chosen.classes else None
     try:
         filters = Filters(chosen.score_threshold, classes, chosen.mask_threshold)
@@ -268,6 +270,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = photos_in(photos, out, chosen.recursive)
     if not names:
         return _failed(f"There is no photo in {photos}. Photos end in {', '.join(sorted(SUFFIXES))}.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / LOCK, timeout=0):
+            outcome = _run(chosen, names, filters)
+    except Timeout:
+        return _failed(f"Another run is writing into {out}; wait for its end, or name another folder.")
+    except (PhotoError, ServerError, SettingsError, ModelError, WeightsError) as error:
+        return _failed(str(error))
+    except OSError as error:  # of files in OUT; those of photos have been told
+        return _failed(f"{out} cannot be written: {error}.")
+    except KeyboardInterrupt:
+        return _failed("Stopped before the first photo.", INTERRUPTED)
+    return _told(outcome, out)
+
+
+def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> Outcome:
+    """Makes the segmenter that was asked for, and lets it work; leaves no half-made files."""
+    out, pictures = chosen.out, not chosen.no_pictures
     folder = out / PARTIAL
     try:
         _empty(folder)
@@ -281,16 +301,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             segment = local_segmenter(model, filters, folder, pictures)
         # Not where the model runs: the same weights find the same.
         settings = {"model": answering["name"], "sha256": answering["sha256"], **asdict(filters)}
-        outcome = segment_folder(photos, names, out, segment, settings, pictures)
-    except (PhotoError, ServerError, SettingsError, ModelError, WeightsError) as error:
-        return _failed(str(error))
-    except OSError as error:  # of files in OUT; those of photos have been told
-        return _failed(f"{out} cannot be written: {error}.")
-    except KeyboardInterrupt:
-        return _failed("Stopped before the first photo.", INTERRUPTED)
+        return segment_folder(chosen.photos, names, out, segment, settings, pictures)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return _told(outcome, out)
 
 
 def _told(outcome: Outcome, out: Path) -> int:
