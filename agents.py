@@ -5,10 +5,8 @@ Two tools: what is in a photo, as short JSON, and the picture of it, small enoug
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -89,17 +87,11 @@ def add_tools(service: Service) -> None:
         gr.api(tool, api_name=tool.__name__, concurrency_limit=None)
 
 
-def show_only_tools(blocks: gr.Blocks) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """A lifespan for the app of `blocks`: of its endpoints, which Gradio offers to agents, `TOOLS` stay."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Any) -> AsyncIterator[None]:
-        offered = blocks.mcp_server_obj
-        if offered is not None:
-            endpoints = offered.tool_to_endpoint.items()
-            offered.tool_to_endpoint = {
-                name: endpoint for name, endpoint in endpoints if endpoint.strip("/") in TOOLS
-            }
-        yield
-
-    return lifespan
+def show_only_tools(blocks: gr.Blocks) -> None:
+    """Of the endpoints of `blocks`, all of which Gradio offers to agents as the app starts, `TOOLS` stay."""
+    offered = blocks.mcp_server_obj
+    if offered is not None:
+        endpoints = offered.tool_to_endpoint.items()
+        offered.tool_to_endpoint = {
+            name: endpoint for name, endpoint in endpoints if endpoint.strip("/") in TOOLS
+        }

@@ -12,8 +12,7 @@ import functools
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +88,13 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
     """`blocks.launch` with this project's look and limits."""
     unread = sessions.Unread(blocks)
     forget = functools.partial(sessions.forget, blocks, unread, KEEP_SECONDS, UNREAD_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def started(app: Any) -> AsyncIterator[None]:
+        sessions.take_over(blocks, app)
+        show_only_tools(blocks)
+        yield
+
     janitor.start(FOLDER, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, forget)
     return blocks.launch(
         theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO).set(**LIGHT),
@@ -101,22 +107,11 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         ssr_mode=False,  # its pages would come from another server, past the guard
         app_kwargs={
             "middleware": [Middleware(Guard, check=checker(blocks), folder=FOLDER)],
-            "lifespan": _lifespan(sessions.take_over(blocks), show_only_tools(blocks)),
+            "lifespan": started,
         },
         mcp_server=True,
         **options,
     )
-
-
-def _lifespan(*parts: Callable[[Any], AbstractAsyncContextManager[None]]) -> Any:
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Any) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            for part in parts:
-                await stack.enter_async_context(part(app))
-            yield
-
-    return lifespan
 
 
 models = Models()

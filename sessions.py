@@ -6,11 +6,8 @@ ever the answers that nobody read and the names of all files.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,16 +74,10 @@ class Unread:
                 queue.pending_event_ids_session.pop(id, None)
 
 
-def take_over(blocks: gr.Blocks) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """A lifespan for the app of `blocks`, which puts `Sessions` in the place of Gradio's."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Any) -> AsyncIterator[None]:
-        app.state_holder = Sessions()
-        app.state_holder.set_blocks(blocks)
-        yield
-
-    return lifespan
+def take_over(blocks: gr.Blocks, app: Any) -> None:
+    """Puts `Sessions` in the place of Gradio's; `app` is that of `blocks`, as it starts."""
+    app.state_holder = Sessions()
+    app.state_holder.set_blocks(blocks)
 
 
 def forget(blocks: gr.Blocks, unread: Unread, unused_seconds: float, unread_seconds: float) -> None:

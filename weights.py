@@ -123,6 +123,14 @@ def layout_of(state_dict: StateDict) -> str:
     )
 
 
+def published_digits(url: str) -> str:
+    """The first digits of the SHA-256 of a file that torchvision publishes, in which its name ends."""
+    digits = re.search(r"-([0-9a-f]{8,64})\.pth$", url)
+    if digits is None:
+        raise ValueError(f"expected a name that ends in digits of the file's SHA-256, got {url}")
+    return digits[1]
+
+
 def _bundled(architecture: Architecture) -> Weights:
     path = BUNDLED / f"{architecture.name}.safetensors"
     try:
@@ -214,17 +222,15 @@ def _published(url: str) -> Weights:
     name = url.rsplit("/", 1)[-1]
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     origin = f"torchvision {name}"
-    digits = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
-    if digits is None:
-        raise ValueError(f"expected a name that ends in digits of the file's SHA-256, got {name}")
+    digits = published_digits(url)
     try:
-        return _read(path, origin, digits[1])
+        return _read(path, origin, digits)
     except _DamagedError:
         try:
-            download(url, path, digits[1])
+            download(url, path, digits)
         except DownloadError as error:
             raise WeightsError(str(error)) from error
-    return _read(path, origin, digits[1])
+    return _read(path, origin, digits)
 
 
 def _must_exist(path: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from inference import SegmentationModel
 from tests.conftest import ROOT
-from tools.explain import PICTURES, WIDTH
+from tools.explain import PICTURES, WIDTH, at_its_size
 
 TEXT = (ROOT / "assets" / "how.html").read_text()
 
@@ -25,8 +25,7 @@ def test_each_picture_is_shown_at_its_size_and_told_to_those_who_cannot_see_it(n
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_the_pictures_are_what_the_script_makes_now(name: str, scenes_model: SegmentationModel) -> None:
-    made = Image.fromarray(PICTURES[name](scenes_model))
-    made.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+    made = at_its_size(PICTURES[name](scenes_model))
     with Image.open(ROOT / "assets" / "how" / f"{name}.webp") as kept:
         assert kept.size == made.size
         differing = np.asarray(kept.convert("RGBA"), int) - np.asarray(made, int)

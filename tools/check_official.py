@@ -29,7 +29,7 @@ from images import read_image
 from inference import ModelError, SegmentationModel, load_model, segment
 from networks import ARCHITECTURES
 from tools.evaluate import EvaluationError, count, measure, published
-from weights import WeightsError
+from weights import WeightsError, published_digits
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SEEN_IN = {"astronaut.png": "person", "chelsea.png": "cat", "coffee.png": "cup"}
@@ -95,7 +95,7 @@ def known_digits(name: str) -> str:
     """The first digits of the SHA-256 of torchvision's file, which its name ends in."""
     weights = ARCHITECTURES[name].published
     assert weights is not None
-    return Path(str(weights.url)).stem.rsplit("-", 1)[-1]
+    return published_digits(weights.url)
 
 
 def main(

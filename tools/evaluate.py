@@ -53,6 +53,7 @@ from inference import (
 )
 from networks import ARCHITECTURES, COCO_LABELS
 from tools.coco_results import KINDS, NAMES, CocoDataset, Result, coco_results, twelve_numbers
+from tools.journal import note, resume
 from weights import WeightsError
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
@@ -215,20 +216,12 @@ def open_results(file: Path, head: dict[str, Any]) -> Found:
     Raises:
         EvaluationError: It belongs to another model or to other annotations, or is no results file.
     """
-    first_line = f"{json.dumps(head)}\n".encode()
     try:
-        content = file.read_bytes() if file.exists() else b""
-        if first_line.startswith(content):  # new, or killed in the first line
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(first_line)
-            return {}
-    except OSError as error:
-        raise EvaluationError(f"{file} cannot be a results file ({error.strerror}).") from error
-    whole, _, half = content.rpartition(b"\n")
-    try:
-        theirs, *lines = map(json.loads, whole.split(b"\n"))
+        theirs, lines = resume(file, head)
         differing = [key for key in head if theirs[key] != head[key]]
         found = {line["image_id"]: line for line in lines}
+    except OSError as error:
+        raise EvaluationError(f"{file} cannot be a results file ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError) as error:
         raise EvaluationError(
             f"{file} is not a results file of this tool, or damaged; name another or delete it."
@@ -240,9 +233,6 @@ def open_results(file: Path, head: dict[str, Any]) -> Found:
             f"The results in {file} are of another run ({key}: {there} there, {here} here). "
             "Name another file with --results, or delete this one."
         )
-    if half:
-        with file.open("r+b") as opened:
-            opened.truncate(len(whole) + 1)
     return found
 
 
@@ -274,12 +264,9 @@ def measure(
     found = open_results(file, head)
     waiting = [image for image in dataset["images"] if image["id"] not in found]
     total = len(dataset["images"])
-    with file.open("ab") as opened:
-        for image in tqdm(waiting, initial=total - len(waiting), total=total, unit="image"):
-            line = look(model, folder / image["file_name"], image)
-            opened.write(f"{json.dumps(line)}\n".encode())
-            opened.flush()  # what is with the system outlives this process
-            found[image["id"]] = line
+    for image in tqdm(waiting, initial=total - len(waiting), total=total, unit="image"):
+        line = found[image["id"]] = look(model, folder / image["file_name"], image)
+        note(file, line)
     lines = [found[image["id"]] for image in dataset["images"]]
     results: list[Result] = [result for line in lines for result in line["results"]]
     return {

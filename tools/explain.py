@@ -108,6 +108,13 @@ def _beside(parts: Sequence[Picture]) -> Picture:
 PICTURES = {"scores": scores, "mask": mask, "mistakes": mistakes}
 
 
+def at_its_size(picture: Picture) -> Image.Image:
+    """As the page shows it: at most `WIDTH` wide."""
+    shown = Image.fromarray(picture)
+    shown.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+    return shown
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "how")
@@ -116,9 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_model("scenes", device="cpu")
     for name, make in PICTURES.items():
         path = folder / f"{name}.webp"
-        picture = Image.fromarray(make(model))
-        picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-        picture.save(path, quality=80, method=6)
+        at_its_size(make(model)).save(path, quality=80, method=6)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 

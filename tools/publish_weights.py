@@ -26,7 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a s
 
 from networks import ARCHITECTURES, Architecture
 from tools.hub import ADDRESS, Client, HubError, plainly, repo_id, sign_in
-from weights import FILE_VARIABLE, REPO_VARIABLE, StateDict, Weights, WeightsError, find_weights
+from weights import (
+    FILE_VARIABLE,
+    REPO_VARIABLE,
+    StateDict,
+    Weights,
+    WeightsError,
+    find_weights,
+    published_digits,
+)
 
 LICENCE = "BSD-3-Clause, as torchvision; trained on COCO (annotations CC BY 4.0, photos with their own terms)"
 LOADING = {
@@ -138,7 +146,7 @@ def published(architecture: Architecture, file: Path | None = None) -> Weights:
         os.environ.pop(variable, None)
     weights = find_weights(architecture, file)
     source = _source(architecture)
-    digits = source.removesuffix(".pth").rpartition("-")[2]
+    digits = published_digits(source)
     if not weights.sha256.startswith(digits):
         raise WeightsError(
             f"The {weights.origin} is not the one that torchvision publishes as {source}: "

@@ -36,6 +36,7 @@ from formats import to_coco
 from images import FORMATS
 from inference import NAMES, ModelError, load_model
 from result import Filters, SettingsError
+from tools.journal import note, resume
 from tools.segmenters import (
     PhotoError,
     Segmenter,
@@ -91,26 +92,19 @@ class Journal:
     def __init__(self, file: Path, settings: dict[str, Any]) -> None:
         self._file = file
         self._done: dict[str, dict[str, Any]] = {}
-        settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
-        content = file.read_bytes() if file.exists() else b""
-        lines = content[: content.rfind(b"\n") + 1].splitlines()
-        if not lines:
-            file.write_bytes(_line({"settings": settings}))
-            return
         try:
-            first, *records = map(json.loads, lines)
-            before = first["settings"]
+            before, records = resume(file, {"settings": settings})
+            before = before["settings"]
             self._done = {record["photo"]: record for record in records}
         except (ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"{file} cannot be read. {self._start_over}") from error
+        settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
         if before != settings:
             changed = [key for key in settings if before.get(key) != settings[key]]
             raise SettingsError(
                 f"{file.parent} holds what was found with other settings ({', '.join(changed)}; there "
                 f"{json.dumps({key: before.get(key) for key in changed})}). {self._start_over}"
             )
-        with file.open("r+b") as opened:  # without the line that was being written when the run was killed
-            opened.truncate(content.rfind(b"\n") + 1)
 
     @property
     def _start_over(self) -> str:
@@ -120,8 +114,7 @@ class Journal:
         """Notes that a photo is done, as it was at `stamp`. Gives what `get` will."""
         kept = {key: found[key] for key in ("images", "annotations")}
         record = {"photo": photo, "stamp": stamp, **kept}
-        with self._file.open("ab") as opened:
-            opened.write(_line(record))
+        note(self._file, record)
         self._done[photo] = record
         return record
 
@@ -129,10 +122,6 @@ class Journal:
         """The images and annotations of a photo's COCO file, if it is done and has not changed since."""
         record = self._done.get(photo)
         return record if record and record["stamp"] == stamp else None
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 @dataclass
@@ -202,7 +191,7 @@ def segment_folder(
     whole = merged(records)
     outcome.done, outcome.instances = len(whole["images"]), len(whole["annotations"])
     half = out / f"{INSTANCES}.part"
-    half.write_bytes(_line(whole))
+    half.write_text(json.dumps(whole, allow_nan=False, separators=(",", ":")) + "\n", "utf-8")
     half.replace(out / INSTANCES)
     return outcome
 
