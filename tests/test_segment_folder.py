@@ -292,11 +292,13 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert main([*arguments, "--classes", "clock", "kite"]) == 0  # in another order they are the same
 
 
-def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["[1, 2]\n", "notes of somebody", "[1, 2]"])
+def test_a_journal_that_is_none_is_refused_and_stays(content: str, tmp_path: Path) -> None:
     touched(tmp_path, ["1.jpg", "out/journal.jsonl"])
-    (tmp_path / "out" / "journal.jsonl").write_text("[1, 2]\n")
+    (tmp_path / "out" / "journal.jsonl").write_text(content)
     with pytest.raises(tool.SettingsError, match=r"journal\.jsonl cannot be read\. Name another folder"):
         run(tmp_path, ByHand(tmp_path / "out" / ".partial"))
+    assert (tmp_path / "out" / "journal.jsonl").read_text() == content
 
 
 def test_photos_are_told_by_their_suffix_and_what_is_hidden_or_ours_is_passed_over(tmp_path: Path) -> None:
