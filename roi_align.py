@@ -79,15 +79,15 @@ def _cells(
         samples: In each bin along each axis.
     """
     height, width = size_hw
-    rows, row_shares = _cells_along(regions[:, 1], regions[:, 3], bins_hw[0], samples, height)
-    columns, column_shares = _cells_along(regions[:, 0], regions[:, 2], bins_hw[1], samples, width)
+    rows, row_shares = cells_along(regions[:, 1], regions[:, 3], bins_hw[0], samples, height)
+    columns, column_shares = cells_along(regions[:, 0], regions[:, 2], bins_hw[1], samples, width)
     rows = rows * width + (image_of * (height * width))[:, None, None]
     cells = rows[:, :, None, :, None] + columns[:, None, :, None, :]
     shares = row_shares[:, :, None, :, None] * column_shares[:, None, :, None, :]
     return cells.flatten(3).flatten(0, 2), shares.flatten(3).flatten(0, 2)
 
 
-def _cells_along(start: Tensor, end: Tensor, bins: int, samples: int, size: int) -> tuple[Tensor, Tensor]:
+def cells_along(start: Tensor, end: Tensor, bins: int, samples: int, size: int) -> tuple[Tensor, Tensor]:
     """`_cells` along one axis, (regions, bins, 2 * samples), computed as in torchvision's kernel."""
     bin_size = ((end - start).clamp(min=1) / bins)[:, None, None]
     offsets = (torch.arange(samples, dtype=torch.float32) + 0.5) * bin_size / samples

@@ -14,19 +14,16 @@ import math
 import statistics
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pycocotools import mask as rle
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import MaskRCNN
 from tqdm import tqdm
@@ -37,6 +34,14 @@ import networks
 from inference import SCORE_FLOOR
 from tools.coco_results import CocoDataset, Result, coco_result, evaluated
 from tools.scenes import Scene, draw_scene, to_coco
+from tools.training import (
+    autocast,
+    learning_rate,
+    parameter_groups,
+    save_checkpoint,
+    save_weights,
+    start_worker,
+)
 from weights import find_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,17 +115,13 @@ class TrainingScenes(Dataset[Example]):
         return to_example(draw_scene(seed, held_out=False), flip=seed % 2 == 1)
 
 
-def learning_rate(options: Options, iteration: int, done: float) -> float:
-    """A straight warm-up, and a cosine down to 1 % where `done`, the part of the run behind us, is 1."""
-    warm = min(1.0, (iteration + 1) / options.warm_up)
-    return options.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
-
-
 def train(options: Options, checkpoint: Path) -> MaskRCNN:
     """Trains to the end of the run, on from `checkpoint` where there is one; writes it now and then."""
     torch.manual_seed(options.seed)
     network = networks.scenes().train().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(_groups(network, options.weight_decay), lr=options.learning_rate)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(network.parameters(), options.weight_decay), lr=options.learning_rate
+    )
     if options.precision != torch.float32:
         for module in (
             network.backbone,
@@ -128,7 +129,7 @@ def train(options: Options, checkpoint: Path) -> MaskRCNN:
             network.roi_heads.box_head,
             network.roi_heads.mask_head,
         ):
-            _autocast(module, options.precision)
+            autocast(module, options.precision, torch.device("cpu"))
     start, spent = 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -142,7 +143,7 @@ def train(options: Options, checkpoint: Path) -> MaskRCNN:
         seconds = time.monotonic() - began
         done = max(iteration / options.iterations, seconds / 60 / options.minutes)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(options, iteration, done)
+            group["lr"] = learning_rate(options.learning_rate, options.warm_up, iteration, done)
         loss = torch.stack(list(network(images, targets).values())).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -152,40 +153,16 @@ def train(options: Options, checkpoint: Path) -> MaskRCNN:
         progress.set_postfix(loss=f"{smooth:.3f}", done=f"{done:.0%}")
         over = done >= 1
         if (iteration + 1) % 100 == 0 or iteration + 1 == options.iterations or over:
-            _save_checkpoint(checkpoint, network, optimizer, iteration + 1, time.monotonic() - began)
+            state = {
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "iteration": iteration + 1,
+                "seconds": time.monotonic() - began,
+            }
+            save_checkpoint(checkpoint, state)
         if over:
             break
     return network.eval()
-
-
-def _autocast(module: nn.Module, precision: torch.dtype) -> None:
-    """Lets one module compute in `precision` and answer in float32.
-
-    Not the whole network: torchvision would compute boxes in that precision too, and bfloat16 has steps of
-    two pixels at 400.
-    """
-    forward = module.forward
-
-    def fast(*inputs: Any) -> Any:
-        with torch.autocast("cpu", precision):
-            return _to_float(forward(*inputs))
-
-    module.forward = fast
-
-
-def _to_float(output: Any) -> Any:
-    if isinstance(output, dict):
-        return OrderedDict((key, _to_float(value)) for key, value in output.items())
-    if isinstance(output, list | tuple):
-        return type(output)(_to_float(value) for value in output)
-    return output.float()
-
-
-def _groups(network: MaskRCNN, weight_decay: float) -> list[dict[str, Any]]:
-    """Biases and batch norms are not decayed."""
-    flat = [parameter for parameter in network.parameters() if parameter.ndim < 2]
-    deep = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
-    return [{"params": deep, "weight_decay": weight_decay}, {"params": flat, "weight_decay": 0.0}]
 
 
 def _batches(options: Options, start: int) -> Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]:
@@ -198,43 +175,13 @@ def _batches(options: Options, start: int) -> Iterable[tuple[list[Tensor], list[
         options.batch_size,
         collate_fn=_collate,
         num_workers=options.workers,
-        worker_init_fn=_start_worker if options.workers else None,
+        worker_init_fn=start_worker if options.workers else None,
         prefetch_factor=4 if options.workers else None,
     )
 
 
 def _collate(examples: list[Example]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     return [image for image, _ in examples], [target for _, target in examples]
-
-
-def _start_worker(_: int) -> None:
-    cv2.setNumThreads(1)  # training wants the cores
-
-
-def _save_checkpoint(
-    path: Path, network: MaskRCNN, optimizer: torch.optim.Optimizer, iteration: int, seconds: float
-) -> None:
-    state = {
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "iteration": iteration,
-        "seconds": seconds,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    torch.save(state, part)
-    part.replace(path)  # never half a checkpoint
-
-
-def save_weights(network: MaskRCNN, path: Path) -> None:
-    """Writes the state dict in float16, without the batch norms' counters of training steps."""
-    tensors = {
-        key: value.to(torch.float16).contiguous()
-        for key, value in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def load_network(path: Path = WEIGHTS) -> MaskRCNN:
