@@ -10,7 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torchvision.models import WeightsEnum
 from torchvision.models.detection import (
     MaskRCNN,
@@ -31,6 +33,22 @@ COCO_LABELS = tuple(range(91))
 SCENES_LABELS = (0, 10, 13, 28, 34, 37, 38, 44, 52, 60, 85)
 """COCO category id of each label of the `scenes` network: traffic light, stop sign, umbrella, frisbee,
 sports ball, kite, bottle, banana, donut, clock; 0 is background."""
+
+
+STARTER_LABELS = tuple(
+    label
+    for label, name in enumerate(MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
+    if name != "N/A"
+)
+"""COCO category id of each label of the `starter` network: 0 is background, then all 80 in order."""
+
+STARTER_ANCHORS = (
+    (40, 34), (126, 145), (437, 287), (305, 245), (59, 134), (188, 281), (423, 133), (94, 61),
+    (97, 234), (38, 73), (13, 18), (309, 115), (221, 174), (171, 80), (268, 420),
+)  # fmt: skip
+"""(width, height) in px of the working image of the boxes that the `starter` network begins with in each cell
+of its feature map. They are its teacher's in whole pixels, in its order, so that it can learn the teacher's
+answer for each of them (`tools/train_starter.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +123,79 @@ def scenes() -> MaskRCNN:
         mask_head=MaskRCNNHeads(channels, (64, 64), 1),
         mask_predictor=MaskRCNNPredictor(64, 64, len(SCENES_LABELS)),
     )
+
+
+def starter() -> MaskRCNN:
+    """A small Mask R-CNN for photos and all 80 categories (trained by `tools/train_starter.py`).
+
+    One feature map with stride 16, into which a stage with stride 32 is added as in a feature pyramid, and
+    torchvision's own region proposal, box and mask heads at less than half of their usual width. Labels are
+    those of `STARTER_LABELS`. Masks come at 24x24.
+    """
+    backbone = _StarterBackbone()
+    channels = backbone.out_channels
+    return MaskRCNN(
+        backbone,
+        min_size=320,
+        max_size=640,
+        rpn_anchor_generator=_anchors(STARTER_ANCHORS, backbone.stride),
+        rpn_pre_nms_top_n_train=1000,
+        rpn_post_nms_top_n_train=200,
+        rpn_pre_nms_top_n_test=1000,
+        rpn_post_nms_top_n_test=150,
+        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=6, sampling_ratio=2),
+        box_head=TwoMLPHead(channels * 6 * 6, 320),
+        box_predictor=FastRCNNPredictor(320, len(STARTER_LABELS)),
+        box_batch_size_per_image=64,
+        mask_roi_pool=MultiScaleRoIAlign(["0"], output_size=12, sampling_ratio=2),
+        mask_head=MaskRCNNHeads(channels, (64, 64), 1),
+        mask_predictor=MaskRCNNPredictor(64, 64, len(STARTER_LABELS)),
+    )
+
+
+class _StarterBackbone(nn.Module):
+    """Residual stages of 3x3 convolutions (He et al. 2016), their last two maps added as in Lin et al. 2017.
+
+    Plain convolutions, since processors take them at several times the speed of separable ones, in training
+    above all; and few of them before stride 8, where they are slow.
+    """
+
+    out_channels = 160
+    stride = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Conv2dNormActivation(3, 64, kernel_size=7, stride=4)
+        self.stage2 = nn.Sequential(_convolution(64, 128, stride=2), _Residual(128))
+        self.stage3 = nn.Sequential(_convolution(128, 256, stride=2), *(_Residual(256) for _ in range(3)))
+        self.stage4 = nn.Sequential(_convolution(256, 320, stride=2), _Residual(320))
+        self.inner3 = nn.Conv2d(256, self.out_channels, 1)
+        self.inner4 = nn.Conv2d(320, self.out_channels, 1)
+        self.layer = nn.Conv2d(self.out_channels, self.out_channels, 3, padding=1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) to {"0": (N, out_channels, H / stride, W / stride)}; H and W divide by 32."""
+        fine = self.stage3(self.stage2(self.stem(images)))
+        coarse = self.inner4(self.stage4(fine))
+        return OrderedDict([("0", self.layer(self.inner3(fine) + interpolate(coarse, scale_factor=2.0)))])
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels)
+        self.second = Conv2dNormActivation(channels, channels, kernel_size=3, activation_layer=None)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.relu(features + self.second(self.first(features)))
+
+
+def _anchors(shapes: tuple[tuple[int, int], ...], stride: int) -> AnchorGenerator:
+    """Anchors of given shapes, (width, height), about the middle of each cell of one map."""
+    generator = AnchorGenerator(sizes=(tuple(width for width, _ in shapes),), aspect_ratios=((1.0,),))
+    half = torch.tensor(shapes) / 2
+    generator.cell_anchors = [torch.cat((stride / 2 - half, stride / 2 + half), dim=1)]
+    return generator
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:

@@ -1,0 +1,113 @@
+"""A teacher of a few random layers, in the file that `tools/teacher.py` reads; and photos to train with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+import coco
+from networks import STARTER_ANCHORS
+
+CHANNELS, CLASSES = 8, 81
+
+
+def write_teacher(path: Path, sure: bool = True) -> Path:
+    """Its features are means of pixels; `sure`: it sees objects nearly everywhere."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * 0.1
+
+    half = torch.tensor(STARTER_ANCHORS, dtype=torch.float32) / 2
+    scores = random(CLASSES, CHANNELS)
+    bias = torch.zeros(CLASSES)
+    bias[1 if sure else 0] = 6.0
+    weights = {
+        "anchor": torch.cat((8 - half, 8 + half - 1), dim=1),
+        "see.w": random(CHANNELS, 3, 16, 16) / 255,
+        "see.b": random(CHANNELS),
+        "where.w": random(15, CHANNELS, 1, 1),
+        "where.b": random(15),
+        "move.w": random(60, CHANNELS, 1, 1),
+        "move.b": random(60),
+        "kind.w": scores,
+        "kind.b": bias,
+        "fit.w": random(4 * CLASSES, CHANNELS),
+        "fit.b": random(4 * CLASSES),
+        "grow.w": random(CHANNELS, CHANNELS, 2, 2),
+        "mask.w": random(CHANNELS, CLASSES, 2, 2) * 10,
+        "none": torch.zeros(CLASSES),
+        "zero": torch.zeros(CHANNELS),
+    }
+
+    def step(kind: str, inputs: list[str], out: str, **settings: Any) -> dict[str, Any]:
+        return {"type": kind, "in": inputs, "out": out, **settings}
+
+    conv: dict[str, Any] = {"stride": 1, "pad": 0, "group": 1}
+    graph = {
+        "feature": "map",
+        "backbone": [step("conv", ["data", "see.w", "see.b"], "map", stride=16, pad=0, group=1)],
+        "rpn": [
+            step("conv", ["map", "where.w", "where.b"], "rpn_cls_logits", **conv),
+            step("conv", ["map", "move.w", "move.b"], "rpn_bbox_pred", **conv),
+        ],
+        "box": [
+            step("avgpool", ["roi"], "mean", kernel=6, stride=1),
+            step("fc", ["mean", "kind.w", "kind.b"], "cls_score"),
+            step("fc", ["mean", "fit.w", "fit.b"], "bbox_pred"),
+        ],
+        "mask": [
+            step("deconv", ["roi", "grow.w", "zero"], "larger", stride=2, pad=0),
+            step("relu", ["larger"], "positive"),
+            step("sum", ["larger", "positive"], "both"),
+            step("deconv", ["both", "mask.w", "none"], "mask_fcn_logits_up", stride=2, pad=0),
+        ],
+    }
+    save_file(weights, path, metadata={"graph": json.dumps(graph)})
+    return path
+
+
+def write_photos(folder: Path) -> dict[str, Path]:
+    """Four labelled photos of one bright rectangle each, two without labels, by `train_starter`'s options."""
+    images, unlabelled = folder / "images", folder / "unlabelled"
+    records, annotations = [], []
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 90, (96, 128, 3), np.uint8)
+        x, y = 10 + 9 * number, 12 + 5 * number
+        pixels[y : y + 40, x : x + 60] += 150
+        path = (images if number < 4 else unlabelled) / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        if number < 4:
+            records.append({"id": number, "file_name": path.name, "width": 128, "height": 96})
+            annotations.append(annotation(number, (x, y, 60, 40)))
+    file = folder / "train.json"
+    write_annotations(file, records, annotations)
+    return {"images": images, "annotations": file, "unlabelled": unlabelled}
+
+
+def annotation(image_id: int, box: tuple[int, int, int, int], category_id: int = 90) -> dict[str, Any]:
+    """An object that fills its box (x, y, width, height)."""
+    x, y, width, height = box
+    outline = [x, y, x + width, y, x + width, y + height, x, y + height]
+    return {
+        "id": image_id + 1,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": list(box),
+        "area": width * height,
+        "segmentation": [outline],
+        "iscrowd": 0,
+    }
+
+
+def write_annotations(file: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> None:
+    categories = [category._asdict() for category in coco.BY_ID.values()]
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
