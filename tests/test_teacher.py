@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +155,7 @@ def test_a_view_shows_one_photo_or_four(
     photos: list[Path], monkeypatch: pytest.MonkeyPatch, mosaics: float, most: int
 ) -> None:
     monkeypatch.setattr(views, "MOSAICS", mosaics)
+    monkeypatch.setattr(views, "TINT", 0.0)
     drawn = [draw_view(photos, np.random.default_rng(seed), SIDE) for seed in range(30)]
     colours = [len(np.unique(view.reshape(-1, 3), axis=0)) for view in drawn]
     assert max(colours) == most
@@ -163,6 +165,8 @@ def test_a_crop_keeps_what_it_shows_in_place_or_mirrors_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "MOSAICS", 0.0)
+    monkeypatch.setattr(views, "TURNED", 0.0)
+    monkeypatch.setattr(views, "TINT", 0.0)
     ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[None, :, None], (60, 240, 3))
     Image.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / "ramp.png")
     rising = []
@@ -173,6 +177,26 @@ def test_a_crop_keeps_what_it_shows_in_place_or_mirrors_it(
         assert np.abs(view - view[:1]).max() <= 1  # rounded
         rising.append(bool(steps.sum() > 0))
     assert set(rising) == {True, False}
+
+
+def test_crops_are_turned_and_in_other_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = np.zeros((90, 90, 3), np.uint8)
+    halves[:, 45:] = 120
+    Image.fromarray(halves).save(tmp_path / "halves.png")
+    monkeypatch.setattr(views, "MOSAICS", 0.0)
+    monkeypatch.setattr(views, "SMALLEST_CROP", 0.9)
+
+    def drawn(turned: float, tint: float) -> list[np.ndarray[Any, Any]]:
+        monkeypatch.setattr(views, "TURNED", turned)
+        monkeypatch.setattr(views, "TINT", tint)
+        return [draw_view([tmp_path / "halves.png"], np.random.default_rng(i), SIDE) for i in range(6)]
+
+    for straight, turned in zip(drawn(0.0, 0.0), drawn(1.0, 0.0), strict=True):
+        assert set(np.unique(straight[10:-10].std(axis=0).round())) == {0}  # every row is the same
+        edges = np.abs(np.diff(turned.astype(int)[:, :, 0], axis=1)).argmax(axis=1)
+        assert len(set(edges[10:-10].tolist())) > 1
+    for plain, tinted in zip(drawn(0.0, 0.0), drawn(0.0, 0.5), strict=True):
+        assert plain.max() == 120 and tinted.max() != 120 and tinted.min() == 0
 
 
 def lesson(teacher: Teacher, anchors: torch.Tensor, count: int = 2) -> list[View]:

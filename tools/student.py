@@ -25,6 +25,9 @@ LOSS_WEIGHTS = {
 BACKGROUND_WEIGHT = 0.05
 """How much a place counts in which the teacher sees nothing, against 1 where it is sure of an object."""
 
+DROPPED = 0.25
+"""The part of a region's channels that is left out in training, lest the box head learn regions by heart."""
+
 
 class Student(nn.Module):
     """The network, and an adapter through which its feature map is compared with the teacher's.
@@ -88,6 +91,7 @@ class Student(nn.Module):
 
         heads = network.roi_heads
         pooled = heads.box_roi_pool(features, batch.regions, sizes)
+        pooled = F.dropout2d(pooled, DROPPED, self.training)
         logits, deltas = heads.box_predictor(heads.box_head(pooled))
         seen = 1 - batch.classes[:, 0]
         divergence = F.kl_div(logits.log_softmax(dim=1), batch.classes, reduction="none").sum(dim=1)

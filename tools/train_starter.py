@@ -60,7 +60,7 @@ FIRST_VIEWS = 1024
 """Views in the pool when the run starts."""
 LARGE = 96
 """Matrices with at least so many rows and columns are Muon's."""
-EXAM_VIEWS, EXAM_SIDE = 32, 256
+EXAM_VIEWS, EXAM_SIDE = 96, 256
 SAVE_SECONDS = 120.0
 BAR = {
     "box AP": (True, 0.10),

@@ -20,10 +20,16 @@ from tools.teacher import STRIDE, Teacher, encode
 
 Image = NDArray[np.uint8]
 
-MOSAICS = 0.3
+PHOTO_SIDE = 640
+"""Larger photos are reduced to this longest side, in px, as COCO's were."""
+MOSAICS = 0.4
 """The part of the views that shows four photos."""
-SMALLEST_CROP = 0.2
+SMALLEST_CROP = 0.15
 """Of a photo's area."""
+TURNED, TURN = 0.4, 30.0
+"""The part of the crops that is turned, and by how many degrees at most."""
+TINT = 0.3
+"""How much the logarithm of each channel's gamma may differ from 0."""
 BEST_PROPOSALS, OTHER_PROPOSALS, MOVED_PROPOSALS = 18, 12, 18
 """Regions of each view that the student learns from: the teacher's best proposals, some of its others, and
 the best ones moved and scaled at random."""
@@ -50,8 +56,13 @@ def draw_view(photos: Sequence[Path], rng: np.random.Generator, side: int) -> Im
 
 
 def _crop(photos: Sequence[Path], rng: np.random.Generator, width: int, height: int) -> Image:
-    """A random part of a random photo, every other one mirrored, at this size."""
-    photo = read_photo(photos[int(rng.integers(len(photos)))]).pixels
+    """A random part of a random photo at this size: turned, mirrored or in other colours.
+
+    Teacher and student both see it so. Else the student would soon know the photos by heart.
+    """
+    photo = read_photo(photos[int(rng.integers(len(photos)))], PHOTO_SIDE).pixels
+    if rng.random() < TURNED:
+        photo = _turned(photo, rng.uniform(-TURN, TURN))
     rows, columns = photo.shape[:2]
     area = rng.uniform(SMALLEST_CROP, 1.0) * rows * columns
     ratio = width / height * math.exp(rng.uniform(-0.3, 0.3))
@@ -62,7 +73,21 @@ def _crop(photos: Sequence[Path], rng: np.random.Generator, width: int, height: 
     part = photo[y : y + crop_height, x : x + crop_width]
     shrinks = width * height < crop_width * crop_height
     resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized[:, ::-1] if rng.random() < 0.5 else resized, np.uint8)
+    tinted = cv2.LUT(resized, _curves(rng.uniform(-TINT, TINT) + rng.uniform(-TINT, TINT, 3) / 3))
+    return np.asarray(tinted[:, ::-1] if rng.random() < 0.5 else tinted, np.uint8)
+
+
+def _turned(photo: Image, degrees: float) -> Image:
+    """About its middle, at the same size; what is missing at the corners is mirrored."""
+    rows, columns = photo.shape[:2]
+    matrix = cv2.getRotationMatrix2D((columns / 2, rows / 2), degrees, 1.0)
+    return np.asarray(cv2.warpAffine(photo, matrix, (columns, rows), borderMode=cv2.BORDER_REFLECT_101))
+
+
+def _curves(exponents: NDArray[np.float64]) -> Image:
+    """For `cv2.LUT`: what each of 256 levels becomes in three channels, by gammas of e to the `exponents`."""
+    levels = np.linspace(0, 1, 256)[:, None] ** np.exp(exponents)
+    return np.asarray((255 * levels + 0.5).astype(np.uint8)[None])
 
 
 # --- The teacher's answers ----------------------------------------------------------------------------------
