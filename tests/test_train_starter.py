@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -336,6 +337,8 @@ def test_views_come_from_workers_as_from_this_process_and_from_a_teacher_asked_h
         options = replace(SHORT, workers=workers)
         return list(itertools.islice(tool.lessons(photos.learnt, teacher, anchors, options, 7), 3))
 
+    cv2.setNumThreads(2)  # as in a process that has drawn views itself: forks of it would wait forever
+    cv2.warpAffine(np.zeros((2000, 2000), np.uint8), np.eye(2, 3), (2000, 2000))
     here, workers = three(), three(workers=1)
     for ours, theirs in zip(here, workers, strict=True):
         for field in fields(View):

@@ -136,6 +136,8 @@ def lessons(
         options.batch_size,
         num_workers=options.workers,
         worker_init_fn=start_worker if options.workers else None,
+        # A fork of a process in which OpenCV has had threads waits for them forever.
+        multiprocessing_context="spawn" if options.workers else None,
         collate_fn=_as_list,
     ):
         if teacher.in_workers:

@@ -122,7 +122,7 @@ def label(teacher: Teacher, images: Tensor, anchors: Tensor, generator: torch.Ge
     class_logits, class_boxes = teacher.classify(features, regions)
     classes = class_logits.softmax(dim=1)
     scores, kinds = classes[:, 1:].max(dim=1)
-    boxes = clip_boxes_to_image(class_boxes[torch.arange(len(kinds)), kinds + 1], size)
+    boxes = clip_boxes_to_image(class_boxes[torch.arange(len(kinds), device=kinds.device), kinds + 1], size)
     counts = [len(part) for part in regions]
     shown = [
         _shown(*parts)
@@ -130,7 +130,9 @@ def label(teacher: Teacher, images: Tensor, anchors: Tensor, generator: torch.Ge
     ]
     mask_boxes = [part for part, _ in shown]
     mask_kinds = torch.cat([part for _, part in shown])
-    masks = teacher.segment(features, mask_boxes)[torch.arange(len(mask_kinds)), mask_kinds + 1].sigmoid()
+    masks = teacher.segment(features, mask_boxes)[
+        torch.arange(len(mask_kinds), device=mask_kinds.device), mask_kinds + 1
+    ].sigmoid()
     columns = (
         images,
         features.half(),
