@@ -154,13 +154,16 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
     """Trains to the end of the run, on from `checkpoint` where there is one; writes it every two minutes.
 
     Raises:
-        TrainingError: The checkpoint cannot be gone on from.
+        TrainingError: The teacher has other anchors, or the checkpoint cannot be gone on from.
     """
     device = teacher.device
     torch.manual_seed(options.seed)
     network = starter()
     network.transform.min_size = TRUTH_SIDES
     (anchors,) = network.rpn.anchor_generator.cell_anchors
+    theirs = teacher.anchors.cpu()
+    if theirs.shape != anchors.shape or (theirs - anchors).abs().max() > 1:
+        raise TrainingError("The teacher's anchors are not the starter's (networks.STARTER_ANCHORS), in order.")
     examination = Lessons(Pictures(photos.held_out, EXAM_SIDE, 0, 0), teacher, anchors)
     exam = together([examination[i] for i in range(EXAM_VIEWS)], device)
     student = Student(network, exam.features.shape[1], options.precision, device).train()
