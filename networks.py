@@ -43,8 +43,8 @@ STARTER_LABELS = tuple(
 """COCO category id of each label of the `starter` network: 0 is background, then all 80 in order."""
 
 STARTER_ANCHORS = (
-    (40, 34), (126, 145), (437, 287), (305, 245), (59, 134), (188, 281), (423, 133), (94, 61),
-    (97, 234), (38, 73), (13, 18), (309, 115), (221, 174), (171, 80), (268, 420),
+    (40, 34), (126, 145), (437, 287), (304, 261), (59, 134), (188, 300), (423, 133), (94, 62),
+    (97, 238), (38, 73), (13, 18), (293, 115), (205, 190), (171, 80), (268, 420),
 )  # fmt: skip
 """(width, height) in px of the working image of the boxes that the `starter` network begins with in each cell
 of its feature map. They are its teacher's in whole pixels, in its order, so that it can learn the teacher's

@@ -120,6 +120,8 @@ def test_the_answers_are_those_of_the_stand_in(monkeypatch: pytest.MonkeyPatch) 
     import standin  # type: ignore[import-not-found]
 
     model, teacher = standin.load(), Teacher(STANDIN / "standin.safetensors")
+    shapes = (teacher.anchors[:, 2:] - teacher.anchors[:, :2]).round()
+    assert shapes.int().tolist() == [list(shape) for shape in STARTER_ANCHORS]
     photo = np.asarray(Image.open(next((STANDIN.parent / "photos").glob("*.jpg"))).resize((320, 320)))
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():

@@ -308,7 +308,7 @@ def test_a_checkpoint_of_something_else_is_named_and_stays(tmp_path: Path, teach
 def test_a_teacher_with_other_anchors_is_refused(tmp_path: Path, teacher: Teacher) -> None:
     for anchors in (teacher.anchors.flip(0), teacher.anchors[:14]):
         teacher.anchors = anchors
-        with pytest.raises(tool.TrainingError, match="anchors are not the starter's"):
+        with pytest.raises(tool.TrainingError, match=r"anchors are not those of networks.STARTER_ANCHORS"):
             tool.train(known_photos(tmp_path), teacher, SHORT, tmp_path / "run.pt")
 
 

@@ -163,7 +163,7 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
     (anchors,) = network.rpn.anchor_generator.cell_anchors
     theirs = teacher.anchors.cpu()
     if theirs.shape != anchors.shape or (theirs - anchors).abs().max() > 1:
-        raise TrainingError("The teacher's anchors are not the starter's (networks.STARTER_ANCHORS), in order.")
+        raise TrainingError("The teacher's anchors are not those of networks.STARTER_ANCHORS, in order.")
     examination = Lessons(Pictures(photos.held_out, EXAM_SIDE, 0, 0), teacher, anchors)
     exam = together([examination[i] for i in range(EXAM_VIEWS)], device)
     student = Student(network, exam.features.shape[1], options.precision, device).train()
