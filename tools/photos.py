@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pycocotools import mask as rle
-from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -19,6 +18,7 @@ from images import ImageError, read_photo
 from networks import STARTER_LABELS
 from tools.evaluate import check_photos, read_annotations
 from tools.segment_folder import photos_in
+from tools.training import Example
 
 LABEL_BY_CATEGORY = {category_id: label for label, category_id in enumerate(STARTER_LABELS)}
 HELD_OUT = 20
@@ -28,7 +28,6 @@ LABELLED_WEIGHT = 2
 
 Image = NDArray[np.uint8]
 Annotation = dict[str, Any]
-Example = tuple[Tensor, dict[str, Tensor]]
 
 
 class PhotoError(ValueError):

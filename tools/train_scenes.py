@@ -35,7 +35,9 @@ from inference import SCORE_FLOOR
 from tools.coco_results import CocoDataset, Result, coco_result, evaluated
 from tools.scenes import Scene, draw_scene, to_coco
 from tools.training import (
+    Example,
     autocast,
+    collate,
     learning_rate,
     parameter_groups,
     save_checkpoint,
@@ -51,8 +53,6 @@ SMALL_PX = 32
 """The bar is set for objects whose box has a longest side of at least this."""
 SEEDS_PER_RUN = 1_000_000
 """Training run number s (`--seed`) draws the training scenes from s times this on."""
-
-Example = tuple[Tensor, dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +173,11 @@ def _batches(options: Options, start: int) -> Iterable[tuple[list[Tensor], list[
     return DataLoader(
         TrainingScenes(first, (options.iterations - start) * options.batch_size),
         options.batch_size,
-        collate_fn=_collate,
+        collate_fn=collate,
         num_workers=options.workers,
         worker_init_fn=start_worker if options.workers else None,
         prefetch_factor=4 if options.workers else None,
     )
-
-
-def _collate(examples: list[Example]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    return [image for image, _ in examples], [target for _, target in examples]
 
 
 def load_network(path: Path = WEIGHTS) -> MaskRCNN:

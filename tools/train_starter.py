@@ -48,10 +48,18 @@ from tqdm import tqdm
 from inference import PRECISIONS, SegmentationModel
 from networks import STARTER_LABELS, starter
 from tools.evaluate import BUILD, EvaluationError, count, measure, read_annotations, ready
-from tools.photos import Example, PhotoError, Photos, find_photos
+from tools.photos import PhotoError, Photos, find_photos
 from tools.student import Student, recoloured, total
 from tools.teacher import Teacher, TeacherError
-from tools.training import Muon, learning_rate, save_checkpoint, save_weights, start_worker
+from tools.training import (
+    Muon,
+    collate,
+    learning_rate,
+    parameter_groups,
+    save_checkpoint,
+    save_weights,
+    start_worker,
+)
 from tools.views import Batch, Lessons, Pictures, View, label, together
 
 TRUTH_SIDES = (256, 288, 320, 352)
@@ -173,7 +181,7 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
     pool = Pool(lessons(photos.learnt, teacher, anchors, options, 1_000_000 * len(history)), options)
     if not start:
         student.standardize(list(pool.views))
-    truth = iter(DataLoader(photos.truth, options.truth_photos, sampler=_count(start), collate_fn=_columns))
+    truth = iter(DataLoader(photos.truth, options.truth_photos, sampler=_count(start), collate_fn=collate))
     generator = torch.Generator().manual_seed(options.seed + start)
     began = saved = time.monotonic()
     began -= spent
@@ -269,10 +277,7 @@ def make_optimizers(student: Student, options: Options) -> list[torch.optim.Opti
             weight.ndim >= 2 and min(weight.shape[0], weight[0].numel()) >= LARGE and "predictor" not in name
         )
         (inside if large else rest).append(weight)
-    groups = [
-        {"params": [weight for weight in rest if weight.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [weight for weight in rest if weight.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = parameter_groups(rest, options.weight_decay)
     return [
         torch.optim.AdamW(groups, lr=options.learning_rate, fused=True),
         Muon(
@@ -298,10 +303,6 @@ def _count(start: int) -> Iterator[int]:
     while True:
         yield start
         start += 1
-
-
-def _columns(examples: list[Example]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    return [image for image, _ in examples], [target for _, target in examples]
 
 
 def _to(value: Any, device: torch.device) -> Any:

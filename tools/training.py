@@ -16,6 +16,9 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from roi_align import cells_along
 
+Example = tuple[Tensor, dict[str, Tensor]]
+"""An image (3, H, W) in 0 to 1 and its target."""
+
 
 def autocast(module: nn.Module, precision: torch.dtype, device: torch.device) -> None:
     """Lets one module compute in `precision` and answer in float32.
@@ -52,6 +55,11 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
     flat = [parameter for parameter in parameters if parameter.ndim < 2]
     deep = [parameter for parameter in parameters if parameter.ndim >= 2]
     return [{"params": deep, "weight_decay": weight_decay}, {"params": flat, "weight_decay": 0.0}]
+
+
+def collate(examples: list[Example]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Images and targets of a batch, as torchvision's detection models take them."""
+    return [image for image, _ in examples], [target for _, target in examples]
 
 
 def start_worker(_: int) -> None:
