@@ -7,12 +7,11 @@ ones are, `inference.py` puts the two together.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from torchvision.models import WeightsEnum
 from torchvision.models.detection import (
     MaskRCNN,
@@ -25,6 +24,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, MultiScaleRoIAlign
 
 COCO_LABELS = tuple(range(91))
@@ -128,66 +128,119 @@ def scenes() -> MaskRCNN:
 def starter() -> MaskRCNN:
     """A small Mask R-CNN for photos and all 80 categories (trained by `tools/train_starter.py`).
 
-    One feature map with stride 16, into which a stage with stride 32 is added as in a feature pyramid, and
-    torchvision's own region proposal, box and mask heads at less than half of their usual width. Labels are
-    those of `STARTER_LABELS`. Masks come at 24x24.
+    One feature map with stride 16, and torchvision's own region proposal, box and mask heads, whose layers
+    inside are inverted residuals as in the backbone. Labels are those of `STARTER_LABELS`. Masks come at
+    24x24.
     """
     backbone = _StarterBackbone()
     channels = backbone.out_channels
+    rpn_head = RPNHead(channels, len(STARTER_ANCHORS))
+    rpn_head.conv = nn.Sequential(*(_InvertedResidual(channels, 768, channels) for _ in range(3)))
     return MaskRCNN(
         backbone,
         min_size=320,
         max_size=640,
         rpn_anchor_generator=_anchors(STARTER_ANCHORS, backbone.stride),
+        rpn_head=rpn_head,
         rpn_pre_nms_top_n_train=1000,
         rpn_post_nms_top_n_train=200,
         rpn_pre_nms_top_n_test=1000,
         rpn_post_nms_top_n_test=150,
         box_roi_pool=MultiScaleRoIAlign(["0"], output_size=6, sampling_ratio=2),
-        box_head=TwoMLPHead(channels * 6 * 6, 320),
+        box_head=_staged(
+            (
+                _InvertedResidual(channels, 512, channels, stride=2),
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, 160),
+            ),
+            nn.Sequential(nn.Conv2d(160, 320, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)),
+        ),
         box_predictor=FastRCNNPredictor(320, len(STARTER_LABELS)),
         box_batch_size_per_image=64,
-        mask_roi_pool=MultiScaleRoIAlign(["0"], output_size=12, sampling_ratio=2),
-        mask_head=MaskRCNNHeads(channels, (64, 64), 1),
-        mask_predictor=MaskRCNNPredictor(64, 64, len(STARTER_LABELS)),
+        mask_roi_pool=MultiScaleRoIAlign(["0"], output_size=6, sampling_ratio=2),
+        mask_head=_staged(
+            (
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, 160),
+            ),
+            nn.Sequential(nn.ConvTranspose2d(160, 128, 2, 2), nn.ReLU()),
+        ),
+        mask_predictor=MaskRCNNPredictor(128, 64, len(STARTER_LABELS)),
     )
 
 
-class _StarterBackbone(nn.Module):
-    """Residual stages of 3x3 convolutions (He et al. 2016), their last two maps added as in Lin et al. 2017.
+class _InvertedResidual(nn.Module):
+    """More channels, 3x3 in each of them, fewer channels (Sandler et al. 2018), without norms.
 
-    Plain convolutions, since processors take them at several times the speed of separable ones, in training
-    above all; and few of them before stride 8, where they are slow.
+    What it does not change in shape it adds to: `skip`.
     """
 
-    out_channels = 160
+    def __init__(self, inputs: int, inside: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(inputs, inside, 1)
+        self.depthwise = nn.Conv2d(inside, inside, 3, padding=1, groups=inside, bias=False)
+        self.project = nn.Conv2d(inside, outputs, 1)
+        self.stride = stride
+        self.skip = inputs == outputs and stride == 1
+        nn.init.kaiming_normal_(self.expand.weight)
+        nn.init.kaiming_normal_(self.depthwise.weight, nonlinearity="linear")
+        nn.init.kaiming_normal_(self.project.weight, nonlinearity="linear")
+
+    def forward(self, features: Tensor) -> Tensor:
+        looked = self.depthwise(torch.relu(self.expand(features)))
+        # Not a stride of the convolution: its gradient takes processors ten times as long.
+        changed: Tensor = self.project(looked[:, :, :: self.stride, :: self.stride])
+        return features + changed if self.skip else changed
+
+
+class _StarterBackbone(nn.Module):
+    """A stem down to stride 4 and inverted residuals down to stride 16.
+
+    What each of the `stages` gives can be learnt by itself, from the teacher's map in its place.
+    """
+
+    out_channels = 128
     stride = 16
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = Conv2dNormActivation(3, 64, kernel_size=7, stride=4)
-        self.stage2 = nn.Sequential(_convolution(64, 128, stride=2), _Residual(128))
-        self.stage3 = nn.Sequential(_convolution(128, 256, stride=2), *(_Residual(256) for _ in range(3)))
-        self.stage4 = nn.Sequential(_convolution(256, 320, stride=2), _Residual(320))
-        self.inner3 = nn.Conv2d(256, self.out_channels, 1)
-        self.inner4 = nn.Conv2d(320, self.out_channels, 1)
-        self.layer = nn.Conv2d(self.out_channels, self.out_channels, 3, padding=1)
+        stem = nn.Sequential(
+            nn.Conv2d(3, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 256, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1, groups=256, bias=False),
+            nn.Conv2d(256, 32, 1),
+        )
+        for layer in stem[:4]:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+        self.stages = nn.Sequential(
+            stem,
+            _InvertedResidual(32, 192, 32),
+            _InvertedResidual(32, 192, 48, stride=2),
+            _InvertedResidual(48, 384, 48),
+            _InvertedResidual(48, 384, 48),
+            _InvertedResidual(48, 384, 96, stride=2),
+            _InvertedResidual(96, 768, 96),
+            _InvertedResidual(96, 768, 96),
+            _InvertedResidual(96, 768, 96),
+            _InvertedResidual(96, 768, 128),
+            _InvertedResidual(128, 1024, 128),
+            _InvertedResidual(128, 1024, 128),
+        )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) to {"0": (N, out_channels, H / stride, W / stride)}; H and W divide by 32."""
-        fine = self.stage3(self.stage2(self.stem(images)))
-        coarse = self.inner4(self.stage4(fine))
-        return OrderedDict([("0", self.layer(self.inner3(fine) + interpolate(coarse, scale_factor=2.0)))])
+        """(N, 3, H, W) to {"0": (N, out_channels, H / stride, W / stride)}; H and W divide by 16."""
+        return OrderedDict([("0", self.stages(images))])
 
 
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _convolution(channels, channels)
-        self.second = Conv2dNormActivation(channels, channels, kernel_size=3, activation_layer=None)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return torch.relu(features + self.second(self.first(features)))
+def _staged(stages: Iterable[nn.Module], last: nn.Module) -> nn.Module:
+    """A head: its stages, and the layer that makes of them what the predictor reads."""
+    return nn.Sequential(OrderedDict(stages=nn.Sequential(*stages), last=last))
 
 
 def _anchors(shapes: tuple[tuple[int, int], ...], stride: int) -> AnchorGenerator:

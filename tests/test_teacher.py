@@ -17,8 +17,8 @@ from torchvision.ops import clip_boxes_to_image
 from networks import STARTER_ANCHORS, STARTER_LABELS, starter
 from tests.tiny_teacher import CHANNELS, CLASSES, write_teacher
 from tools import views
-from tools.teacher import STRIDE, Teacher, TeacherError, decode, encode
-from tools.views import Lessons, Pictures, View, draw_view, label, together
+from tools.teacher import STAGES, STRIDE, Teacher, TeacherError, decode, encode
+from tools.views import Pictures, View, draw_view, label, together
 
 STANDIN = Path(__file__).resolve().parents[2] / "shared" / "standin"
 SIDE = 64
@@ -112,6 +112,33 @@ def test_what_is_no_teacher_is_refused_in_one_sentence(tmp_path: Path) -> None:
     for path in (tmp_path / "none.safetensors", text, bare):
         with pytest.raises(TeacherError, match=r"cannot be used .*; expected a safetensors file"):
             Teacher(path)
+    other = write_teacher(tmp_path / "other.safetensors")
+    other.write_bytes(other.read_bytes().replace(b"xif2_1_int8", b"xif9_9_int8"))
+    with pytest.raises(TeacherError, match="has no xif2_1_int8; expected all of"):
+        Teacher(other)
+
+
+def test_what_it_computes_on_the_way_ends_in_its_answers(teacher: Teacher) -> None:
+    pictures, regions = images().float() / 255, [some_boxes(3, 1), some_boxes(5, 2)]
+    maps = teacher.stages(pictures, regions, regions)
+    assert {part: len(of_part) for part, of_part in maps.items()} == {
+        part: len(names) for part, names in STAGES.items()
+    }
+    torch.testing.assert_close(maps["backbone"][-1], teacher.features(pictures))
+    assert maps["rpn"][-1].shape == (2, CHANNELS, 4, 4)
+    assert maps["box"][-1].shape == (8, 160, 3, 3) and maps["mask"][-1].shape == (8, 160, 6, 6)
+
+
+def test_a_lower_precision_changes_the_answers_by_its_rounding(tmp_path: Path, teacher: Teacher) -> None:
+    write_teacher(tmp_path / "teacher.safetensors")
+    lower = Teacher(tmp_path / "teacher.safetensors", precision=torch.bfloat16)
+    pictures = images().float() / 255
+    features = lower.features(pictures)
+    assert features.dtype == torch.float32 and not torch.equal(features, teacher.features(pictures))
+    torch.testing.assert_close(features, teacher.features(pictures), atol=0.02, rtol=0.02)
+    (logits, boxes), (exact, exact_boxes) = lower.propose(features), teacher.propose(features)
+    torch.testing.assert_close(logits, exact, atol=0.1, rtol=0.02)
+    torch.testing.assert_close(boxes, exact_boxes, atol=8, rtol=0.05)
 
 
 @pytest.mark.skipif(not STANDIN.is_dir(), reason="the stand-in is not at hand")
@@ -241,16 +268,6 @@ def test_where_the_teacher_sees_nothing_there_are_no_masks(tmp_path: Path, ancho
     assert view.masks.shape == (0, 24, 24) and view.mask_boxes.shape == (0, 4)
     batch = together([view], torch.device("cpu"))
     assert batch.masks.shape == (0, 24, 24)
-
-
-def test_a_lesson_asked_for_alone_is_that_of_its_picture(
-    teacher: Teacher, anchors: torch.Tensor, photos: list[Path]
-) -> None:
-    pictures = Pictures(photos, SIDE, seed=0, first=3)
-    view = Lessons(pictures, teacher, anchors)[4]
-    np.testing.assert_array_equal(view.image, pictures[4])
-    expected = teacher.features(torch.from_numpy(pictures[4])[None].float() / 255)
-    np.testing.assert_allclose(view.features, expected[0].numpy(), atol=1e-2)
 
 
 def test_a_batch_keeps_the_order_of_its_views(teacher: Teacher, anchors: torch.Tensor) -> None:

@@ -20,11 +20,11 @@ from torchvision.ops import MultiScaleRoIAlign
 
 import tools.train_starter as tool
 from networks import STARTER_ANCHORS, STARTER_LABELS, scenes, starter
-from tests.tiny_teacher import CHANNELS, CLASSES, write_photos, write_teacher
+from tests.tiny_teacher import CLASSES, write_photos, write_teacher
 from tools import evaluate
 from tools.photos import Photos, find_photos
-from tools.student import LOSS_WEIGHTS, Student, recoloured, total
-from tools.teacher import BOX_WEIGHTS, Teacher, decode
+from tools.student import LOSS_WEIGHTS, Student, total
+from tools.teacher import BOX_WEIGHTS, Maps, Teacher, decode
 from tools.training import MatrixRoIAlign, Muon, learning_rate, save_weights
 from tools.views import Batch, View, together
 
@@ -53,7 +53,7 @@ def network_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def student(precision: torch.dtype = torch.float32) -> Student:
     torch.manual_seed(0)
-    return Student(starter(), CHANNELS, precision, CPU)
+    return Student(starter(), precision, CPU)
 
 
 # --- The network --------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def test_the_starter_knows_the_80_categories_and_gives_masks_of_24_px(network_fi
     network.roi_heads.score_thresh = 0.0
     images, _ = network.transform([torch.rand(3, 200, 300)])
     features = network.backbone(images.tensors)
-    assert features["0"].shape == (1, 160, 20, 30)  # 320 x 480, stride 16
+    assert features["0"].shape == (1, 128, 20, 30)  # 320 x 480, stride 16
     with torch.inference_mode():
         proposals, _ = network.rpn(images, features)
         (found,), _ = network.roi_heads(features, proposals, images.image_sizes)
@@ -127,7 +127,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 def own_answers(pupil: Student) -> Batch:
     """A batch whose answers are the student's own; the boxes are those of the first class."""
-    network = pupil.network
+    network, scale = pupil.network, pupil.scales["backbone"][-1]
     images = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     regions = [torch.tensor([[2.0, 3.0, 40.0, 50.0], [10.0, 0.0, 30.0, 64.0]])] * 2
     sizes = [(SIDE, SIDE)] * 2
@@ -139,7 +139,7 @@ def own_answers(pupil: Student) -> Batch:
         masks = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(features, regions, sizes)))
     return Batch(
         images,
-        pupil.adapter(features["0"]).detach() * pupil.std + pupil.mean,
+        features["0"] * scale.std + scale.mean,
         logits.permute(0, 2, 3, 1).sigmoid(),
         deltas.unflatten(1, (15, 4)).permute(0, 3, 4, 1, 2),
         regions,
@@ -152,17 +152,17 @@ def own_answers(pupil: Student) -> Batch:
 
 def test_a_student_that_says_what_its_teacher_says_has_nothing_to_learn() -> None:
     pupil = student().eval()
-    pupil.mean += 0.5
-    pupil.std *= 3
+    pupil.scales["backbone"][-1].mean += 0.5
+    pupil.scales["backbone"][-1].std *= 3
     batch = own_answers(pupil)
-    losses = pupil.losses(batch, batch.images)
-    assert losses.keys() == LOSS_WEIGHTS.keys() - {"truth"}
+    losses = pupil.losses(batch)
+    assert losses.keys() == LOSS_WEIGHTS.keys() - {"truth", "stages"}
     for name in ("features", "proposals", "classes"):
         assert losses[name].item() == pytest.approx(0, abs=1e-5)
     # A cross-entropy is least where its gradient is nothing.
     gradients = torch.autograd.grad(losses["objectness"], pupil.network.rpn.head.cls_logits.parameters())
     assert max(gradient.abs().max().item() for gradient in gradients) < 1e-6
-    other = pupil.losses(batch, batch.images.flip(3))
+    other = pupil.losses(replace(batch, images=batch.images.flip(3)))
     assert other["features"] > 1e-5 and other["classes"] > 1e-8
 
 
@@ -172,7 +172,7 @@ def test_what_the_teacher_is_sure_of_counts_more_than_what_it_does_not_see() -> 
     certain = torch.zeros(4, CLASSES)
     certain[:, 0] = 1.0
     certain[0] = torch.eye(CLASSES)[7]
-    losses = pupil.losses(replace(batch, classes=certain), batch.images)
+    losses = pupil.losses(replace(batch, classes=certain))
     expected = -torch.log(batch.classes)[torch.arange(4), torch.tensor([7, 0, 0, 0])]
     weights = torch.tensor([1.05, 0.05, 0.05, 0.05])
     mean = (weights * expected).sum() / weights.sum()
@@ -183,31 +183,81 @@ def test_a_view_without_objects_has_no_loss_of_masks() -> None:
     pupil = student().eval()
     batch = own_answers(pupil)
     none = replace(batch, mask_boxes=[torch.zeros(0, 4)] * 2, masks=torch.zeros(0, 24, 24))
-    losses = pupil.losses(none, batch.images)
+    losses = pupil.losses(none)
     assert "masks" not in losses and total(losses).isfinite()
 
 
-def test_the_features_are_compared_channel_by_channel_at_the_same_scale(tmp_path: Path) -> None:
+def own_maps(pupil: Student, batch: Batch) -> Maps:
+    """What a teacher whose stages are the student's would compute on the way."""
+    heads, sizes = pupil.network.roi_heads, [(SIDE, SIDE)] * 2
+    maps: Maps = {}
+
+    def through(part: str, inputs: torch.Tensor) -> torch.Tensor:
+        maps[part] = []
+        for stage, scale in zip(pupil.stages[part], pupil.scales[part], strict=True):
+            inputs = stage(inputs)
+            maps[part].append(inputs * scale.std + scale.mean)
+        return inputs
+
+    with torch.no_grad():
+        level = {"0": through("backbone", pupil._normalized(batch.images))}
+        through("rpn", level["0"])
+        through("box", heads.box_roi_pool(level, batch.regions, sizes))
+        through("mask", heads.mask_roi_pool(level, batch.mask_boxes, sizes))
+    return maps
+
+
+def test_stages_by_themselves_are_compared_with_the_teachers() -> None:
+    pupil = student().eval()
+    for scale in pupil.scales["backbone"]:
+        scale.mean += 0.1
+        scale.std *= 1.1
+    batch = own_answers(pupil)
+    maps = own_maps(pupil, batch)
+    losses = pupil.losses(batch, maps)
+    assert losses.keys() == LOSS_WEIGHTS.keys() - {"truth", "features"}
+    assert losses["stages"].item() == pytest.approx(0, abs=1e-6)
+    assert losses["classes"].item() == pytest.approx(0, abs=1e-5)
+    # Another map in one place concerns the stage before it and the one after it, and no other.
+    maps["backbone"][3] = maps["backbone"][3] + 1.0
+    losses = pupil.losses(batch, maps)
+    gradients = torch.autograd.grad(losses["stages"], list(pupil.stages["backbone"].parameters()))
+    changed = {
+        int(name.split(".")[0])
+        for (name, _), gradient in zip(pupil.stages["backbone"].named_parameters(), gradients, strict=True)
+        if gradient.abs().max() > 1e-4
+    }
+    assert changed == {3, 4}
+
+
+def test_a_stage_that_gives_nothing_has_all_there_is_to_learn_before_it() -> None:
+    pupil = student().eval()
+    for stages in pupil.stages.values():
+        for stage in stages:
+            last = [*stage.children()][-1] if isinstance(stage, nn.Sequential) else stage.project
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+    batch = own_answers(pupil)
+    losses = pupil.losses(batch, own_maps(student().eval(), batch))
+    assert losses["stages"].item() == pytest.approx(sum(map(len, pupil.stages.values())), rel=1e-3)
+
+
+def test_maps_are_compared_channel_by_channel_at_the_same_scale(tmp_path: Path) -> None:
     pupil = student()
     teacher = Teacher(write_teacher(tmp_path / "teacher.safetensors"))
     photos = find_photos(**arguments(tmp_path), seed=0)
     (anchors,) = pupil.network.rpn.anchor_generator.cell_anchors
-    views = list(itertools.islice(tool.lessons(photos.learnt, teacher, anchors, SHORT, 0), 4))
-    pupil.standardize(views)
-    features = torch.stack([torch.from_numpy(view.features).float() for view in views])
-    scaled = (features - pupil.mean) / pupil.std
-    torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(CHANNELS), atol=1e-2, rtol=0)
-    torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(CHANNELS), atol=1e-2, rtol=0)
-
-
-def test_other_colours_are_other_colours_of_the_same_picture() -> None:
-    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
-    changed = recoloured(images, torch.Generator().manual_seed(1))
-    again = recoloured(images, torch.Generator().manual_seed(1))
-    torch.testing.assert_close(changed, again)
-    assert changed.min() >= 0 and changed.max() <= 1 and not torch.allclose(changed, images, atol=0.02)
-    for before, after in zip(images.mean(dim=1), changed.mean(dim=1), strict=True):
-        assert torch.corrcoef(torch.stack((before.flatten(), after.flatten())))[0, 1] > 0.9
+    batch = together(list(itertools.islice(tool.lessons(photos.learnt, teacher, anchors, SHORT, 0), 4)), CPU)
+    maps = teacher.stages(batch.images, batch.regions, batch.mask_boxes)
+    pupil.standardize(maps)
+    scales = pupil.scales["backbone"]
+    assert scales[2] is scales[4] and scales[1] is not scales[2]  # what is added to has the same scale
+    assert pupil.scales["rpn"][2] is pupil.scales["mask"][2] is scales[11]
+    for part, number in (("backbone", 0), ("backbone", 9), ("box", 0), ("mask", 3)):
+        scaled = pupil.scales[part][number](maps[part][number])
+        channels = scaled.shape[1]
+        torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(channels), atol=1e-3, rtol=0)
+        torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(channels), atol=1e-3, rtol=0)
 
 
 # --- Training -----------------------------------------------------------------------------------------------
@@ -233,7 +283,7 @@ def test_the_losses_fall_and_the_true_objects_are_learnt_from_at_the_end(
 ) -> None:
     photos = known_photos(tmp_path)
     checkpoint = tmp_path / "deep" / "run.pt"
-    options = replace(SHORT, iterations=6, truth_from=0.6, learning_rate=1e-3)
+    options = replace(SHORT, iterations=6, stages_until=0.3, truth_from=0.6, learning_rate=1e-3)
     trained = tool.train(photos, teacher, options, checkpoint)
     assert not trained.training
     shown = [line for line in capsys.readouterr().err.split("\r") if "done=" in line]
@@ -241,11 +291,13 @@ def test_the_losses_fall_and_the_true_objects_are_learnt_from_at_the_end(
     state = torch.load(checkpoint, weights_only=True)
     (last,) = state["history"]
     assert state["iteration"] == last["iteration"] == 6
+    assert "stages=" in shown[0] and "features=" not in shown[0]
+    assert state["since"] == 2 and "features=" in next(line for line in shown if "done=33.3%" in line)
     (anchors,) = trained.network.rpn.anchor_generator.cell_anchors
-    lessons = tool.Lessons(tool.Pictures(photos.held_out, SIDE, 0, 0), teacher, anchors)
-    exam = together([lessons[0], lessons[1]], CPU)
+    views = tool.lessons(photos.held_out, teacher, anchors, SHORT, 0)
+    exam = together([next(views), next(views)], CPU)
     untrained = student()
-    untrained.mean, untrained.std = trained.mean, trained.std
+    untrained.load_state_dict(trained.state_dict() | untrained.network.state_dict(prefix="network."))
     before = tool.examine(untrained, exam)
     assert untrained.training
     for name in ("features", "objectness", "classes"):
@@ -270,13 +322,23 @@ def test_a_run_goes_on_where_it_was_with_views_that_it_has_not_seen(
     before = torch.load(checkpoint, weights_only=True)
     whole = tool.train(photos, teacher, replace(options, iterations=3), checkpoint)
     after = torch.load(checkpoint, weights_only=True)
-    assert firsts[0] == 0 and firsts[1] > 1000
+    assert firsts[1::2] == [0, 2_000_000]  # between them what both are examined by
     assert [record["iteration"] for record in after["history"]] == [1, 2, 3]
     assert after["history"][:2] == before["history"] and after["seconds"] > before["seconds"]
-    torch.testing.assert_close(whole.mean, half.mean)
-    moved = (whole.network.backbone.layer.weight - half.network.backbone.layer.weight).abs().max()
-    assert 0 < moved < 0.01
+    for ours, theirs in zip(whole.scales["box"], half.scales["box"], strict=True):
+        torch.testing.assert_close(ours.mean, theirs.mean)
+    weights = [run.network.backbone.stages[1].project.weight for run in (half, whole)]
+    assert 0 < (weights[1] - weights[0]).abs().max() < 0.05
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_learning_rate_falls_once_for_the_stages_and_once_for_the_whole() -> None:
+    options = tool.Options(stages_until=0.2, stages_rate=1.0, learning_rate=0.1, warm_up=10)
+    alone = [tool._rate(options, 10, done) for done in (0.0, 0.1, 0.1999)]
+    together_ = [tool._rate(options, 10, done) for done in (0.2, 0.6, 1.0)]
+    assert alone == pytest.approx([1.0, 0.505, 0.01], rel=0.02)
+    assert together_ == pytest.approx([0.1, 0.0505, 0.001], rel=0.02)
+    assert tool._rate(options, 0, 0.2) == pytest.approx(0.01)  # and warms up again
 
 
 def test_a_run_that_is_over_is_not_begun_again(tmp_path: Path, teacher: Teacher) -> None:
@@ -338,15 +400,6 @@ def some_lessons(photos: Photos, teacher: Teacher, workers: int = 0) -> list[Vie
     (anchors,) = starter().rpn.anchor_generator.cell_anchors
     options = replace(SHORT, workers=workers)
     return list(itertools.islice(tool.lessons(photos.learnt, teacher, anchors, options, 7), 3))
-
-
-def test_a_teacher_on_a_device_is_asked_about_the_same_views(tmp_path: Path, teacher: Teacher) -> None:
-    photos = known_photos(tmp_path)
-    by_workers = some_lessons(photos, teacher)
-    teacher.in_workers = False
-    for ours, theirs in zip(some_lessons(photos, teacher), by_workers, strict=True):
-        np.testing.assert_array_equal(ours.image, theirs.image)
-        np.testing.assert_allclose(ours.features, theirs.features, atol=1e-2)
 
 
 @pytest.mark.slow

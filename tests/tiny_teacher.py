@@ -14,8 +14,18 @@ from torch import Tensor
 
 import coco
 from networks import STARTER_ANCHORS
+from tools.teacher import STAGES
 
-CHANNELS, CLASSES = 8, 81
+CHANNELS, CLASSES = 128, 81
+
+FEATURE = "xif3_6_int8"
+WIDTHS = {
+    "backbone": [*[(32, 4)] * 2, *[(48, 8)] * 3, *[(96, 16)] * 4, *[(128, 16)] * 3],
+    "rpn": [(128, 1)] * 3,
+    "box": [*[(128, 2)] * 3, (160, 2)],
+    "mask": [*[(128, 1)] * 3, (160, 1)],
+}
+"""Channels of the outputs of each part's `STAGES`, and how many cells of what they are made of each is of."""
 
 
 def write_teacher(path: Path, sure: bool = True) -> Path:
@@ -26,20 +36,20 @@ def write_teacher(path: Path, sure: bool = True) -> Path:
         return torch.randn(*shape, generator=generator) * 0.1
 
     half = torch.tensor(STARTER_ANCHORS, dtype=torch.float32) / 2
-    scores = random(CLASSES, CHANNELS)
+    scores = random(CLASSES, CHANNELS) / 4
     bias = torch.zeros(CLASSES)
     bias[1 if sure else 0] = 6.0
     weights = {
         "anchor": torch.cat((8 - half, 8 + half - 1), dim=1),
         "see.w": random(CHANNELS, 3, 16, 16) / 255,
         "see.b": random(CHANNELS),
-        "where.w": random(15, CHANNELS, 1, 1),
+        "where.w": random(15, CHANNELS, 1, 1) / 4,
         "where.b": random(15),
-        "move.w": random(60, CHANNELS, 1, 1),
+        "move.w": random(60, CHANNELS, 1, 1) / 4,
         "move.b": random(60),
         "kind.w": scores,
         "kind.b": bias,
-        "fit.w": random(4 * CLASSES, CHANNELS),
+        "fit.w": random(4 * CLASSES, CHANNELS) / 4,
         "fit.b": random(4 * CLASSES),
         "grow.w": random(CHANNELS, CHANNELS, 2, 2),
         "mask.w": random(CHANNELS, CLASSES, 2, 2) * 10,
@@ -51,19 +61,37 @@ def write_teacher(path: Path, sure: bool = True) -> Path:
         return {"type": kind, "in": inputs, "out": out, **settings}
 
     conv: dict[str, Any] = {"stride": 1, "pad": 0, "group": 1}
+
+    def on_the_way(part: str, source: str, channels: int) -> list[dict[str, Any]]:
+        """The steps of the part's `STAGES`, each from `source` itself."""
+        steps = []
+        for name, (width, stride) in zip(STAGES[part], WIDTHS[part], strict=True):
+            if name != FEATURE:
+                weights[f"{name}.w"] = random(width, channels, stride, stride) / channels
+                weights[f"{name}.b"] = random(width)
+                inputs = [source, f"{name}.w", f"{name}.b"]
+                steps.append(step("conv", inputs, name, stride=stride, pad=0, group=1))
+        return steps
+
     graph = {
-        "feature": "map",
-        "backbone": [step("conv", ["data", "see.w", "see.b"], "map", stride=16, pad=0, group=1)],
+        "feature": FEATURE,
+        "backbone": [
+            *on_the_way("backbone", "data", 3),
+            step("conv", ["data", "see.w", "see.b"], FEATURE, stride=16, pad=0, group=1),
+        ],
         "rpn": [
-            step("conv", ["map", "where.w", "where.b"], "rpn_cls_logits", **conv),
-            step("conv", ["map", "move.w", "move.b"], "rpn_bbox_pred", **conv),
+            *on_the_way("rpn", FEATURE, CHANNELS),
+            step("conv", [FEATURE, "where.w", "where.b"], "rpn_cls_logits", **conv),
+            step("conv", [FEATURE, "move.w", "move.b"], "rpn_bbox_pred", **conv),
         ],
         "box": [
+            *on_the_way("box", "roi", CHANNELS),
             step("avgpool", ["roi"], "mean", kernel=6, stride=1),
             step("fc", ["mean", "kind.w", "kind.b"], "cls_score"),
             step("fc", ["mean", "fit.w", "fit.b"], "bbox_pred"),
         ],
         "mask": [
+            *on_the_way("mask", "roi", CHANNELS),
             step("deconv", ["roi", "grow.w", "zero"], "larger", stride=2, pad=0),
             step("relu", ["larger"], "positive"),
             step("sum", ["larger", "positive"], "both"),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
-from tools.teacher import BOX_WEIGHTS, encode
+from tools.teacher import BOX_WEIGHTS, Maps, encode
 from tools.training import MatrixRoIAlign, autocast
-from tools.views import Batch, View
+from tools.views import Batch
 
 LOSS_WEIGHTS = {
+    "stages": 1.0,
     "features": 2.0,
     "objectness": 2.0,
     "proposals": 3.0,
@@ -25,74 +27,102 @@ LOSS_WEIGHTS = {
 BACKGROUND_WEIGHT = 0.05
 """How much a place counts in which the teacher sees nothing, against 1 where it is sure of an object."""
 
-DROPPED = 0.25
-"""The part of a region's channels that is left out in training, lest the box head learn regions by heart."""
 
+class Scale(nn.Module):
+    """Makes the mean of each channel 0 and its deviation 1, as they were in the map that it was shown."""
 
-class Student(nn.Module):
-    """The network, and an adapter through which its feature map is compared with the teacher's.
-
-    The adapter, and the mean and deviation of the teacher's features, which let each channel count the same,
-    are not part of what is published.
-
-    Args:
-        network: As `networks.starter` makes it; it is trained.
-        channels: Of the teacher's feature map.
-        precision: Of most of the arithmetic.
-    """
-
-    def __init__(
-        self, network: MaskRCNN, channels: int, precision: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.network = network
-        self.adapter = nn.Conv2d(network.backbone.out_channels, channels, 1)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
         self.register_buffer("std", torch.ones(channels, 1, 1))
+
+    def take(self, maps: Tensor) -> None:
+        self.mean.copy_(maps.mean(dim=(0, 2, 3))[:, None, None])
+        self.std.copy_(maps.std(dim=(0, 2, 3))[:, None, None].clamp(min=1e-3))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        scaled: Tensor = (maps - self.mean) / self.std
+        return scaled
+
+
+class Student(nn.Module):
+    """The network, and the scales in which its maps are its teacher's; those are not published.
+
+    Args:
+        network: As `networks.starter` makes it; it is trained.
+        precision: Of most of the arithmetic.
+    """
+
+    def __init__(self, network: MaskRCNN, precision: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        self.network = network
         heads = network.roi_heads
+        self.stages: dict[str, nn.Sequential] = {
+            "backbone": network.backbone.stages,
+            "rpn": network.rpn.head.conv,
+            "box": heads.box_head.stages,
+            "mask": heads.mask_head.stages,
+        }
+        self.scales: dict[str, list[Scale]] = {}
+        for part, stages in self.stages.items():
+            self.scales[part] = known = []
+            before = self.scales["backbone"][-1:]  # the other parts begin with what the backbone gives
+            for stage in stages:
+                # What is added to something is in its scale.
+                before = before if _skips(stage) else [Scale([*stage.parameters()][-1].shape[0])]
+                known += before
+        self._registered = nn.ModuleList(dict.fromkeys(itertools.chain(*self.scales.values())))
         if device.type == "cpu":
             heads.box_roi_pool = MatrixRoIAlign(heads.box_roi_pool)
             heads.mask_roi_pool = MatrixRoIAlign(heads.mask_roi_pool)
         if precision != torch.float32:
-            parts = (network.backbone, network.rpn.head, heads.box_head, heads.mask_head)
-            for part in (*parts, heads.mask_predictor):
-                autocast(part, precision, device)
+            inside = itertools.chain(*self.stages.values())
+            for module in (*inside, heads.box_head.last, heads.mask_head.last, heads.mask_predictor):
+                autocast(module, precision, device)
         self.to(device).to(memory_format=torch.channels_last)
 
-    def standardize(self, views: Sequence[View]) -> None:
-        """Takes mean and deviation of the teacher's features from these views."""
-        features = torch.stack([torch.from_numpy(view.features).float() for view in views])
-        self.mean.copy_(features.mean(dim=(0, 2, 3))[:, None, None])
-        self.std.copy_(features.std(dim=(0, 2, 3))[:, None, None].clamp(min=1e-3))
+    def standardize(self, maps: Maps) -> None:
+        """Takes the scales from these maps of the teacher."""
+        taken: set[Scale] = set()
+        for part, scales in self.scales.items():
+            for scale, map_ in zip(scales, maps[part], strict=True):
+                if scale not in taken:
+                    scale.take(map_)
+                    taken.add(scale)
 
-    def losses(self, batch: Batch, images: Tensor) -> dict[str, Tensor]:
-        """How far the answers about `images` are from the teacher's about `batch.images`.
+    def losses(self, batch: Batch, maps: Maps | None = None) -> dict[str, Tensor]:
+        """How far the answers about `batch.images` are from the teacher's.
 
         Args:
-            images: (N, 3, side, side) in 0 to 1: those of `batch`, perhaps in other colours.
+            maps: The teacher's `stages` for `batch`. If given, each stage is asked by itself what it makes of
+                the teacher's map before it.
 
         Returns:
-            Of `LOSS_WEIGHTS` all but "truth"; and "masks" only if the teacher saw any object.
+            Of `LOSS_WEIGHTS` all but "truth"; "masks" only if the teacher saw any object, "stages" only with
+            `maps` and else "features".
         """
-        network, sizes = self.network, [(images.shape[2], images.shape[3])] * len(images)
-        features = network.backbone(self._normalized(images).contiguous(memory_format=torch.channels_last))
-        (level,) = features.values()
-        losses = {"features": F.mse_loss(self.adapter(level), (batch.features - self.mean) / self.std)}
+        network, images = self.network, batch.images
+        sizes = [(images.shape[2], images.shape[3])] * len(images)
+        losses: dict[str, Tensor] = {}
+        inputs = self._normalized(images).contiguous(memory_format=torch.channels_last)
+        level = self._through("backbone", inputs, maps, losses)
+        features = {"0": level}
+        if maps is None:
+            losses["features"] = F.mse_loss(level, self.scales["backbone"][-1](batch.features))
 
-        (logits,), (deltas,) = network.rpn.head([level])
-        logits = logits.permute(0, 2, 3, 1)
-        deltas = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2)
+        seen_here = self._through("rpn", level, maps, losses)
+        logits = network.rpn.head.cls_logits(seen_here).permute(0, 2, 3, 1)
+        deltas = network.rpn.head.bbox_pred(seen_here).unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2)
         entropy = F.binary_cross_entropy_with_logits(logits, batch.objectness, reduction="none")
         losses["objectness"] = _mean(entropy, batch.objectness + BACKGROUND_WEIGHT)
         apart = F.smooth_l1_loss(deltas, batch.deltas, beta=1 / 9, reduction="none").sum(dim=-1)
         losses["proposals"] = _mean(apart, batch.objectness)
 
         heads = network.roi_heads
-        pooled = heads.box_roi_pool(features, batch.regions, sizes)
-        pooled = F.dropout2d(pooled, DROPPED, self.training)
-        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        pooled = self._through("box", heads.box_roi_pool(features, batch.regions, sizes), maps, losses)
+        logits, deltas = heads.box_predictor(heads.box_head.last(pooled))
         seen = 1 - batch.classes[:, 0]
         divergence = F.kl_div(logits.log_softmax(dim=1), batch.classes, reduction="none").sum(dim=1)
         losses["classes"] = _mean(divergence, seen + BACKGROUND_WEIGHT)
@@ -104,15 +134,43 @@ class Student(nn.Module):
 
         if len(batch.masks):
             pooled = heads.mask_roi_pool(features, batch.mask_boxes, sizes)
-            logits = heads.mask_predictor(heads.mask_head(pooled))[:, 1:]
+            pooled = self._through("mask", pooled, maps, losses)
+            logits = heads.mask_predictor(heads.mask_head.last(pooled))[:, 1:]
             wanted = batch.masks[:, None].expand_as(logits)
             losses["masks"] = F.binary_cross_entropy_with_logits(logits, wanted)
         return losses
+
+    def _through(self, part: str, inputs: Tensor, maps: Maps | None, losses: dict[str, Tensor]) -> Tensor:
+        """What the stages of a part make of `inputs`; with the teacher's `maps`, its last map.
+
+        Then the stages' distances from it are added to those in `losses`, each as a share of what there is to
+        learn. Fine maps have more cells than it takes: of those only some images are looked at.
+        """
+        stages = self.stages[part]
+        if maps is None:
+            through: Tensor = stages(inputs)
+            return through
+        wanted: list[Tensor] = [
+            scale(map_).contiguous(memory_format=torch.channels_last)
+            for scale, map_ in zip(self.scales[part], maps[part], strict=True)
+        ]
+        for stage, given, map_ in zip(stages, [inputs, *wanted], wanted, strict=False):
+            count = math.ceil(len(map_) * wanted[-1].shape[3] / map_.shape[3])
+            given, map_ = given[:count], map_[:count]
+            unlearnt = (map_ - given if _skips(stage) else map_).square().mean()
+            distance = F.mse_loss(stage(given), map_) / unlearnt
+            losses["stages"] = losses.get("stages", torch.zeros_like(distance)) + distance
+        return wanted[-1]
 
     def _normalized(self, images: Tensor) -> Tensor:
         transform = self.network.transform
         mean, std = torch.tensor(transform.image_mean), torch.tensor(transform.image_std)
         return (images - mean.to(images)[:, None, None]) / std.to(images)[:, None, None]
+
+
+def _skips(stage: nn.Module) -> bool:
+    """Whether it adds to what it is given."""
+    return bool(getattr(stage, "skip", False))
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -122,17 +180,3 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 def total(losses: dict[str, Tensor]) -> Tensor:
     """The weighted sum, which is made small."""
     return torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
-
-
-def recoloured(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, 3, H, W) in 0 to 1 with some other saturation, contrast, brightness and white balance."""
-
-    def factor(spread: float, channels: int = 1) -> Tensor:
-        drawn = torch.rand(len(images), channels, 1, 1, generator=generator)
-        return (1 + spread * (2 * drawn - 1)).to(images.device)
-
-    grey = images.mean(dim=1, keepdim=True)
-    images = grey + (images - grey) * factor(0.5)
-    middle = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = (middle + (images - middle) * factor(0.4)) * factor(0.3) * factor(0.1, channels=3)
-    return images.clamp(0, 1)

@@ -2,8 +2,9 @@
 
 It is read from one safetensors file. Under `graph` its metadata hold, as JSON, the steps of its parts
 `backbone`, `rpn`, `box` and `mask`, and under `feature` the name of the feature map. A step is one of
-`_OPERATIONS`; its inputs are earlier outputs or tensors of the file. The tensor `anchor` (A, 4) holds the
-anchors of the first cell. MaskRCNN2Go (facebookarchive/models, Apache-2.0) can be written so.
+`_OPERATIONS`; its inputs are earlier outputs or tensors of the file, and its outputs include `STAGES`. The
+tensor `anchor` (A, 4) holds the anchors of the first cell. MaskRCNN2Go (facebookarchive/models, Apache-2.0)
+can be written so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,20 @@ BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 LARGEST_GROWTH = 4.135
 """log(1000 / 16): the most by which a delta makes a box larger (torchvision's `bbox_xform_clip`)."""
 
+STAGES = {
+    "backbone": (
+        *("xif1_0_bn_int8", "xif1_1_int8", "xif2_0_bn_int8", "xif2_1_int8", "xif2_2_int8", "xif3_0_bn_int8"),
+        *("xif3_1_int8", "xif3_2_int8", "xif3_3_int8", "xif3_4_bn_int8", "xif3_5_int8", "xif3_6_int8"),
+    ),
+    "rpn": ("[rpn]xif3_4_int8", "[rpn]xif3_5_int8", "conv_rpn_int8"),
+    "box": tuple(f"_[bbox]_xif4_{stage}_int8" for stage in ("0_bn", "1", "2", "3_bn")),
+    "mask": tuple(f"_[mask]_xif4_{stage}_int8" for stage in ("0", "1", "2", "3_bn")),
+}
+"""Of each part the outputs in MaskRCNN2Go that one layer with an activation is between, and one only."""
+
 Blobs = dict[str, Tensor]
+Maps = dict[str, list[Tensor]]
+"""Of each part the outputs of its `STAGES`."""
 Step = dict[str, Any]
 
 
@@ -40,8 +54,13 @@ class Teacher:
     exclusive ones: only where regions are cut out of the feature map does it make a difference.
     """
 
-    def __init__(self, path: Path, device: torch.device | None = None) -> None:
+    def __init__(
+        self, path: Path, device: torch.device | None = None, precision: torch.dtype = torch.float32
+    ) -> None:
         """
+        Args:
+            precision: Of most of its arithmetic; what it answers is float32.
+
         Raises:
             TeacherError: `path` is no such file.
         """
@@ -51,21 +70,29 @@ class Teacher:
                 names = file.keys()
                 self.weights = {name: file.get_tensor(name).float().to(device) for name in names}
             self.feature: str = self.graph["feature"]
+            made = {part: {step["out"] for step in self.graph[part]} for part in STAGES}
             self.anchors = self.weights.pop("anchor")
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise TeacherError(
                 f"The teacher {path} cannot be used ({type(error).__name__}: {error}); expected a "
                 "safetensors file with a graph in its metadata and an anchor tensor."
             ) from error
+        missing = [name for part, names in STAGES.items() for name in names if name not in made[part]]
+        if missing:
+            raise TeacherError(
+                f"The teacher {path} has no {missing[0]}; expected all of tools.teacher.STAGES."
+            )
         self.anchors[:, 2:] += 1
         self.device = self.anchors.device
-        self.in_workers = self.device.type == "cpu"
-        """Whether other processes may ask it: a graphics processor has one master."""
+        self.precision = precision
+        for name, weight in self.weights.items():
+            if weight.ndim == 4:  # as processors like it best, several times over
+                self.weights[name] = weight.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in 0 to 1, sides that divide by 16, to (N, C, H / 16, W / 16)."""
-        return self._run("backbone", {"data": images[:, [2, 1, 0]] * 255.0})[self.feature]
+        return self._run("backbone", {"data": _bytes(images)})[self.feature].float()
 
     @torch.inference_mode()
     def propose(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,9 +102,11 @@ class Teacher:
             (N, H, W, A) and (N, H, W, A, 4). The boxes may reach out of the picture.
         """
         blobs = self._run("rpn", {self.feature: features})
-        logits = blobs["rpn_cls_logits"].permute(0, 2, 3, 1)
+        logits = blobs["rpn_cls_logits"].float().permute(0, 2, 3, 1)
         count, height, width, anchors = logits.shape
-        deltas = blobs["rpn_bbox_pred"].reshape(count, anchors, 4, height, width).permute(0, 3, 4, 1, 2)
+        deltas = (
+            blobs["rpn_bbox_pred"].float().reshape(count, anchors, 4, height, width).permute(0, 3, 4, 1, 2)
+        )
         rows = torch.arange(height, device=logits.device) * STRIDE
         columns = torch.arange(width, device=logits.device) * STRIDE
         y, x = torch.meshgrid(rows, columns, indexing="ij")
@@ -92,14 +121,24 @@ class Teacher:
             (sum of R, K) and (sum of R, K, 4), where class 0 is background.
         """
         blobs = self._run("box", {"roi": self._pool(features, boxes)})
-        deltas = blobs["bbox_pred"].view(len(blobs["bbox_pred"]), -1, 4)
+        deltas = blobs["bbox_pred"].float().reshape(len(blobs["bbox_pred"]), -1, 4)
         deltas = deltas / deltas.new_tensor(BOX_WEIGHTS)
-        return blobs["cls_score"], decode(torch.cat(boxes)[:, None], deltas)
+        return blobs["cls_score"].float(), decode(torch.cat(boxes)[:, None], deltas)
 
     @torch.inference_mode()
     def segment(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
         """Mask logits of each class (sum of R, K, M, M) over boxes (R, 4) in each of N feature maps."""
-        return self._run("mask", {"roi": self._pool(features, boxes)})["mask_fcn_logits_up"]
+        return self._run("mask", {"roi": self._pool(features, boxes)})["mask_fcn_logits_up"].float()
+
+    @torch.no_grad()
+    def stages(self, images: Tensor, regions: list[Tensor], mask_boxes: list[Tensor]) -> Maps:
+        """What it computes on the way: of images as in `features`, and of regions as in `classify`."""
+        inside = {"backbone": self._run("backbone", {"data": _bytes(images)})}
+        features = inside["backbone"][self.feature].float()
+        inside["rpn"] = self._run("rpn", {self.feature: features})
+        inside["box"] = self._run("box", {"roi": self._pool(features, regions)})
+        inside["mask"] = self._run("mask", {"roi": self._pool(features, mask_boxes)})
+        return {part: [inside[part][name].float() for name in names] for part, names in STAGES.items()}
 
     def _pool(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
         inclusive = [region - region.new_tensor([0, 0, 1, 1]) for region in boxes]
@@ -107,10 +146,17 @@ class Teacher:
         return pooled
 
     def _run(self, part: str, blobs: Blobs) -> Blobs:
-        for step in self.graph[part]:
-            values = [blobs[name] if name in blobs else self.weights[name] for name in step["in"]]
-            blobs[step["out"]] = _OPERATIONS[step["type"]](step, *values)
+        lower = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision if lower else None, enabled=lower):
+            for step in self.graph[part]:
+                values = [blobs[name] if name in blobs else self.weights[name] for name in step["in"]]
+                blobs[step["out"]] = _OPERATIONS[step["type"]](step, *values)
         return blobs
+
+
+def _bytes(images: Tensor) -> Tensor:
+    """RGB in 0 to 1 as BGR in 0 to 255."""
+    return (images[:, [2, 1, 0]] * 255.0).contiguous(memory_format=torch.channels_last)
 
 
 def _convolve(step: Step, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

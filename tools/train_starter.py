@@ -7,15 +7,17 @@
 A few hundred labelled photos are far too few to learn 80 categories from. So a teacher (`tools/teacher.py`)
 says what it thinks of random crops and mosaics of these photos and of unlabelled ones (`tools/views.py`): its
 feature map, where it looks for objects, what it sees there, and their masks. The student (`tools/student.py`)
-learns to say the same, though it sees the views in other colours (Hinton et al. 2015; for detectors Chen et
-al. 2017). In the last part of the run it learns from the true objects of the labelled photos as well, with
+learns to say the same (Hinton et al. 2015; for detectors Chen et al. 2017). In the first part of the run each
+of its stages does so by itself: it makes of the teacher's map before it the teacher's map after it (Romero et
+al. 2015; block by block, Li et al. 2020). A stage is shallow and learns that in minutes, all at once. Then
+they learn together. In the last part they learn from the true objects of the labelled photos as well, with
 torchvision's own losses.
 
-The teacher is no faster than learning, so each view is learnt from several times (`--uses`), from a pool into
-which new ones come all the time. Stopped, the run goes on from `--checkpoint` where it was. Every two minutes
-it writes down how far the student is from the teacher on photos that nothing is learnt from. At the end the
-student is measured against COCO on `--val-annotations`, which nothing here learns from or chooses by. The
-last line printed is one JSON object; its `shortfalls` say what is lacking to ship the network.
+Each view is learnt from several times (`--uses`), from a pool into which new ones come all the time. Stopped,
+the run goes on from `--checkpoint` where it was. Every two minutes it writes down how far the student is from
+the teacher on photos that nothing is learnt from. At the end the student is measured against COCO on
+`--val-annotations`, which nothing here learns from or chooses by. The last line printed is one JSON object;
+its `shortfalls` say what is lacking to ship the network.
 """
 
 from __future__ import annotations
@@ -31,13 +33,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -49,8 +50,8 @@ from inference import PRECISIONS, SegmentationModel
 from networks import STARTER_LABELS, starter
 from tools.evaluate import BUILD, EvaluationError, count, measure, read_annotations, ready
 from tools.photos import PhotoError, Photos, find_photos
-from tools.student import Student, recoloured, total
-from tools.teacher import Teacher, TeacherError
+from tools.student import Student, total
+from tools.teacher import Maps, Teacher, TeacherError
 from tools.training import (
     Muon,
     collate,
@@ -60,7 +61,7 @@ from tools.training import (
     save_weights,
     start_worker,
 )
-from tools.views import Batch, Lessons, Pictures, View, label, together
+from tools.views import Batch, Pictures, View, label, together
 
 TRUTH_SIDES = (256, 288, 320, 352)
 """Shorter sides, in px, at which the labelled photos are learnt from."""
@@ -96,18 +97,22 @@ class Options:
     batch_size: int = 16
     side: int = 256
     """Of the views, in px; divides by 32."""
-    uses: int = 3
+    uses: int = 2
     """Times that each view is learnt from."""
     pool: int = 4096
     """Views kept to learn from."""
-    truth_from: float = 0.82
+    stages_until: float = 0.15
+    """The part of the run in which each stage of the network learns by itself."""
+    truth_from: float = 0.85
     """The part of the run after which the true objects are learnt from as well."""
     truth_photos: int = 4
     """Labelled photos in each iteration then."""
     seed: int = 0
+    stages_rate: float = 2e-2
     learning_rate: float = 3e-3
+    """The highest, when the stages learn by themselves and after that."""
     weight_decay: float = 0.02
-    warm_up: int = 200
+    warm_up: int = 50
     precision: torch.dtype = torch.bfloat16
     workers: int = 1
 
@@ -136,26 +141,18 @@ class Pool:
 def lessons(
     photos: Sequence[Path], teacher: Teacher, anchors: Tensor, options: Options, first: int
 ) -> Iterator[View]:
-    """Views from number `first` on, without end; the workers draw them, and may ask the teacher as well."""
+    """Views from number `first` on, without end: workers draw them, and the teacher is asked here."""
     pictures = Pictures(photos, options.side, options.seed, first)
     generator = torch.Generator().manual_seed(options.seed + first)
-    for items in DataLoader(
-        Lessons(pictures, teacher, anchors) if teacher.in_workers else pictures,
+    for images in DataLoader(
+        pictures,
         options.batch_size,
         num_workers=options.workers,
         worker_init_fn=start_worker if options.workers else None,
         # A fork of a process in which OpenCV has had threads waits for them forever.
         multiprocessing_context="spawn" if options.workers else None,
-        collate_fn=_as_list,
     ):
-        if teacher.in_workers:
-            yield from items
-        else:
-            yield from label(teacher, torch.from_numpy(np.stack(items)), anchors, generator)
-
-
-def _as_list(items: list[Any]) -> list[Any]:
-    return items
+        yield from label(teacher, images, anchors, generator)
 
 
 def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) -> Student:
@@ -172,28 +169,31 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
     theirs = teacher.anchors.cpu()
     if theirs.shape != anchors.shape or (theirs - anchors).abs().max() > 1:
         raise TrainingError("The teacher's anchors are not those of networks.STARTER_ANCHORS, in order.")
-    examination = Lessons(Pictures(photos.held_out, EXAM_SIDE, 0, 0), teacher, anchors)
-    exam = together([examination[i] for i in range(EXAM_VIEWS)], device)
-    student = Student(network, exam.features.shape[1], options.precision, device).train()
+    exam_options = replace(options, batch_size=EXAM_VIEWS, side=EXAM_SIDE, seed=0, workers=0)
+    examination = lessons(photos.held_out, teacher, anchors, exam_options, 0)
+    exam = together([next(examination) for _ in range(EXAM_VIEWS)], device)
+    student = Student(network, options.precision, device).train()
     optimizers = make_optimizers(student, options)
-    start, spent, history = _resume(checkpoint, student, optimizers, device)
+    start, since, spent, history = _resume(checkpoint, student, optimizers, device)
     # What goes on sees other views than before: none of a million for each time that it was saved.
     pool = Pool(lessons(photos.learnt, teacher, anchors, options, 1_000_000 * len(history)), options)
     if not start:
-        student.standardize(list(pool.views))
+        student.standardize(_maps(teacher, together(list(pool.views)[:EXAM_VIEWS], device)))
     truth = iter(DataLoader(photos.truth, options.truth_photos, sampler=_count(start), collate_fn=collate))
-    generator = torch.Generator().manual_seed(options.seed + start)
     began = saved = time.monotonic()
     began -= spent
     means: dict[str, float] = {}
     progress = tqdm(range(start, options.iterations), initial=start, total=options.iterations, unit="step")
     for iteration in progress:
         done = max(iteration / options.iterations, (time.monotonic() - began) / 60 / options.minutes)
-        rate = learning_rate(options.learning_rate, options.warm_up, iteration, done)
+        alone = done < options.stages_until
+        if since < 0 and not alone:  # other losses, for which the optimizers' averages are wrong
+            since, optimizers = iteration, make_optimizers(student, options)
+        rate = _rate(options, iteration - max(since, 0), done)
         for group in itertools.chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
             group["lr"] = rate
         batch = together(pool.batch(), device)
-        losses = student.losses(batch, recoloured(batch.images, generator))
+        losses = student.losses(batch, _maps(teacher, batch) if alone else None)
         if done >= options.truth_from:
             images, targets = next(truth)
             losses["truth"] = sum(network(_to(images, device), _to(targets, device)).values())
@@ -212,25 +212,36 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
             seconds = saved - began
             history.append({"iteration": iteration + 1, "seconds": round(seconds)} | examine(student, exam))
             progress.write(json.dumps(history[-1]), file=sys.stderr)
-            _save(checkpoint, student, optimizers, iteration + 1, seconds, history)
+            _save(checkpoint, student, optimizers, (iteration + 1, since, seconds, history))
         if over:
             break
     return student.eval()
 
 
-def _save(
-    checkpoint: Path,
-    student: Student,
-    optimizers: list[torch.optim.Optimizer],
-    iteration: int,
-    seconds: float,
-    history: list[dict[str, float]],
-) -> None:
+Where = tuple[int, int, float, list[dict[str, float]]]
+"""Steps behind us, the step since which the stages learn together (-1 while they do not), seconds behind us,
+and what was examined."""
+
+
+def _maps(teacher: Teacher, batch: Batch) -> Maps:
+    return teacher.stages(batch.images, batch.regions, batch.mask_boxes)
+
+
+def _rate(options: Options, iteration: int, done: float) -> float:
+    """The learning rate rises and falls while the stages learn by themselves, and once more after that."""
+    if done < options.stages_until:
+        return learning_rate(options.stages_rate, options.warm_up, iteration, done / options.stages_until)
+    rest = (done - options.stages_until) / (1 - options.stages_until)
+    return learning_rate(options.learning_rate, options.warm_up, iteration, rest)
+
+
+def _save(checkpoint: Path, student: Student, optimizers: list[torch.optim.Optimizer], where: Where) -> None:
     """Writes what `_resume` reads.
 
     Raises:
         TrainingError: The last of `history` is not finite; the checkpoint stays as it was.
     """
+    iteration, since, seconds, history = where
     if not all(map(math.isfinite, history[-1].values())):
         raise TrainingError(
             f"The losses are no longer finite at step {iteration}. The checkpoint before that is kept; "
@@ -240,6 +251,7 @@ def _save(
         "student": student.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "iteration": iteration,
+        "since": since,
         "seconds": seconds,
         "history": history,
     }
@@ -248,16 +260,16 @@ def _save(
 
 def _resume(
     checkpoint: Path, student: Student, optimizers: list[torch.optim.Optimizer], device: torch.device
-) -> tuple[int, float, list[dict[str, float]]]:
-    """Steps and seconds behind us and what was examined; sets student and optimizers to where they were."""
+) -> Where:
+    """Where the run was; sets student and optimizers to that."""
     if not checkpoint.exists():
-        return 0, 0.0, []
+        return 0, -1, 0.0, []
     try:
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         student.load_state_dict(state["student"])
         for optimizer, known in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(known)
-        return state["iteration"], state["seconds"], state["history"]
+        return state["iteration"], state["since"], state["seconds"], state["history"]
     except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise TrainingError(
             f"{checkpoint} is damaged or of another network ({type(error).__name__}); "
@@ -293,7 +305,7 @@ def examine(student: Student, exam: Batch) -> dict[str, float]:
     """The losses on views of photos that nothing is learnt from."""
     student.eval()
     with torch.inference_mode():
-        losses = student.losses(exam, exam.images)
+        losses = student.losses(exam)
     student.train()
     return {name: round(loss.item(), 4) for name, loss in losses.items()}
 
@@ -366,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     training.add_argument("--iterations", type=count, default=1_000_000, help="length of the run")
     training.add_argument("--minutes", type=float, default=math.inf, help="or this long, whichever is sooner")
     training.add_argument("--batch-size", type=count, default=16, help="views in each step (default: 16)")
-    training.add_argument("--uses", type=count, default=3, help="of each view (default: 3)")
+    training.add_argument("--uses", type=count, default=3, help="of each view (default: 2)")
     training.add_argument("--learning-rate", type=float, default=3e-3, help="(default: 0.003)")
     training.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="(default: bfloat16)")
     training.add_argument("--workers", type=int, default=1, help="processes that draw views (default: 1)")
@@ -405,7 +417,7 @@ def _train(chosen: argparse.Namespace) -> None:
         workers=chosen.workers,
     )
     device = torch.device(chosen.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    teacher = Teacher(chosen.teacher, device)
+    teacher = Teacher(chosen.teacher, device, options.precision)
     read_annotations(chosen.val_annotations)  # known to be good before hours have passed
     photos = find_photos(chosen.images, chosen.annotations, chosen.unlabelled, options.seed)
     save_weights(train(photos, teacher, options, chosen.checkpoint).network, chosen.out)

@@ -30,7 +30,7 @@ TURNED, TURN = 0.4, 30.0
 """The part of the crops that is turned, and by how many degrees at most."""
 TINT = 0.3
 """How much the logarithm of each channel's gamma may differ from 0."""
-BEST_PROPOSALS, OTHER_PROPOSALS, MOVED_PROPOSALS = 18, 12, 18
+BEST_PROPOSALS, OTHER_PROPOSALS, MOVED_PROPOSALS = 14, 8, 12
 """Regions of each view that the student learns from: the teacher's best proposals, some of its others, and
 the best ones moved and scaled at random."""
 MASKS = 4
@@ -189,22 +189,6 @@ class Pictures(Dataset[Image]):
     def __getitem__(self, index: int) -> Image:
         rng = np.random.default_rng((self.seed, self.first + index))
         return np.ascontiguousarray(draw_view(self.photos, rng, self.side).transpose(2, 0, 1))
-
-
-class Lessons(Dataset[View]):
-    """`pictures` with the answers, asked for where this is called: in a worker of a `DataLoader`."""
-
-    def __init__(self, pictures: Pictures, teacher: Teacher, anchors: Tensor) -> None:
-        self.pictures, self.teacher, self.anchors = pictures, teacher, anchors
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: int) -> View:
-        image = torch.from_numpy(self.pictures[index])
-        generator = torch.Generator().manual_seed(self.pictures.first + index)
-        (view,) = label(self.teacher, image[None], self.anchors, generator)
-        return view
 
 
 @dataclass(frozen=True, slots=True)
