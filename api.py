@@ -38,7 +38,7 @@ def add_endpoints(service: Service) -> None:
             score_threshold: Least score of the objects returned, 0 to 1; nothing at or below 0.05 is kept.
             classes: Names of COCO categories to return, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
-            model: "auto", "resnet50_fpn", "resnet50_fpn_v2" or "scenes".
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
 
         Returns:
@@ -78,7 +78,7 @@ def add_endpoints(service: Service) -> None:
             score_threshold: Least score of the objects drawn, 0 to 1; nothing at or below 0.05 is kept.
             classes: Names of COCO categories to draw, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
-            model: "auto", "resnet50_fpn", "resnet50_fpn_v2" or "scenes".
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             opacity: Of the masks, 0 (invisible) to 1 (plain colour).
             color_by: A colour for each "instance" or for each "category".
@@ -124,7 +124,7 @@ def add_endpoints(service: Service) -> None:
             score_threshold: Least score of the objects saved, 0 to 1; nothing at or below 0.05 is kept.
             classes: Names of COCO categories to save, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
-            model: "auto", "resnet50_fpn", "resnet50_fpn_v2" or "scenes".
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             edges: Of cut-outs, "hard" or "soft".
 
@@ -199,6 +199,6 @@ def warnings_of(models: Models, model: str) -> tuple[str, ...]:
 def fallback_notice(reason: str) -> str:
     """What a visitor should know when the small built-in model stands in for the real one."""
     return (
-        f"The COCO weights could not be loaded ({reason.rstrip('.')}), so a small built-in model answers, "
-        "which only knows the drawn scenes in the examples."
+        f"The COCO weights could not be loaded ({reason.rstrip('.')}), so the small built-in model answers. "
+        "It knows the same 80 kinds of object but is less accurate: it misses and mistakes more of them."
     )

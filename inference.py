@@ -38,7 +38,7 @@ WORKING_SIDE = 1024
 SCORE_FLOOR = 0.05
 """Instances with this score or less are not kept."""
 DEFAULT_NAME = "resnet50_fpn"
-FALLBACK_NAME = "scenes"
+FALLBACK_NAME = "starter"
 NAMES = ("auto", *ARCHITECTURES)
 LOST = re.compile(r"out of memory|not enough memory|can't allocate memory|CUDA|cuDNN|CUBLAS", re.IGNORECASE)
 """In the message of a RuntimeError: the device has no memory left, or does not answer any more."""
@@ -103,9 +103,9 @@ def load_model(
     """The model of that name, loaded once: the same arguments give the same object, in any thread.
 
     Args:
-        name: "resnet50_fpn" (torchvision COCO_V1), "resnet50_fpn_v2" (COCO_V2), "scenes" (small, built in)
-            or "auto": the network whose weights `SEGMENTATION_WEIGHTS` names, else "resnet50_fpn" if its
-            weights can be had, else "scenes".
+        name: "resnet50_fpn" (torchvision COCO_V1), "resnet50_fpn_v2" (COCO_V2), "starter" (small, built in),
+            "scenes" (for drawings, built in) or "auto": the network whose weights `SEGMENTATION_WEIGHTS`
+            names, else "resnet50_fpn" if its weights can be had, else "starter".
         weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout; by default `weights.py`
             finds one.
         device: "cuda", "mps" or "cpu"; by default the first of these that is there.

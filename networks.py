@@ -128,8 +128,8 @@ def scenes() -> MaskRCNN:
 def starter() -> MaskRCNN:
     """A small Mask R-CNN for photos and all 80 categories (trained by `tools/train_starter.py`).
 
-    One feature map with stride 16, and torchvision's own region proposal, box and mask heads, whose layers
-    inside are inverted residuals as in the backbone. Labels are those of `STARTER_LABELS`. Masks come at
+    One feature map with stride 16, and inverted residuals in the backbone and before torchvision's own
+    predictors of regions, boxes and masks. Labels are those of `STARTER_LABELS`. Masks come at
     24x24.
     """
     backbone = _StarterBackbone()
@@ -281,6 +281,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             resnet50_fpn_v2,
             COCO_LABELS,
             MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+        ),
+        Architecture(
+            "starter", "Starter (80 kinds of object, less accurate, built in)", starter, STARTER_LABELS, None
         ),
         Architecture("scenes", "Drawn scenes (10 kinds of object, built in)", scenes, SCENES_LABELS, None),
     )

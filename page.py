@@ -405,9 +405,7 @@ def _add_examples(photo: PhotoInput) -> None:
     photos = [str(path) for path in links.EXAMPLES.values() if path.parent == links.PICTURES]
     scenes = [str(path) for path in links.EXAMPLES.values() if path.parent != links.PICTURES]
     gr.Examples(photos, photo, label="Photos to try", cache_examples=False)
-    gr.Examples(
-        scenes, photo, label="Drawn scenes (the small built-in model knows these)", cache_examples=False
-    )
+    gr.Examples(scenes, photo, label="Drawn scenes (for the model of that name)", cache_examples=False)
 
 
 def _add_banner(

@@ -34,8 +34,11 @@ from networks import ARCHITECTURES, Architecture
 FILE_VARIABLE = "SEGMENTATION_WEIGHTS"
 REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"
 BUNDLED = Path(__file__).resolve().parent / "assets"
-BUNDLED_SHA256 = {"scenes": "29104e27bfb28d8563506d88d273e8d81a94eca57852eb4566a8f98cd1b3145e"}
-"""By name of the network; `tools/train_scenes.py` makes another file, whose hash then belongs here."""
+BUNDLED_SHA256 = {
+    "starter": "81b2d2230c00a3f8bb31042ef0c236ed031975a7c50214e91573b202bb901cc6",
+    "scenes": "29104e27bfb28d8563506d88d273e8d81a94eca57852eb4566a8f98cd1b3145e",
+}
+"""By name of the network; `tools/train_*.py` make other files, whose hashes then belong here."""
 
 StateDict: TypeAlias = dict[str, Tensor]
 logger = logging.getLogger(__name__)

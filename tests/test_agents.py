@@ -67,7 +67,7 @@ def test_objects_are_told_as_short_json_in_pixels_of_the_photo(ask: Ask) -> None
     assert told["image_size"] == {"width": 512, "height": 384}
     assert sum(told["counts"].values()) == len(told["instances"])
     assert set(told["instances"][0]) == {"id", "category_name", "score", "bbox_xyxy", "area"}
-    assert "drawn scenes" in told["warnings"][0] and told["model"] == "scenes"
+    assert "is less accurate" in told["warnings"][0] and told["model"] == "scenes"
     assert len(text(answer)) < 200 * len(told["instances"]) + 500  # no masks
 
 

@@ -133,7 +133,7 @@ def test_a_higher_mask_threshold_gives_smaller_masks(client: Client) -> None:
 
 def test_the_stand_in_for_the_coco_model_is_said_in_every_answer(client: Client) -> None:
     (warning,) = segment(client)["warnings"]
-    assert SHORTFALL.rstrip(".") in warning and "only knows the drawn scenes" in warning
+    assert SHORTFALL.rstrip(".") in warning and "is less accurate" in warning
     assert segment(client, model="scenes")["warnings"] == []
 
 
@@ -176,7 +176,10 @@ def test_a_picture_of_any_name_is_read_by_its_content(client: Client, tmp_path: 
         ({"classes": [3]}, "classes: expected a list of names"),
         ({"hidden": 3}, "hidden: expected a list of ids such as [2, 5], or null for none"),
         ({"hidden": ["3"]}, "hidden: expected ids of instances such as [2, 5], got ['3']"),
-        ({"model": "yolo"}, "model: expected one of auto, resnet50_fpn, resnet50_fpn_v2, scenes, got 'yolo'"),
+        (
+            {"model": "yolo"},
+            "model: expected one of auto, resnet50_fpn, resnet50_fpn_v2, starter, scenes, got 'yolo'",
+        ),
         ({"model": "resnet50_fpn"}, "could not be fetched from download.pytorch.org: no connection"),
     ],
     ids=str,

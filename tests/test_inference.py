@@ -316,7 +316,7 @@ def test_a_loaded_model_is_ready_to_run(scenes_model: SegmentationModel) -> None
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(ModelError, match="resnet50_fpn_v2, scenes"):
+    with pytest.raises(ModelError, match="resnet50_fpn_v2, starter, scenes"):
         load_model("yolo")
     with pytest.raises(ModelError, match="float32, bfloat16, float16"):
         load_model("scenes", precision="int8")
@@ -324,9 +324,9 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
         load_model("scenes", device="abacus")
 
 
-def test_auto_falls_back_to_scenes_and_says_why(no_models_in_memory: None) -> None:
+def test_auto_falls_back_to_the_starter_and_says_why(no_models_in_memory: None) -> None:
     model, shortfall = load_best(device="cpu")
-    assert model.name == "scenes"
+    assert model.name == "starter"
     assert shortfall is not None
     assert "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth could not be fetched" in shortfall
     assert load_model("auto", device="cpu") is model

@@ -32,5 +32,6 @@ def test_the_published_weights_are_torchvisions() -> None:
     assert published == {
         "resnet50_fpn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
         "resnet50_fpn_v2": MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+        "starter": None,
         "scenes": None,
     }

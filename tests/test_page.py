@@ -694,14 +694,15 @@ def test_a_model_that_cannot_be_had_is_said_and_the_result_stays(page: Page, ser
 def test_the_banner_says_which_model_stands_in_and_what_to_do(page: Page) -> None:
     banner = page.locator("#banner")
     expect(banner).to_contain_text("The COCO weights could not be loaded")
-    expect(banner).to_contain_text("no connection), so a small built-in model answers")
+    expect(banner).to_contain_text("no connection), so the small built-in model answers")
+    expect(banner).to_contain_text("less accurate")
     expect(banner).to_contain_text("SEGMENTATION_WEIGHTS=file")
     page.locator("#again").click()
     expect(banner).to_contain_text("The COCO weights could not be loaded")
 
 
 def test_a_click_on_an_example_segments_it(page: Page) -> None:
-    page.get_by_text("Drawn scenes (the small").scroll_into_view_if_needed()
+    page.get_by_text("Drawn scenes (for the model").scroll_into_view_if_needed()
     example(page, -1)
     expect(page.locator("#summary")).to_contain_text("Model scenes")
     expect(masks(page)).not_to_have_count(0)

@@ -108,7 +108,9 @@ def test_an_option_that_the_text_names_is_known_to_a_script(option: str) -> None
     assert any(f'"{option}"' in path.read_text() for path in (ROOT / "tools").glob("*.py"))
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/model_card.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/model_card.md", "docs/starter.md", "assets/starter.md"]
+)
 def test_every_link_to_a_file_of_ours_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
     assert links

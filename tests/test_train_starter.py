@@ -30,9 +30,7 @@ from tools.views import Batch, View, together
 
 CPU = torch.device("cpu")
 SIDE = 64
-SHORT = tool.Options(
-    iterations=2, batch_size=2, side=SIDE, uses=2, pool=2, truth_photos=1, warm_up=1, workers=0
-)
+SHORT = tool.Options(iterations=2, batch_size=2, side=SIDE, truth_photos=1, warm_up=1, workers=0)
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +49,9 @@ def network_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def student(precision: torch.dtype = torch.float32) -> Student:
+def student() -> Student:
     torch.manual_seed(0)
-    return Student(starter(), precision, CPU)
+    return Student(starter(), torch.float32, CPU)
 
 
 # --- The network --------------------------------------------------------------------------------------------
@@ -251,6 +249,8 @@ def test_maps_are_compared_channel_by_channel_at_the_same_scale(tmp_path: Path) 
     maps = teacher.stages(batch.images, batch.regions, batch.mask_boxes)
     pupil.standardize(maps)
     scales = pupil.scales["backbone"]
+    final = (maps["backbone"][11] - scales[9].mean) / scales[9].std
+    torch.testing.assert_close(scales[11](maps["backbone"][11]), final)
     assert scales[2] is scales[4] and scales[1] is not scales[2]  # what is added to has the same scale
     assert pupil.scales["rpn"][2] is pupil.scales["mask"][2] is scales[11]
     for part, number in (("backbone", 0), ("backbone", 9), ("box", 0), ("mask", 3)):
@@ -289,10 +289,12 @@ def test_the_losses_fall_and_the_true_objects_are_learnt_from_at_the_end(
     shown = [line for line in capsys.readouterr().err.split("\r") if "done=" in line]
     assert "truth=" in shown[-1] and not any("truth=" in line for line in shown if "done=50.0%" in line)
     state = torch.load(checkpoint, weights_only=True)
-    (last,) = state["history"]
-    assert state["iteration"] == last["iteration"] == 6
+    run = state["run"]
+    (last,) = run["history"]
+    assert run["iteration"] == last["iteration"] == 6
     assert "stages=" in shown[0] and "features=" not in shown[0]
-    assert state["since"] == 2 and "features=" in next(line for line in shown if "done=33.3%" in line)
+    assert run["since"] == 2 and "features=" in next(line for line in shown if "done=33.3%" in line)
+    assert "stages=" not in shown[-1]
     (anchors,) = trained.network.rpn.anchor_generator.cell_anchors
     views = tool.lessons(photos.held_out, teacher, anchors, SHORT, 0)
     exam = together([next(views), next(views)], CPU)
@@ -319,9 +321,9 @@ def test_a_run_goes_on_where_it_was_with_views_that_it_has_not_seen(
     monkeypatch.setattr(tool, "SAVE_SECONDS", 0.0)
     options = replace(SHORT, precision=torch.bfloat16)
     half = tool.train(photos, teacher, options, checkpoint)
-    before = torch.load(checkpoint, weights_only=True)
+    before = torch.load(checkpoint, weights_only=True)["run"]
     whole = tool.train(photos, teacher, replace(options, iterations=3), checkpoint)
-    after = torch.load(checkpoint, weights_only=True)
+    after = torch.load(checkpoint, weights_only=True)["run"]
     assert firsts[1::2] == [0, 2_000_000]  # between them what both are examined by
     assert [record["iteration"] for record in after["history"]] == [1, 2, 3]
     assert after["history"][:2] == before["history"] and after["seconds"] > before["seconds"]
@@ -334,11 +336,52 @@ def test_a_run_goes_on_where_it_was_with_views_that_it_has_not_seen(
 
 def test_the_learning_rate_falls_once_for_the_stages_and_once_for_the_whole() -> None:
     options = tool.Options(stages_until=0.2, stages_rate=1.0, learning_rate=0.1, warm_up=10)
-    alone = [tool._rate(options, 10, done) for done in (0.0, 0.1, 0.1999)]
-    together_ = [tool._rate(options, 10, done) for done in (0.2, 0.6, 1.0)]
+    alone = [tool._rate(options, None, 10, done) for done in (0.0, 0.1, 0.2)]
+    whole = [tool._rate(options, 50, 60, done) for done in (0.2, 0.6, 1.0)]
     assert alone == pytest.approx([1.0, 0.505, 0.01], rel=0.02)
-    assert together_ == pytest.approx([0.1, 0.0505, 0.001], rel=0.02)
-    assert tool._rate(options, 0, 0.2) == pytest.approx(0.01)  # and warms up again
+    assert whole == pytest.approx([0.1, 0.0505, 0.001], rel=0.02)
+    assert tool._rate(options, 50, 50, 0.2) == pytest.approx(0.01)  # and warms up again
+
+
+@pytest.mark.parametrize(("until", "since"), [(0.4, 1), (1.5, None)])
+def test_a_run_that_is_prolonged_goes_on_in_the_part_that_it_was_in(
+    until: float, since: int | None, tmp_path: Path, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, checkpoint = known_photos(tmp_path), tmp_path / "run.pt"
+    alone, made = [], []
+    losses, make_optimizers = Student.losses, tool.make_optimizers
+
+    def noted(pupil: Student, batch: Batch, maps: Maps | None = None) -> dict[str, torch.Tensor]:
+        if pupil.training:
+            alone.append(maps is not None)
+        return losses(pupil, batch, maps)
+
+    def counted(*arguments: Any) -> list[torch.optim.Optimizer]:
+        made.append(arguments)
+        return make_optimizers(*arguments)
+
+    monkeypatch.setattr(Student, "losses", noted)
+    monkeypatch.setattr(tool, "make_optimizers", counted)
+    tool.train(photos, teacher, replace(SHORT, stages_until=until), checkpoint)
+    assert alone == [True, since is None] and len(made) == (1 if since is None else 2)
+    longer = replace(SHORT, iterations=4, stages_until=1.5)
+    tool.train(photos, teacher, longer, checkpoint)
+    assert alone[2:] == [since is None] * 2 and len(made) == (2 if since is None else 3)
+    assert torch.load(checkpoint, weights_only=True)["run"]["since"] == since
+
+
+def test_a_teacher_that_sees_nothing_is_refused(tmp_path: Path) -> None:
+    blind = Teacher(write_teacher(tmp_path / "blind.safetensors", sure=False))
+    with pytest.raises(tool.TrainingError, match="sees no object in any of the first views"):
+        tool.train(known_photos(tmp_path), blind, SHORT, tmp_path / "run.pt")
+
+
+def test_stages_compute_in_the_precision_asked_for_and_answer_in_float32() -> None:
+    pupil = Student(starter(), torch.bfloat16, CPU).eval()
+    stage = pupil.network.backbone.stages[3]
+    inside = []
+    stage.expand.register_forward_hook(lambda *_: inside.append(_[2].dtype))
+    assert stage(torch.rand(1, 48, 8, 8)).dtype == torch.float32 and inside == [torch.bfloat16]
 
 
 def test_a_run_that_is_over_is_not_begun_again(tmp_path: Path, teacher: Teacher) -> None:
@@ -352,7 +395,7 @@ def test_a_run_that_is_over_is_not_begun_again(tmp_path: Path, teacher: Teacher)
 def test_the_time_that_is_given_ends_a_run(tmp_path: Path, teacher: Teacher) -> None:
     checkpoint = tmp_path / "run.pt"
     tool.train(known_photos(tmp_path), teacher, replace(SHORT, iterations=99, minutes=1e-9), checkpoint)
-    assert torch.load(checkpoint, weights_only=True)["iteration"] < 3
+    assert torch.load(checkpoint, weights_only=True)["run"]["iteration"] < 3
 
 
 def test_a_checkpoint_of_something_else_is_named_and_stays(tmp_path: Path, teacher: Teacher) -> None:
@@ -381,19 +424,11 @@ def test_losses_that_are_not_finite_end_the_run_before_the_checkpoint(
     tool.train(known_photos(tmp_path), teacher, replace(SHORT, iterations=1), checkpoint)
     kept = checkpoint.read_bytes()
     teacher.weights["kind.b"] = torch.full((CLASSES,), math.nan)
-    with pytest.raises(tool.TrainingError, match=r"no longer finite at step 2.*smaller --learning-rate"):
+    with pytest.raises(
+        tool.TrainingError, match=r"no longer finite at step 2.*smaller --(stages|learning)-rate"
+    ):
         tool.train(known_photos(tmp_path), teacher, SHORT, checkpoint)
     assert checkpoint.read_bytes() == kept
-
-
-def test_each_view_is_used_as_often_as_asked_for() -> None:
-    views = iter(range(1000))
-    options = tool.Options(batch_size=4, uses=2, pool=8)
-    pool = tool.Pool(views, options)  # type: ignore[arg-type]
-    drawn = [pool.batch() for _ in range(10)]
-    assert all(len(set(batch)) == 4 for batch in drawn)  # type: ignore[arg-type]
-    assert next(views) == 8 + 10 * 4 // 2
-    assert max(drawn[-1]) > 20  # type: ignore[type-var, operator]
 
 
 def some_lessons(photos: Photos, teacher: Teacher, workers: int = 0) -> list[View]:
@@ -428,7 +463,6 @@ def test_one_command_goes_from_photos_to_figures(
     tmp_path: Path, teacher: Teacher, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = arguments(tmp_path)
-    monkeypatch.setattr(tool, "FIRST_VIEWS", 1)
     monkeypatch.setattr(evaluate, "BUILD", tmp_path / "build")
     out = tmp_path / "out" / "starter.safetensors"
     common = ["--images", known["folder"], "--val-annotations", known["annotations"]]
@@ -466,8 +500,11 @@ def test_what_cannot_be_begun_is_refused_in_one_sentence(tmp_path: Path, teacher
     training = ["train", *common, "--unlabelled", known["unlabelled"], "--annotations"]
     good = tmp_path / "teacher.safetensors"
     for command, message in (
-        (["evaluate", *common, "--weights", tmp_path / "none"], "none holds no weights of the starter"),
-        (["evaluate", *common, "--weights", other], "scenes.safetensors holds (the|no) weights of"),
+        (["evaluate", *common, "--weights", tmp_path / "none"], "There is no weights file none"),
+        (
+            ["evaluate", *common, "--weights", other],
+            "scenes.safetensors does not hold the weights of starter",
+        ),
         ([*training, known["annotations"], "--teacher", other], "The teacher .* cannot be used"),
         ([*training, tmp_path / "none", "--teacher", good], "annotations .*none cannot be read"),
     ):

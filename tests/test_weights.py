@@ -749,10 +749,11 @@ def test_shipped_weights_that_are_not_those_the_code_names_ask_for_a_new_install
         find_weights(SCENES)
 
 
-def test_the_shipped_weights_are_those_the_code_names_and_fit_their_network() -> None:
-    found = find_weights(SCENES)
-    assert found.sha256 == weights.BUNDLED_SHA256["scenes"]
-    assert layout_of(found.state_dict) == "scenes"
+@pytest.mark.parametrize("name", weights.BUNDLED_SHA256)
+def test_the_shipped_weights_are_those_the_code_names_and_fit_their_network(name: str) -> None:
+    found = find_weights(ARCHITECTURES[name])
+    assert found.sha256 == weights.BUNDLED_SHA256[name]
+    assert layout_of(found.state_dict) == name
 
 
 def test_a_file_that_lacks_a_tensor_names_it(tmp_path: Path) -> None:

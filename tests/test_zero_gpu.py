@@ -71,7 +71,7 @@ def test_all_models_are_loaded_by_the_thread_that_asks_and_those_that_cannot_be_
 
     models = Models(lambda: (scenes_model, None), load_named)
     models.load_all()
-    assert asked == ["resnet50_fpn", "resnet50_fpn_v2", "scenes"]
+    assert asked == ["resnet50_fpn", "resnet50_fpn_v2", "starter", "scenes"]
     assert models.ready("auto") is models.ready("scenes") is scenes_model
     assert models.ready("resnet50_fpn") is None
 

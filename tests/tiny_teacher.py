@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ import coco
 from networks import STARTER_ANCHORS
 from tools.teacher import STAGES
 
-CHANNELS, CLASSES = 128, 81
+CHANNELS, ROI_CHANNELS, CLASSES = 128, 160, 81
 
 FEATURE = "xif3_6_int8"
 WIDTHS = {
     "backbone": [*[(32, 4)] * 2, *[(48, 8)] * 3, *[(96, 16)] * 4, *[(128, 16)] * 3],
     "rpn": [(128, 1)] * 3,
-    "box": [*[(128, 2)] * 3, (160, 2)],
-    "mask": [*[(128, 1)] * 3, (160, 1)],
+    "box": [*[(128, 2)] * 3, (ROI_CHANNELS, 2)],
+    "mask": [*[(128, 1)] * 3, (ROI_CHANNELS, 1)],
 }
 """Channels of the outputs of each part's `STAGES`, and how many cells of what they are made of each is of."""
 
@@ -36,7 +37,6 @@ def write_teacher(path: Path, sure: bool = True) -> Path:
         return torch.randn(*shape, generator=generator) * 0.1
 
     half = torch.tensor(STARTER_ANCHORS, dtype=torch.float32) / 2
-    scores = random(CLASSES, CHANNELS) / 4
     bias = torch.zeros(CLASSES)
     bias[1 if sure else 0] = 6.0
     weights = {
@@ -47,11 +47,11 @@ def write_teacher(path: Path, sure: bool = True) -> Path:
         "where.b": random(15),
         "move.w": random(60, CHANNELS, 1, 1) / 4,
         "move.b": random(60),
-        "kind.w": scores,
+        "kind.w": random(CLASSES, ROI_CHANNELS) / 4,
         "kind.b": bias,
-        "fit.w": random(4 * CLASSES, CHANNELS) / 4,
+        "fit.w": random(4 * CLASSES, ROI_CHANNELS) / 4,
         "fit.b": random(4 * CLASSES),
-        "grow.w": random(CHANNELS, CHANNELS, 2, 2),
+        "grow.w": random(ROI_CHANNELS, CHANNELS, 2, 2),
         "mask.w": random(CHANNELS, CLASSES, 2, 2) * 10,
         "none": torch.zeros(CLASSES),
         "zero": torch.zeros(CHANNELS),
@@ -67,7 +67,8 @@ def write_teacher(path: Path, sure: bool = True) -> Path:
         steps = []
         for name, (width, stride) in zip(STAGES[part], WIDTHS[part], strict=True):
             if name != FEATURE:
-                weights[f"{name}.w"] = random(width, channels, stride, stride) / channels
+                scale = 1 / 255 if source == "data" else 10 / math.sqrt(channels) / stride
+                weights[f"{name}.w"] = random(width, channels, stride, stride) * scale
                 weights[f"{name}.b"] = random(width)
                 inputs = [source, f"{name}.w", f"{name}.b"]
                 steps.append(step("conv", inputs, name, stride=stride, pad=0, group=1))
@@ -81,18 +82,18 @@ def write_teacher(path: Path, sure: bool = True) -> Path:
         ],
         "rpn": [
             *on_the_way("rpn", FEATURE, CHANNELS),
-            step("conv", [FEATURE, "where.w", "where.b"], "rpn_cls_logits", **conv),
-            step("conv", [FEATURE, "move.w", "move.b"], "rpn_bbox_pred", **conv),
+            step("conv", [STAGES["rpn"][-1], "where.w", "where.b"], "rpn_cls_logits", **conv),
+            step("conv", [STAGES["rpn"][-1], "move.w", "move.b"], "rpn_bbox_pred", **conv),
         ],
         "box": [
             *on_the_way("box", "roi", CHANNELS),
-            step("avgpool", ["roi"], "mean", kernel=6, stride=1),
+            step("avgpool", [STAGES["box"][-1]], "mean", kernel=3, stride=1),
             step("fc", ["mean", "kind.w", "kind.b"], "cls_score"),
             step("fc", ["mean", "fit.w", "fit.b"], "bbox_pred"),
         ],
         "mask": [
             *on_the_way("mask", "roi", CHANNELS),
-            step("deconv", ["roi", "grow.w", "zero"], "larger", stride=2, pad=0),
+            step("deconv", [STAGES["mask"][-1], "grow.w", "zero"], "larger", stride=2, pad=0),
             step("relu", ["larger"], "positive"),
             step("sum", ["larger", "positive"], "both"),
             step("deconv", ["both", "mask.w", "none"], "mask_fcn_logits_up", stride=2, pad=0),

@@ -106,22 +106,10 @@ def load_from_factory(factory: str, precision: str = "float32") -> SegmentationM
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     sha256 = digest.hexdigest() if state_dict else ""
-    return ready(network, factory, COCO_LABELS, f"factory {factory}", sha256, precision)
-
-
-def ready(
-    network: nn.Module,
-    name: str,
-    label_ids: tuple[int, ...],
-    origin: str,
-    sha256: str,
-    precision: str = "float32",
-) -> SegmentationModel:
-    """The network as the app would run it on the CPU; it is changed, and cannot be trained afterwards."""
     device = torch.device("cpu")
     network.eval().requires_grad_(False)
     accelerate(network, device, PRECISIONS[precision])
-    return SegmentationModel(network, name, label_ids, device, precision, origin, sha256)
+    return SegmentationModel(network, factory, COCO_LABELS, device, precision, f"factory {factory}", sha256)
 
 
 def published(name: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Makes the pictures of the page's "How it works", with the built-in model, on the examples.
+"""Makes the pictures of the page's "How it works", with the `scenes` model, on the examples.
 
     python tools/explain.py [--out assets/how]
 

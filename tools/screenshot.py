@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the page: drawn scenes, segmented by the built-in model.
+"""Takes the README's pictures of the page: drawn scenes, segmented by the `scenes` model.
 
     python tools/screenshot.py [--out docs]
 

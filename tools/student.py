@@ -143,8 +143,8 @@ class Student(nn.Module):
     def _through(self, part: str, inputs: Tensor, maps: Maps | None, losses: dict[str, Tensor]) -> Tensor:
         """What the stages of a part make of `inputs`; with the teacher's `maps`, its last map.
 
-        Then the stages' distances from it are added to those in `losses`, each as a share of what there is to
-        learn. Fine maps have more cells than it takes: of those only some images are looked at.
+        Then each stage's distance from its own map is added to `losses`, as a share of what is to be learnt.
+        Fine maps have more cells than it takes: of those only some images are looked at.
         """
         stages = self.stages[part]
         if maps is None:

@@ -35,7 +35,8 @@ STAGES = {
     "box": tuple(f"_[bbox]_xif4_{stage}_int8" for stage in ("0_bn", "1", "2", "3_bn")),
     "mask": tuple(f"_[mask]_xif4_{stage}_int8" for stage in ("0", "1", "2", "3_bn")),
 }
-"""Of each part the outputs in MaskRCNN2Go that one layer with an activation is between, and one only."""
+"""Of each part the outputs of MaskRCNN2Go's inverted residuals. One activation is between one output and the
+next; three are before the first."""
 
 Blobs = dict[str, Tensor]
 Maps = dict[str, list[Tensor]]
@@ -78,9 +79,10 @@ class Teacher:
                 "safetensors file with a graph in its metadata and an anchor tensor."
             ) from error
         missing = [name for part, names in STAGES.items() for name in names if name not in made[part]]
-        if missing:
+        if missing or self.feature != STAGES["backbone"][-1]:
             raise TeacherError(
-                f"The teacher {path} has no {missing[0]}; expected all of tools.teacher.STAGES."
+                f"The teacher {path} has no {(missing or [self.feature])[0]}; expected all of "
+                "tools.teacher.STAGES, with the feature map as the backbone's last."
             )
         self.anchors[:, 2:] += 1
         self.device = self.anchors.device
@@ -133,12 +135,17 @@ class Teacher:
     @torch.no_grad()
     def stages(self, images: Tensor, regions: list[Tensor], mask_boxes: list[Tensor]) -> Maps:
         """What it computes on the way: of images as in `features`, and of regions as in `classify`."""
-        inside = {"backbone": self._run("backbone", {"data": _bytes(images)})}
-        features = inside["backbone"][self.feature].float()
-        inside["rpn"] = self._run("rpn", {self.feature: features})
-        inside["box"] = self._run("box", {"roi": self._pool(features, regions)})
-        inside["mask"] = self._run("mask", {"roi": self._pool(features, mask_boxes)})
-        return {part: [inside[part][name].float() for name in names] for part, names in STAGES.items()}
+
+        def inside(part: str, name: str, inputs: Tensor) -> list[Tensor]:
+            blobs = self._run(part, {name: inputs})
+            return [blobs[output].float() for output in STAGES[part]]
+
+        maps = {"backbone": inside("backbone", "data", _bytes(images))}
+        features = maps["backbone"][-1]
+        maps["rpn"] = inside("rpn", self.feature, features)
+        maps["box"] = inside("box", "roi", self._pool(features, regions))
+        maps["mask"] = inside("mask", "roi", self._pool(features, mask_boxes))
+        return maps
 
     def _pool(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
         inclusive = [region - region.new_tensor([0, 0, 1, 1]) for region in boxes]

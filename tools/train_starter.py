@@ -1,7 +1,7 @@
 """Trains the `starter` network: a small Mask R-CNN that learns COCO's 80 categories from a larger one.
 
     python tools/train_starter.py train --teacher FILE --images DIR --annotations FILE --unlabelled DIR \
-        --val-annotations FILE --minutes 25 --out build/starter.safetensors
+        --val-annotations FILE --minutes 92 --out build/starter.safetensors
     python tools/train_starter.py evaluate --weights FILE --images DIR --val-annotations FILE
 
 A few hundred labelled photos are far too few to learn 80 categories from. So a teacher (`tools/teacher.py`)
@@ -13,42 +13,36 @@ al. 2015; block by block, Li et al. 2020). A stage is shallow and learns that in
 they learn together. In the last part they learn from the true objects of the labelled photos as well, with
 torchvision's own losses.
 
-Each view is learnt from several times (`--uses`), from a pool into which new ones come all the time. Stopped,
-the run goes on from `--checkpoint` where it was. Every two minutes it writes down how far the student is from
-the teacher on photos that nothing is learnt from. At the end the student is measured against COCO on
-`--val-annotations`, which nothing here learns from or chooses by. The last line printed is one JSON object;
-its `shortfalls` say what is lacking to ship the network.
+Stopped, the run goes on from `--checkpoint` where it was, with views that it has not seen. Every two minutes
+it writes down how far the student is from the teacher on photos that nothing is learnt from. At the end the
+student is measured against COCO on `--val-annotations`, which nothing here learns from or chooses by. The
+last line printed is one JSON object; its `shortfalls` say what is lacking to ship the network.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 import math
 import pickle  # nosec B403
-import random
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from inference import PRECISIONS, SegmentationModel
-from networks import STARTER_LABELS, starter
-from tools.evaluate import BUILD, EvaluationError, count, measure, read_annotations, ready
+from inference import PRECISIONS, load_model
+from networks import starter
+from tools.evaluate import BUILD, EvaluationError, count, measure, read_annotations
 from tools.photos import PhotoError, Photos, find_photos
 from tools.student import Student, total
 from tools.teacher import Maps, Teacher, TeacherError
@@ -62,11 +56,10 @@ from tools.training import (
     start_worker,
 )
 from tools.views import Batch, Pictures, View, label, together
+from weights import WeightsError
 
 TRUTH_SIDES = (256, 288, 320, 352)
 """Shorter sides, in px, at which the labelled photos are learnt from."""
-FIRST_VIEWS = 1024
-"""Views in the pool when the run starts."""
 LARGE = 96
 """Matrices with at least so many rows and columns are Muon's."""
 EXAM_VIEWS, EXAM_SIDE = 96, 256
@@ -96,11 +89,7 @@ class Options:
     """The run is over, its learning rate fallen, when either of the two is reached."""
     batch_size: int = 16
     side: int = 256
-    """Of the views, in px; divides by 32."""
-    uses: int = 2
-    """Times that each view is learnt from."""
-    pool: int = 4096
-    """Views kept to learn from."""
+    """Of the views, in px; divides by 16."""
     stages_until: float = 0.15
     """The part of the run in which each stage of the network learns by itself."""
     truth_from: float = 0.85
@@ -109,7 +98,7 @@ class Options:
     """Labelled photos in each iteration then."""
     seed: int = 0
     stages_rate: float = 2e-2
-    learning_rate: float = 3e-3
+    learning_rate: float = 8e-4
     """The highest, when the stages learn by themselves and after that."""
     weight_decay: float = 0.02
     warm_up: int = 50
@@ -117,25 +106,17 @@ class Options:
     workers: int = 1
 
 
-class Pool:
-    """The newest views, from which batches are drawn at random.
+@dataclass(slots=True)
+class Progress:
+    """How far a run is; its checkpoint keeps it."""
 
-    As many views come in as go out `uses` times.
-    """
-
-    def __init__(self, source: Iterator[View], options: Options) -> None:
-        self.source, self.options = source, options
-        self.random = random.Random(options.seed)
-        self.due = 0.0
-        first = max(options.batch_size, min(FIRST_VIEWS, options.pool))
-        self.views = deque((next(source) for _ in range(first)), maxlen=max(options.pool, first))
-
-    def batch(self) -> list[View]:
-        self.due += self.options.batch_size / self.options.uses
-        while self.due >= 1:
-            self.views.append(next(self.source))
-            self.due -= 1
-        return self.random.sample(self.views, self.options.batch_size)
+    iteration: int = 0
+    """Steps behind us."""
+    since: int | None = None
+    """The step since which the stages learn together; None while each learns by itself."""
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """What was examined."""
 
 
 def lessons(
@@ -171,29 +152,40 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
         raise TrainingError("The teacher's anchors are not those of networks.STARTER_ANCHORS, in order.")
     exam_options = replace(options, batch_size=EXAM_VIEWS, side=EXAM_SIDE, seed=0, workers=0)
     examination = lessons(photos.held_out, teacher, anchors, exam_options, 0)
-    exam = together([next(examination) for _ in range(EXAM_VIEWS)], device)
+    exam = _next(examination, EXAM_VIEWS, device)
     student = Student(network, options.precision, device).train()
     optimizers = make_optimizers(student, options)
-    start, since, spent, history = _resume(checkpoint, student, optimizers, device)
+    run = _resume(checkpoint, student, optimizers, device)
     # What goes on sees other views than before: none of a million for each time that it was saved.
-    pool = Pool(lessons(photos.learnt, teacher, anchors, options, 1_000_000 * len(history)), options)
-    if not start:
-        student.standardize(_maps(teacher, together(list(pool.views)[:EXAM_VIEWS], device)))
-    truth = iter(DataLoader(photos.truth, options.truth_photos, sampler=_count(start), collate_fn=collate))
-    began = saved = time.monotonic()
-    began -= spent
+    views = lessons(photos.learnt, teacher, anchors, options, 1_000_000 * len(run.history))
+    if not run.iteration:
+        shown = _next(views, EXAM_VIEWS, device)
+        if not len(shown.masks):
+            raise TrainingError(
+                "The teacher sees no object in any of the first views: nothing can be learnt."
+            )
+        student.standardize(_maps(teacher, shown))
+    truth = iter(
+        DataLoader(photos.truth, options.truth_photos, sampler=_count(run.iteration), collate_fn=collate)
+    )
+    saved = time.monotonic()
+    began = saved - run.seconds
     means: dict[str, float] = {}
-    progress = tqdm(range(start, options.iterations), initial=start, total=options.iterations, unit="step")
+    progress = tqdm(
+        range(run.iteration, options.iterations),
+        initial=run.iteration,
+        total=options.iterations,
+        unit="step",
+    )
     for iteration in progress:
         done = max(iteration / options.iterations, (time.monotonic() - began) / 60 / options.minutes)
-        alone = done < options.stages_until
-        if since < 0 and not alone:  # other losses, for which the optimizers' averages are wrong
-            since, optimizers = iteration, make_optimizers(student, options)
-        rate = _rate(options, iteration - max(since, 0), done)
+        if run.since is None and done >= options.stages_until:
+            # Other losses, for which the optimizers' averages are wrong.
+            run.since, optimizers = iteration, make_optimizers(student, options)
         for group in itertools.chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
-            group["lr"] = rate
-        batch = together(pool.batch(), device)
-        losses = student.losses(batch, _maps(teacher, batch) if alone else None)
+            group["lr"] = _rate(options, run.since, iteration, done)
+        batch = _next(views, options.batch_size, device)
+        losses = student.losses(batch, _maps(teacher, batch) if run.since is None else None)
         if done >= options.truth_from:
             images, targets = next(truth)
             losses["truth"] = sum(network(_to(images, device), _to(targets, device)).values())
@@ -202,75 +194,74 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
         torch.nn.utils.clip_grad_norm_(student.parameters(), 5.0)
         for optimizer in optimizers:
             optimizer.step()
-        for name, loss in losses.items():
-            means[name] = 0.98 * means.get(name, loss.item()) + 0.02 * loss.item()
-        shown = {name: f"{mean:.3f}" for name, mean in means.items()}
-        progress.set_postfix(shown | {"done": f"{done:.1%}"}, refresh=False)
+        means = {
+            name: 0.98 * means.get(name, loss.item()) + 0.02 * loss.item() for name, loss in losses.items()
+        }
+        said = {name: f"{mean:.3f}" for name, mean in means.items()}
+        progress.set_postfix(said | {"done": f"{done:.1%}"}, refresh=False)
         over = done >= 1 or iteration + 1 == options.iterations
         if over or time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
-            seconds = saved - began
-            history.append({"iteration": iteration + 1, "seconds": round(seconds)} | examine(student, exam))
-            progress.write(json.dumps(history[-1]), file=sys.stderr)
-            _save(checkpoint, student, optimizers, (iteration + 1, since, seconds, history))
+            run.iteration, run.seconds = iteration + 1, saved - began
+            figures = {"iteration": run.iteration, "seconds": round(run.seconds)} | examine(student, exam)
+            run.history.append(figures)
+            progress.write(json.dumps(figures), file=sys.stderr)
+            _save(checkpoint, student, optimizers, run)
         if over:
             break
     return student.eval()
 
 
-Where = tuple[int, int, float, list[dict[str, float]]]
-"""Steps behind us, the step since which the stages learn together (-1 while they do not), seconds behind us,
-and what was examined."""
+def _next(views: Iterator[View], count: int, device: torch.device) -> Batch:
+    return together(list(itertools.islice(views, count)), device)
 
 
 def _maps(teacher: Teacher, batch: Batch) -> Maps:
     return teacher.stages(batch.images, batch.regions, batch.mask_boxes)
 
 
-def _rate(options: Options, iteration: int, done: float) -> float:
+def _rate(options: Options, since: int | None, iteration: int, done: float) -> float:
     """The learning rate rises and falls while the stages learn by themselves, and once more after that."""
-    if done < options.stages_until:
+    if since is None:
         return learning_rate(options.stages_rate, options.warm_up, iteration, done / options.stages_until)
     rest = (done - options.stages_until) / (1 - options.stages_until)
-    return learning_rate(options.learning_rate, options.warm_up, iteration, rest)
+    # Of a run that was prolonged, the second part may begin earlier than it would now.
+    return learning_rate(options.learning_rate, options.warm_up, iteration - since, max(rest, 0.0))
 
 
-def _save(checkpoint: Path, student: Student, optimizers: list[torch.optim.Optimizer], where: Where) -> None:
+def _save(checkpoint: Path, student: Student, optimizers: list[torch.optim.Optimizer], run: Progress) -> None:
     """Writes what `_resume` reads.
 
     Raises:
-        TrainingError: The last of `history` is not finite; the checkpoint stays as it was.
+        TrainingError: What was examined last is not finite; the checkpoint stays as it was.
     """
-    iteration, since, seconds, history = where
-    if not all(map(math.isfinite, history[-1].values())):
+    if not all(map(math.isfinite, run.history[-1].values())):
+        option = "--stages-rate" if run.since is None else "--learning-rate"
         raise TrainingError(
-            f"The losses are no longer finite at step {iteration}. The checkpoint before that is kept; "
-            "go on from there with a smaller --learning-rate."
+            f"The losses are no longer finite at step {run.iteration}. A checkpoint from before that is "
+            f"kept; give the same command with a smaller {option}."
         )
     state = {
         "student": student.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "iteration": iteration,
-        "since": since,
-        "seconds": seconds,
-        "history": history,
+        "run": asdict(run),
     }
     save_checkpoint(checkpoint, state)
 
 
 def _resume(
     checkpoint: Path, student: Student, optimizers: list[torch.optim.Optimizer], device: torch.device
-) -> Where:
+) -> Progress:
     """Where the run was; sets student and optimizers to that."""
     if not checkpoint.exists():
-        return 0, -1, 0.0, []
+        return Progress()
     try:
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         student.load_state_dict(state["student"])
         for optimizer, known in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(known)
-        return state["iteration"], state["since"], state["seconds"], state["history"]
-    except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        return Progress(**state["run"])
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise TrainingError(
             f"{checkpoint} is damaged or of another network ({type(error).__name__}); "
             "name another with --checkpoint or delete it."
@@ -278,10 +269,8 @@ def _resume(
 
 
 def make_optimizers(student: Student, options: Options) -> list[torch.optim.Optimizer]:
-    """Muon for the large matrices inside, AdamW for what reads pixels or gives answers, biases and norms.
-
-    Muon took half the time of AdamW alone to the same distance from the teacher's features.
-    """
+    """Muon for the large matrices inside, AdamW for the rest: what reads pixels or gives answers, looks at
+    each channel by itself, or is small."""
     inside: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, weight in student.named_parameters():
@@ -328,27 +317,14 @@ def _to(value: Any, device: torch.device) -> Any:
 # --- Evaluation ---------------------------------------------------------------------------------------------
 
 
-def load_starter(file: Path) -> SegmentationModel:
-    """The trained network in `file`, as the app would run it on the CPU.
+def evaluate(weights: Path, images: Path, annotations: Path) -> dict[str, Any]:
+    """`tools.evaluate.measure` of the network, the size of its file, and where both fall short of `BAR`.
 
     Raises:
-        TrainingError: It holds no weights of this network.
+        WeightsError: The file holds no weights of this network.
     """
-    network = starter()
-    try:
-        content = file.read_bytes()
-        state_dict = load(content)
-        missing, unexpected = network.load_state_dict(state_dict, strict=False)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise TrainingError(f"{file} holds no weights of the starter network ({error}).") from error
-    if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-        raise TrainingError(f"{file} holds the weights of another network than the starter.")
-    return ready(network, "starter", STARTER_LABELS, f"file {file.name}", hashlib.sha256(content).hexdigest())
-
-
-def evaluate(weights: Path, images: Path, annotations: Path) -> dict[str, Any]:
-    """`tools.evaluate.measure` of the network, the size of its file, and where both fall short of `BAR`."""
-    figures = measure(load_starter(weights), images, annotations)
+    model = load_model("starter", weights=weights, device="cpu", precision="float32")
+    figures = measure(model, images, annotations)
     megabytes = round(weights.stat().st_size / 1e6, 1)
     ours = {
         "box AP": figures["box"]["AP"],
@@ -378,8 +354,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     training.add_argument("--iterations", type=count, default=1_000_000, help="length of the run")
     training.add_argument("--minutes", type=float, default=math.inf, help="or this long, whichever is sooner")
     training.add_argument("--batch-size", type=count, default=16, help="views in each step (default: 16)")
-    training.add_argument("--uses", type=count, default=3, help="of each view (default: 2)")
-    training.add_argument("--learning-rate", type=float, default=3e-3, help="(default: 0.003)")
+    training.add_argument(
+        "--stages-rate",
+        type=float,
+        default=2e-2,
+        help="learning rate of stages by themselves (default: 0.02)",
+    )
+    training.add_argument(
+        "--learning-rate", type=float, default=8e-4, help="of stages together (default: 0.0008)"
+    )
     training.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="(default: bfloat16)")
     training.add_argument("--workers", type=int, default=1, help="processes that draw views (default: 1)")
     training.add_argument("--device", choices=("cpu", "cuda"), help="(default: cuda where there is one)")
@@ -400,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if chosen.command == "train":
             _train(chosen)
         print(json.dumps(evaluate(chosen.weights, chosen.images, chosen.val_annotations)))
-    except (TrainingError, PhotoError, TeacherError, EvaluationError) as error:
+    except (TrainingError, PhotoError, TeacherError, EvaluationError, WeightsError) as error:
         raise SystemExit(str(error)) from error
 
 
@@ -410,8 +393,8 @@ def _train(chosen: argparse.Namespace) -> None:
         iterations=chosen.iterations,
         minutes=chosen.minutes,
         batch_size=chosen.batch_size,
-        uses=chosen.uses,
         seed=chosen.seed,
+        stages_rate=chosen.stages_rate,
         learning_rate=chosen.learning_rate,
         precision=PRECISIONS[chosen.precision],
         workers=chosen.workers,

@@ -123,7 +123,8 @@ def _weights(start: Tensor, end: Tensor, bins: int, samples: int, size: int) -> 
 
 
 class Muon(torch.optim.Muon):
-    """Muon (Jordan et al. 2024) for matrices and for weights of convolutions, with a row for each output.
+    """Muon (Jordan et al. 2024) for matrices and for weights of convolutions, with a row for each entry of
+    their first dimension.
 
     torch's own takes matrices only; it is told of matrices that lie in the same memory as the weights, which
     must be in channels-last order.
