@@ -18,6 +18,9 @@ from playwright.sync_api import Browser, sync_playwright
 UPLOADS = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", GRADIO_TEMP_DIR=UPLOADS)
+# Tests run side by side (pytest-xdist), and torch's threads wait actively: more than cores would only wait.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 # And no certificates, which each of a client's connections would read for 20 ms; none here is secured.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = UPLOADS
