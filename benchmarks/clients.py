@@ -94,7 +94,8 @@ def serving(*options: str) -> Iterator[Server]:
         ):
             assert process.stdin and process.stdout
             try:
-                url = process.stdout.readline().strip()
+                # Gradio may say other things first.
+                url = next((line.strip() for line in process.stdout if line.startswith("http")), "")
                 if not url:
                     raise RuntimeError(f"The app did not start:\n{log.read_text()}")
                 yield Server(url, psutil.Process(process.pid), folder, log)
