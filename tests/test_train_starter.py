@@ -330,7 +330,7 @@ def test_a_run_goes_on_where_it_was_with_views_that_it_has_not_seen(
     for ours, theirs in zip(whole.scales["box"], half.scales["box"], strict=True):
         torch.testing.assert_close(ours.mean, theirs.mean)
     weights = [run.network.backbone.stages[1].project.weight for run in (half, whole)]
-    assert 0 < (weights[1] - weights[0]).abs().max() < 0.05
+    assert 0 < (weights[1] - weights[0]).abs().max() < 0.01
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -424,11 +424,14 @@ def test_losses_that_are_not_finite_end_the_run_before_the_checkpoint(
     tool.train(known_photos(tmp_path), teacher, replace(SHORT, iterations=1), checkpoint)
     kept = checkpoint.read_bytes()
     teacher.weights["kind.b"] = torch.full((CLASSES,), math.nan)
-    with pytest.raises(
-        tool.TrainingError, match=r"no longer finite at step 2.*smaller --(stages|learning)-rate"
+    for until, message in (
+        (0.15, r"no longer finite at step 2.*smaller --learning-rate"),
+        (1.5, r"no longer finite at step 2.*smaller --stages-rate"),
     ):
-        tool.train(known_photos(tmp_path), teacher, SHORT, checkpoint)
-    assert checkpoint.read_bytes() == kept
+        with pytest.raises(tool.TrainingError, match=message):
+            options = replace(SHORT, stages_until=until)
+            tool.train(known_photos(tmp_path), teacher, options, checkpoint)
+        assert checkpoint.read_bytes() == kept
 
 
 def some_lessons(photos: Photos, teacher: Teacher, workers: int = 0) -> list[View]:

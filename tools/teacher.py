@@ -154,7 +154,7 @@ class Teacher:
 
     def _run(self, part: str, blobs: Blobs) -> Blobs:
         lower = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision if lower else None, enabled=lower):
+        with torch.autocast(self.device.type, self.precision, enabled=lower):
             for step in self.graph[part]:
                 values = [blobs[name] if name in blobs else self.weights[name] for name in step["in"]]
                 blobs[step["out"]] = _OPERATIONS[step["type"]](step, *values)
