@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import janitor
-import runtime
+from network import runtime
+from serving import janitor
 
 runtime.prepare()
 
@@ -36,15 +36,15 @@ os.environ.setdefault("FORWARDED_ALLOW_IPS", PRIVATE_NETWORKS)
 import gradio as gr
 from starlette.middleware import Middleware
 
-import sessions
-import zero_gpu
-from agents import add_tools, show_only_tools
-from api import add_endpoints
-from bodies import checker
-from guard import Guard
-from models import Models
-from page import add_page
-from service import Service, leave_addresses_alone
+from network import zero_gpu
+from serving import sessions
+from serving.bodies import checker
+from serving.guard import Guard
+from serving.models import Models
+from serving.service import Service, leave_addresses_alone
+from ui.agents import add_tools, show_only_tools
+from ui.api import add_endpoints
+from ui.page import add_page
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 STYLE_SHEETS = ("page.css", "objects.css", "kinds.css")

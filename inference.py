@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from acceleration import accelerate
 from detections import Detections
-from images import MAX_ASPECT, fit_within
-from networks import ARCHITECTURES
-from weights import WeightsError, configured_name, find_weights, layout_of_file
-from zero_gpu import can_place, on_gpu
+from network.acceleration import accelerate
+from network.architectures import ARCHITECTURES
+from network.weights import WeightsError, configured_name, find_weights, layout_of_file
+from network.zero_gpu import can_place, on_gpu
+from photo.images import MAX_ASPECT, fit_within
 
 WORKING_SIDE = 1024
 """Longest side, in pixels, of the image that the network is given."""
@@ -106,7 +106,7 @@ def load_model(
         name: "resnet50_fpn" (torchvision COCO_V1), "resnet50_fpn_v2" (COCO_V2), "starter" (small, built in),
             "scenes" (for drawings, built in) or "auto": the network whose weights `SEGMENTATION_WEIGHTS`
             names, else "resnet50_fpn" if its weights can be had, else "starter".
-        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout; by default `weights.py`
+        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout; by default `network/weights.py`
             finds one.
         device: "cuda", "mps" or "cpu"; by default the first of these that is there.
         precision: "float32", "bfloat16", "float16" or "auto": what `SEGMENTATION_PRECISION` names, if the

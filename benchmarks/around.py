@@ -34,18 +34,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-import export
-import images
-import page
-import result
-import scene
 import visualize
+from answer import files as export
+from answer import result
+from answer.result import Filters, Result, segment_file
 from benchmarks.exports import peak_mb_over_idle, random_instances
 from benchmarks.filter import Page, blobs
 from detections import Detections
 from inference import SCORE_FLOOR, SegmentationModel, load_model
-from result import Filters, Result, segment_file
+from photo import images
 from tools.random_weights import random_picture
+from ui import overlay as scene
+from ui import page
 from visualize import Style
 
 STEPS: dict[str, tuple[ModuleType, str]] = {

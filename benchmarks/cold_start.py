@@ -28,7 +28,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import runtime
+from network import runtime
 
 runtime.prepare()
 
@@ -38,9 +38,9 @@ from tqdm import tqdm
 
 from benchmarks.clients import ROOT, Client, address, picture
 from benchmarks.serve import HOST, free_port
-from networks import ARCHITECTURES
+from network.architectures import ARCHITECTURES
+from network.weights import FILE_VARIABLE, REPO_VARIABLE
 from tools.random_weights import random_network
-from weights import FILE_VARIABLE, REPO_VARIABLE
 
 LIMITS = {"page": 15.0, "ready": 20.0}
 PATIENCE_SECONDS = 120.0

@@ -25,11 +25,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-import coco
+from answer import coco
+from answer.files import FORMATS, export_file
+from answer.result import Filters, Result
 from detections import Detections
-from export import FORMATS, export_file
 from inference import WORKING_SIDE, SegmentationModel, load_model
-from result import Filters, Result
 from tools.random_weights import random_picture
 from visualize import Style
 

@@ -20,10 +20,10 @@ import torch
 from torchvision.models.detection import MaskRCNN
 from torchvision.transforms.functional import to_tensor
 
-from acceleration import accelerate
-from images import fit_within
 from inference import WORKING_SIDE, SegmentationModel, segment
-from networks import ARCHITECTURES, COCO_LABELS
+from network.acceleration import accelerate
+from network.architectures import ARCHITECTURES, COCO_LABELS
+from photo.images import fit_within
 from tools.random_weights import random_network, random_picture
 
 SIZES_HW = ((480, 640), (640, 427), (30, 40), (2000, 3000))

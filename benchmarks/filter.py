@@ -33,16 +33,16 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from tqdm import tqdm
 
-import coco
-import page
+from answer import coco
+from answer.report import picture_labels, unique_labels
+from answer.result import Filters, Result, view
 from app import create_demo, launch
 from detections import Detections
 from inference import load_model
-from models import Models
-from report import picture_labels, unique_labels
-from result import Filters, Result, view
+from serving.models import Models
 from tools.random_weights import random_picture
 from tools.screenshot import CHROMIUM_FLAGS
+from ui import page
 from visualize import Style, draw_boxes
 
 RELEASE = """([threshold, count]) => new Promise((resolve) => {

@@ -33,7 +33,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import runtime
+from network import runtime
 
 runtime.prepare()
 
@@ -43,17 +43,17 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-import export
-from acceleration import accelerate
+from answer import files as export
+from answer.report import picture_labels
+from answer.result import Result
 from benchmarks.around import EVERYTHING, SMALL, measure_memory, write_photo
 from benchmarks.clients import Server, serving
 from benchmarks.filter import blobs
 from benchmarks.load import closed_loop, percentile
-from images import read_photo
 from inference import WORKING_SIDE, SegmentationModel, segment
-from networks import ARCHITECTURES, COCO_LABELS
-from report import picture_labels
-from result import Result
+from network.acceleration import accelerate
+from network.architectures import ARCHITECTURES, COCO_LABELS
+from photo.images import read_photo
 from tools.random_weights import random_network, random_picture
 from visualize import Style, annotate
 

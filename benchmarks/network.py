@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import runtime
+from network import runtime
 
 TORCHVISION = "torchvision"
 OURS = ("ours float32", "ours bfloat16")
@@ -49,9 +49,9 @@ def set_up(name: str, instances: int, size_hw: tuple[int, int], folder: str) -> 
         runtime.prepare()
     import torch  # here, since what `prepare` sets is read when torch is loaded
 
-    from acceleration import accelerate
     from inference import PRECISIONS, SegmentationModel, segment
-    from networks import ARCHITECTURES, COCO_LABELS
+    from network.acceleration import accelerate
+    from network.architectures import ARCHITECTURES, COCO_LABELS
     from tools.random_weights import random_network
 
     network = random_network(ARCHITECTURES["resnet50_fpn"].build).requires_grad_(False)

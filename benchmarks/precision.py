@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import runtime
+from network import runtime
 
 runtime.prepare()
 
@@ -27,12 +27,12 @@ import torch
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from images import read_image
 from inference import load_model, segment
+from photo.images import read_image
 from tools.coco_results import KINDS, Result, coco_results, twelve_numbers
 from tools.evaluate import load_from_factory
-from tools.scenes import to_coco
-from tools.train_scenes import held_out_scenes
+from training.scenes.draw import to_coco
+from training.scenes.train import held_out_scenes
 
 SURE = 0.5
 """Scores above this are those that a visitor sees at first."""

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import app
 from inference import load_model
-from models import Models
-from service import Request
+from serving.models import Models
+from serving.service import Request
 
 HOST = "127.0.0.1"
 

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from images import FORMATS, ImageError, read_photo
+from photo.images import FORMATS, ImageError, read_photo
 
 ORIENTATION = 0x0112
 

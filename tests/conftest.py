@@ -25,7 +25,7 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = UPLOADS
 
-import runtime
+from network import runtime
 
 runtime.prepare()
 
@@ -33,7 +33,7 @@ import torch
 
 import inference
 from inference import SegmentationModel, load_model
-from networks import ARCHITECTURES
+from network.architectures import ARCHITECTURES
 from tools.random_weights import random_network
 
 ROOT = Path(__file__).resolve().parent.parent

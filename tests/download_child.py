@@ -12,7 +12,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from download import download
+from network.download import download
 
 
 def kill_before(step: int, folder: str) -> None:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-import coco
+from answer import coco
+from answer.files import export_file
+from answer.result import Filters, Result
 from detections import Detections
-from export import export_file
 from inference import SegmentationModel
-from result import Filters, Result
 from visualize import Style
 
 PERSON, CAR, CAT, DOG = 1, 3, 17, 18

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from app import create_demo, launch
 from inference import SegmentationModel
-from models import Models
+from serving.models import Models
 
 SHORTFALL = (
     "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth could not be fetched from download.pytorch.org: no connection."

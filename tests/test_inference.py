@@ -24,7 +24,6 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms.functional import to_tensor
 
 import inference
-from images import fit_within
 from inference import (
     SCORE_FLOOR,
     WORKING_SIDE,
@@ -36,10 +35,11 @@ from inference import (
     segment,
     segment_or_fall_back,
 )
-from networks import COCO_LABELS
+from network.architectures import COCO_LABELS
+from network.weights import WeightsError
+from photo.images import fit_within
 from tests.samples import CAT, fake_model, random_image
 from tools.random_weights import random_network, random_picture
-from weights import WeightsError
 
 LANDSCAPE, PORTRAIT, TINY, LARGE = (480, 640), (640, 427), (30, 40), (2000, 3000)
 """Heights and widths in pixels."""

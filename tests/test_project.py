@@ -7,6 +7,8 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -15,91 +17,93 @@ from packaging.specifiers import SpecifierSet
 
 from tests.conftest import ROOT
 
-MAY_IMPORT = {
-    "detections": set(),
-    "outlines": set(),
-    "coco": set(),
-    "av1": set(),
-    "images": {"av1"},
-    "runtime": set(),
-    "zero_gpu": set(),
-    "networks": set(),
-    "winograd": set(),
-    "roi_align": set(),
-    "download": set(),
-    "scheduler": set(),
-    "janitor": set(),
-    "guard": set(),
-    "fetch": {"images"},
-    "visualize": {"detections"},
-    "weights": {"download", "networks"},
-    "acceleration": {"roi_align", "winograd"},
-    "inference": {"acceleration", "detections", "images", "networks", "weights", "zero_gpu"},
-    "result": {"coco", "detections", "images", "inference"},
-    "report": {"coco", "detections", "inference", "result"},
-    "histogram": {"detections", "inference", "report", "result"},
-    "formats": {"coco", "detections", "outlines", "report", "result"},
-    "export": {"detections", "formats", "images", "report", "result", "visualize"},
-    "scene": {"detections", "formats", "inference", "outlines", "report", "result", "visualize"},
-    "snippets": {"result", "visualize"},
-    "links": {"coco", "export", "inference", "result", "visualize"},
-    "models": {"inference", "networks", "weights", "zero_gpu"},
-    "sessions": {"result"},
-    "bodies": {"result"},
-    "service": {
-        "fetch", "images", "inference", "janitor", "models", "result", "scheduler", "sessions", "weights",
-    },
-    "api": {"export", "models", "result", "scheduler", "service", "visualize"},
-    "components": set(),
-    "agents": {"api", "components", "export", "report", "result", "service", "visualize"},
-    "controls": {"coco", "components", "detections", "inference", "result", "visualize"},
-    "panels": {
-        "components", "export", "inference", "links", "networks", "report", "result", "snippets", "visualize",
-    },
-    "page": {
-        "api", "components", "controls", "export", "histogram", "images", "links", "models", "networks",
-        "panels", "report", "result", "scene", "scheduler", "service",
-    },
-    "app": {
-        "agents", "api", "bodies", "guard", "janitor", "models", "page", "runtime", "service", "sessions",
-        "zero_gpu",
-    },
-}  # fmt: skip
-"""Which of our modules each of them may import. Every line names only lines above it."""
-MAY_IMPORT_GRADIO = {
-    "agents", "app", "api", "bodies", "components", "controls", "page", "panels", "service", "sessions",
-}  # fmt: skip
-MAY_IMPORT_TORCH = {"acceleration", "inference", "networks", "roi_align", "weights", "winograd"}
-
 OPTIONAL = {"pillow_heif", "spaces"}
 """Libraries that the app uses where they are installed; the tests have them all."""
+HEAVY = {"torch": {"torch", "torchvision"}, "gradio": {"gradio"}}
+"""Libraries that only some rooms may import, by their name in the table."""
 
-MODULES = sorted(path.stem for path in ROOT.glob("*.py"))
+
+class Room(NamedTuple):
+    """One row of the table in docs/design.md."""
+
+    name: str
+    imports: set[str]
+    libraries: set[str]
 
 
-def imports(module: str) -> set[str]:
-    """The top-level names of everything that a module imports, wherever in the file."""
+def rooms() -> list[Room]:
+    """The table of rooms in docs/design.md, from top to bottom."""
+    text = (ROOT / "docs" / "design.md").read_text().partition("## Rooms")[2]
+    rows = re.findall(r"^\| `(\w+)/?` \|[^|]*\|([^|]*)\|([^|]*)\|$", text, re.MULTILINE)
+    return [
+        Room(name, set(re.findall(r"\w+", imports)), set(re.findall(r"\w+", libraries)))
+        for name, imports, libraries in rows
+    ]
+
+
+ROOMS = rooms()
+
+
+def modules(room: str) -> list[Path]:
+    """The Python files of a room."""
+    return sorted((ROOT / room).rglob("*.py")) or [ROOT / f"{room}.py"]
+
+
+def imports(path: Path) -> set[str]:
+    """The dotted names of everything that a file imports, wherever in the file."""
     names = set()
-    for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_down_only(module: str) -> None:
-    assert imports(module) & set(MODULES) == MAY_IMPORT[module], "or change the table and docs/design.md"
-    above = list(MAY_IMPORT)[: list(MAY_IMPORT).index(module)]
-    assert MAY_IMPORT[module] <= set(above)
+def packages(room: str) -> set[str]:
+    """The top-level names of everything that a room imports."""
+    return {name.partition(".")[0] for path in modules(room) for name in imports(path)}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_libraries_stay_in_their_rooms(module: str) -> None:
-    found = imports(module)
-    assert ("gradio" in found) == (module in MAY_IMPORT_GRADIO)
-    assert bool({"torch", "torchvision"} & found) == (module in MAY_IMPORT_TORCH)
+def test_the_table_of_rooms_names_every_module_that_the_app_is_made_of() -> None:
+    apart = {"tests", "benchmarks", "tools", "training"}
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert {room.name for room in ROOMS} == (folders | {path.stem for path in ROOT.glob("*.py")}) - apart
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_a_room_imports_what_the_table_says_and_nothing_below_it(room: Room) -> None:
+    names = [other.name for other in ROOMS]
+    assert packages(room.name) & set(names) - {room.name} == room.imports, "or change docs/design.md"
+    assert room.imports <= set(names[: names.index(room.name)])
+    assert not packages(room.name) & {"tests", "benchmarks", "tools", "training"}
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_heavy_libraries_stay_in_their_rooms(room: Room) -> None:
+    found = packages(room.name)
+    assert {name for name, parts in HEAVY.items() if parts & found} == room.libraries
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_no_imports_go_in_a_circle_inside_a_room(room: Room) -> None:
+    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules(room.name)}
+    left = {name: imports(path) & paths.keys() - {name} for name, path in paths.items()}
+    while free := [name for name, needed in left.items() if not needed & left.keys()]:
+        for name in free:
+            del left[name]
+    assert left == {}
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(ROOT.glob("*/__init__.py")) + sorted(ROOT.glob("training/*/__init__.py"))
+)
+def test_a_folder_begins_with_a_docstring_and_nothing_else(folder: Path) -> None:
+    body = ast.parse(folder.read_text()).body
+    if folder.parent.name in ("tests", "benchmarks"):
+        assert body == []
+        return
+    assert len(body) == 1 and ast.get_docstring(ast.parse(folder.read_text()))
 
 
 def front_matter() -> dict[str, str]:
@@ -148,7 +152,8 @@ def test_torch_is_a_range_that_admits_what_gpu_spaces_offer() -> None:
 
 def test_every_library_we_import_is_required_by_name() -> None:
     package_of = {"cv2": "opencv-python-headless", "PIL": "pillow", "python_multipart": "python-multipart"}
-    libraries = set().union(*(imports(module) for module in MODULES)) - set(MODULES) - sys.stdlib_module_names
+    names = {room.name for room in ROOMS}
+    libraries = set().union(*map(packages, names)) - names - sys.stdlib_module_names
     assert {package_of.get(name, name) for name in libraries} - OPTIONAL <= requirements().keys()
     wanted = [Requirement(line) for line in development_requirements() if not line.startswith(("-r", "#"))]
     assert {requirement.name.replace("-", "_") for requirement in wanted} >= OPTIONAL

@@ -1,4 +1,4 @@
-"""A teacher of a few random layers, in the file that `tools/teacher.py` reads; and photos to train with."""
+"""A teacher of a few random layers, in the file that `training/starter/teacher.py` reads; and photos to train with."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-import coco
-from networks import STARTER_ANCHORS
-from tools.teacher import STAGES
+from answer import coco
+from network.architectures import STARTER_ANCHORS
+from training.starter.teacher import STAGES
 
 CHANNELS, ROI_CHANNELS, CLASSES = 128, 160, 81
 

@@ -26,7 +26,7 @@ from gradio_client import Client, handle_file
 from spaces.zero.api import ScheduleMetadata, ScheduleResponse
 from spaces.zero.torch import patching
 
-import weights
+from network import weights
 
 
 class Broker:

@@ -20,16 +20,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
-import runtime
+from network import runtime
 
 runtime.prepare()
 
-import coco
-from images import read_image
+from answer import coco
 from inference import ModelError, SegmentationModel, load_model, segment
-from networks import ARCHITECTURES
+from network.architectures import ARCHITECTURES
+from network.weights import WeightsError, published_digits
+from photo.images import read_image
 from tools.evaluate import EvaluationError, count, measure, published
-from weights import WeightsError, published_digits
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SEEN_IN = {"astronaut.png": "person", "chelsea.png": "cat", "coffee.png": "cup"}

@@ -11,8 +11,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from answer.formats import to_rle
 from detections import Detections
-from formats import to_rle
 
 KINDS = {"box": "bbox", "mask": "segm"}
 """What is compared, and pycocotools' word for it."""

@@ -30,7 +30,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a s
 from tools.hub import ADDRESS, Client, HubError, plainly, repo_id, sign_in
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = (".*", "tests/*", "benchmarks/*", "tools/*", "pyproject.toml", "requirements-dev.txt")
+LEFT_OUT = (
+    ".*",
+    "tests/*",
+    "benchmarks/*",
+    "tools/*",
+    "training/*",
+    "pyproject.toml",
+    "requirements-dev.txt",
+)
 """What git tracks and a Space has no use for; a star stands for slashes too."""
 KEPT = (".gitattributes",)
 """What the Hub puts into each repository, and needs."""
@@ -50,7 +58,7 @@ class WeightsRepo:
 
     @property
     def variable(self) -> str:
-        """As `weights.py` reads it."""
+        """As `network/weights.py` reads it."""
         return f"{self.name}@{self.revision}" if self.revision else self.name
 
     @property

@@ -31,7 +31,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
-import runtime
+from network import runtime
 
 runtime.prepare()
 
@@ -39,8 +39,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from acceleration import accelerate
-from images import ImageError, read_photo
 from inference import (
     DEFAULT_NAME,
     PRECISIONS,
@@ -51,10 +49,12 @@ from inference import (
     load_model,
     segment,
 )
-from networks import ARCHITECTURES, COCO_LABELS
+from network.acceleration import accelerate
+from network.architectures import ARCHITECTURES, COCO_LABELS
+from network.weights import WeightsError
+from photo.images import ImageError, read_photo
 from tools.coco_results import KINDS, NAMES, CocoDataset, Result, coco_results, twelve_numbers
 from tools.journal import note, resume
-from weights import WeightsError
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
 STAGES = ("transform", "backbone", "rpn", "roi_heads")

@@ -20,11 +20,11 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script as well
 
+from answer.report import picture_labels
+from answer.result import Filters, view
 from detections import Detections
-from images import read_image
 from inference import SegmentationModel, load_model, segment
-from report import picture_labels
-from result import Filters, view
+from photo.images import read_image
 from visualize import Style, annotate
 
 GAP = 10

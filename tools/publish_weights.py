@@ -24,9 +24,8 @@ from safetensors.torch import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
-from networks import ARCHITECTURES, Architecture
-from tools.hub import ADDRESS, Client, HubError, plainly, repo_id, sign_in
-from weights import (
+from network.architectures import ARCHITECTURES, Architecture
+from network.weights import (
     FILE_VARIABLE,
     REPO_VARIABLE,
     StateDict,
@@ -35,6 +34,7 @@ from weights import (
     find_weights,
     published_digits,
 )
+from tools.hub import ADDRESS, Client, HubError, plainly, repo_id, sign_in
 
 LICENCE = "BSD-3-Clause, as torchvision; trained on COCO (annotations CC BY 4.0, photos with their own terms)"
 LOADING = {
@@ -132,7 +132,7 @@ of their own, chosen on Flickr by those who took them. Whether your use is cover
 
 
 def file_name(architecture: Architecture) -> str:
-    """What `weights.py` looks for in a repository."""
+    """What `network/weights.py` looks for in a repository."""
     return f"maskrcnn_{architecture.name}.safetensors"
 
 

@@ -23,7 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from app import create_demo, launch
 from inference import load_model
-from models import Models
+from serving.models import Models
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",

@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
-import runtime
+from network import runtime
 
 runtime.prepare()
 
@@ -31,11 +31,12 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
+from answer.formats import to_coco
+from answer.result import Filters, SettingsError
 from detections import Detections
-from formats import to_coco
-from images import FORMATS
 from inference import NAMES, ModelError, load_model
-from result import Filters, SettingsError
+from network.weights import WeightsError
+from photo.images import FORMATS
 from tools.journal import note, resume
 from tools.segmenters import (
     PhotoError,
@@ -45,7 +46,6 @@ from tools.segmenters import (
     local_segmenter,
     remote_segmenter,
 )
-from weights import WeightsError
 
 SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
 # Phones' own also where they cannot be read here: a server may, and no photo is left out in silence.

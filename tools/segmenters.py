@@ -21,11 +21,11 @@ from gradio_client.utils import QueueError
 from PIL import Image
 from tqdm import tqdm
 
-from export import export_file
-from formats import to_coco
-from images import ImageError
+from answer.files import export_file
+from answer.formats import to_coco
+from answer.result import Filters, segment_file, view
 from inference import SegmentationModel
-from result import Filters, segment_file, view
+from photo.images import ImageError
 from visualize import Style
 
 PAUSES = (5.0, 15.0, 45.0, 135.0)

@@ -1,0 +1,129 @@
+"""Report: a result in words and rows, as a visitor reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from answer import coco
+from answer.result import Filters, Result, counts, names, view
+from detections import Detections
+from inference import SCORE_FLOOR
+
+TABLE_HEADERS = ("id", "object", "score", "area (px)", "area (%)", "left", "top", "width", "height")
+
+Row = list[int | float | str]
+STEP_BELOW = 0.2
+"""How far below the threshold `hidden_by_threshold` looks for more."""
+
+
+def unique_labels(detections: Detections) -> list[str]:
+    """ "person 3" for the instance with id 3: a label for each, different from all others."""
+    return [f"{name} {id}" for name, id in zip(names(detections), detections.ids.tolist(), strict=True)]
+
+
+def picture_labels(detections: Detections) -> list[str]:
+    """ "person 3: 0.98" for the instance with id 3."""
+    pairs = zip(unique_labels(detections), detections.scores.tolist(), strict=True)
+    return [f"{label}: {score:.2f}" for label, score in pairs]
+
+
+def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
+    """One row for each instance, highest score first, under `TABLE_HEADERS`.
+
+    Args:
+        areas_px: The mask areas of the instances in pixels of the original photo, as their boxes are.
+    """
+    height, width = detections.image_size
+    rows: list[Row] = []
+    for i, (name, area) in enumerate(zip(names(detections), areas_px, strict=True)):
+        x1, y1, x2, y2 = detections.boxes[i].tolist()
+        percent = round(100 * area / (height * width), 2)
+        box = [round(x1), round(y1), round(x2 - x1), round(y2 - y1)]
+        rows.append(
+            [int(detections.ids[i]), name, round(float(detections.scores[i]), 3), area, percent, *box]
+        )
+    return rows
+
+
+def kinds(detections: Detections) -> list[dict[str, Any]]:
+    """What there is to tick: supercategories, each {"name", "kinds": [{"name", "count"}]}; the most first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, count in counts(detections).items():
+        if name in coco.BY_NAME:  # a gap between the ids has no group, and no filter that knows it
+            groups.setdefault(coco.BY_NAME[name].supercategory, []).append({"name": name, "count": count})
+    ordered = sorted(groups.items(), key=lambda group: -sum(kind["count"] for kind in group[1]))
+    return [{"name": name, "kinds": members} for name, members in ordered]
+
+
+def summary(result: Result, filters: Filters) -> str:
+    """What was found and how, in one or two sentences."""
+    shown = view(result.detections, filters)
+    return " ".join([_found(result.detections, shown, filters), _how(result), *result.notes])
+
+
+def hidden_by_threshold(detections: Detections, filters: Filters) -> str:
+    """ "7 shown, 5 more between 0.30 and 0.50, 2 below that": what a lower score threshold would bring."""
+    shown = len(view(detections, filters))
+    everything = view(detections, replace(filters, score_threshold=0))
+    lower = max(SCORE_FLOOR, filters.score_threshold - STEP_BELOW)
+    near = len(view(detections, replace(filters, score_threshold=lower))) - shown
+    below = len(everything) - shown - near
+    sentence = f"{shown} shown"
+    if near or below:
+        sentence += f", {near or 'no'} more between {lower:.2f} and {filters.score_threshold:.2f}"
+    return sentence + (f", {below} below that" if below else "")
+
+
+def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
+    if len(shown):
+        listed = ", ".join(f"{count} {name}" for name, count in counts(shown).items())
+        by_hand = len(view(everything, replace(filters, hidden=()))) - len(shown)
+        hidden_too = f" ({by_hand} more hidden by you)" if by_hand else ""
+        return f"{len(shown)} object{'s' if len(shown) > 1 else ''}: {listed}{hidden_too}."
+    if not len(everything):
+        return "No object was found in this photo."
+    threshold = f"{filters.score_threshold:.2f}"
+    hidden = len(view(everything, Filters(filters.score_threshold)))
+    unticked = len(view(everything, Filters(filters.score_threshold, hidden=filters.hidden)))
+    if hidden and not unticked:
+        return f"You have hidden {'all objects' if hidden > 1 else 'the only object'} above {threshold}."
+    if unticked < hidden:
+        others = "the others are of kinds that are" if unticked > 1 else "the other is of a kind that is"
+        return (
+            f"You have hidden {hidden - unticked} of {hidden} objects above {threshold}; {others} not ticked."
+        )
+    if hidden == 1:
+        return f"The only object above {threshold} is of a kind that is not ticked."
+    if hidden:
+        return f"All {hidden} objects above {threshold} are of kinds that are not ticked."
+    ticked = view(everything, replace(filters, score_threshold=0))
+    if not len(ticked):
+        if len(view(everything, replace(filters, score_threshold=0, hidden=()))):
+            return f"Nothing above {threshold}, and you have hidden what a lower score threshold would show."
+        return "No object of the kinds that are ticked was found in this photo."
+    strongest = f"{_article(names(ticked)[0])} at {_below(float(ticked.scores[0]), filters.score_threshold)}"
+    return f"Nothing above {threshold}; the strongest is {strongest}. Lower the score threshold to see it."
+
+
+def _below(score: float, threshold: float) -> str:
+    """`score` in so many digits that it reads as less than `threshold` does."""
+    digits = next((digits for digits in (2, 4, 6) if round(score, digits) < round(threshold, digits)), 8)
+    return f"{score:.{digits}f}"
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def _how(result: Result) -> str:
+    device = {"cuda": "GPU", "mps": "GPU"}.get(result.model.device.type, "CPU")
+    sentence = f"Model {result.model.name}, {result.timings_ms['model'] / 1000:.1f} s on {device}"
+    height, width = result.detections.image_size
+    if result.working_image.shape[:2] != (height, width):
+        reduced_height, reduced_width = result.working_image.shape[:2]
+        sentence += (
+            f"; for the model the photo was reduced from {width}x{height} to {reduced_width}x{reduced_height}"
+        )
+    return f"{sentence}."

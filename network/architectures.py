@@ -1,0 +1,290 @@
+"""The networks this project can run: how each is built, and what its labels mean.
+
+Every builder returns a torchvision `MaskRCNN` with random weights; `network/weights.py` knows where the trained
+ones are, `inference.py` puts the two together.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum
+from torchvision.models.detection import (
+    MaskRCNN,
+    MaskRCNN_ResNet50_FPN_V2_Weights,
+    MaskRCNN_ResNet50_FPN_Weights,
+    maskrcnn_resnet50_fpn_v2,
+)
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, MultiScaleRoIAlign
+
+COCO_LABELS = tuple(range(91))
+"""Torchvision's COCO models use the category ids themselves as labels; 0 is background."""
+
+SCENES_LABELS = (0, 10, 13, 28, 34, 37, 38, 44, 52, 60, 85)
+"""COCO category id of each label of the `scenes` network: traffic light, stop sign, umbrella, frisbee,
+sports ball, kite, bottle, banana, donut, clock; 0 is background."""
+
+
+STARTER_LABELS = tuple(
+    label
+    for label, name in enumerate(MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
+    if name != "N/A"
+)
+"""COCO category id of each label of the `starter` network: 0 is background, then all 80 in order."""
+
+STARTER_ANCHORS = (
+    (40, 34), (126, 145), (437, 287), (304, 261), (59, 134), (188, 300), (423, 133), (94, 62),
+    (97, 238), (38, 73), (13, 18), (293, 115), (205, 190), (171, 80), (268, 420),
+)  # fmt: skip
+"""(width, height) in px of the working image of the boxes that the `starter` network begins with in each cell
+of its feature map. They are its teacher's in whole pixels, in its order, so that it can learn the teacher's
+answer for each of them (`training/starter/train.py`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One network by name: what to build and what its outputs mean."""
+
+    name: str
+    title: str
+    """What a visitor reads."""
+    build: Callable[[], GeneralizedRCNN]
+    label_ids: tuple[int, ...]
+    """COCO category id of each label the network gives; index 0 is background."""
+    published: WeightsEnum | None
+    """Torchvision's entry for the trained weights; None where they ship with the project."""
+
+
+def resnet50_fpn() -> MaskRCNN:
+    """torchvision's `maskrcnn_resnet50_fpn` in the layout of COCO_V1, weights random.
+
+    Torchvision builds it with frozen batch norms and, for COCO_V1 only, sets their epsilon to 0
+    (`overwrite_eps` in `torchvision/models/detection/mask_rcnn.py`), as those weights were made.
+    """
+    network = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=91)
+    for module in network.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.eps = 0.0
+    return network
+
+
+def resnet50_fpn_v2() -> MaskRCNN:
+    """torchvision's `maskrcnn_resnet50_fpn_v2` in the layout of COCO_V2, weights random."""
+    network: MaskRCNN = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=91)
+    return network
+
+
+def scenes() -> MaskRCNN:
+    """A small Mask R-CNN for the drawn scenes of `training/scenes/draw.py` (trained by `training/scenes/train.py`).
+
+    Four strided stages of 3x3 convolutions, a feature pyramid with strides 8, 16 and 32 and 64 channels,
+    and torchvision's own region proposal, box and mask heads at a quarter of their usual width.
+    """
+    body = nn.Sequential(
+        OrderedDict(
+            stem=_convolution(3, 16, stride=2),
+            stage1=_stage(16, 32),
+            stage2=_stage(32, 64),
+            stage3=_stage(64, 128),
+            stage4=_stage(128, 192),
+        )
+    )
+    levels = {"stage2": "0", "stage3": "1", "stage4": "2"}
+    channels = 64
+    backbone = BackboneWithFPN(body, levels, [64, 128, 192], channels)  # adds a pooled fourth level
+    anchors = AnchorGenerator(
+        sizes=((16, 24), (40, 64), (96, 144), (200, 260)), aspect_ratios=((0.5, 1.0, 2.0),) * 4
+    )
+    regions = list(levels.values())
+    return MaskRCNN(
+        backbone,
+        min_size=384,
+        max_size=640,
+        rpn_anchor_generator=anchors,
+        rpn_pre_nms_top_n_train=1000,
+        rpn_post_nms_top_n_train=400,
+        rpn_pre_nms_top_n_test=500,
+        rpn_post_nms_top_n_test=200,
+        box_roi_pool=MultiScaleRoIAlign(regions, output_size=7, sampling_ratio=2),
+        box_head=TwoMLPHead(channels * 7 * 7, 256),
+        box_predictor=FastRCNNPredictor(256, len(SCENES_LABELS)),
+        box_batch_size_per_image=128,
+        mask_roi_pool=MultiScaleRoIAlign(regions, output_size=14, sampling_ratio=2),
+        mask_head=MaskRCNNHeads(channels, (64, 64), 1),
+        mask_predictor=MaskRCNNPredictor(64, 64, len(SCENES_LABELS)),
+    )
+
+
+def starter() -> MaskRCNN:
+    """A small Mask R-CNN for photos and all 80 categories (trained by `training/starter/train.py`).
+
+    One feature map with stride 16, and inverted residuals in the backbone and before torchvision's own
+    predictors of regions, boxes and masks. Labels are those of `STARTER_LABELS`. Masks come at
+    24x24.
+    """
+    backbone = _StarterBackbone()
+    channels = backbone.out_channels
+    rpn_head = RPNHead(channels, len(STARTER_ANCHORS))
+    rpn_head.conv = nn.Sequential(*(_InvertedResidual(channels, 768, channels) for _ in range(3)))
+    return MaskRCNN(
+        backbone,
+        min_size=320,
+        max_size=640,
+        rpn_anchor_generator=_anchors(STARTER_ANCHORS, backbone.stride),
+        rpn_head=rpn_head,
+        rpn_pre_nms_top_n_train=1000,
+        rpn_post_nms_top_n_train=200,
+        rpn_pre_nms_top_n_test=1000,
+        rpn_post_nms_top_n_test=150,
+        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=6, sampling_ratio=2),
+        box_head=_staged(
+            (
+                _InvertedResidual(channels, 512, channels, stride=2),
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, 160),
+            ),
+            nn.Sequential(nn.Conv2d(160, 320, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)),
+        ),
+        box_predictor=FastRCNNPredictor(320, len(STARTER_LABELS)),
+        box_batch_size_per_image=64,
+        mask_roi_pool=MultiScaleRoIAlign(["0"], output_size=6, sampling_ratio=2),
+        mask_head=_staged(
+            (
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, channels),
+                _InvertedResidual(channels, 768, 160),
+            ),
+            nn.Sequential(nn.ConvTranspose2d(160, 128, 2, 2), nn.ReLU()),
+        ),
+        mask_predictor=MaskRCNNPredictor(128, 64, len(STARTER_LABELS)),
+    )
+
+
+class _InvertedResidual(nn.Module):
+    """More channels, 3x3 in each of them, fewer channels (Sandler et al. 2018), without norms.
+
+    What it does not change in shape it adds to: `skip`.
+    """
+
+    def __init__(self, inputs: int, inside: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(inputs, inside, 1)
+        self.depthwise = nn.Conv2d(inside, inside, 3, padding=1, groups=inside, bias=False)
+        self.project = nn.Conv2d(inside, outputs, 1)
+        self.stride = stride
+        self.skip = inputs == outputs and stride == 1
+        nn.init.kaiming_normal_(self.expand.weight)
+        nn.init.kaiming_normal_(self.depthwise.weight, nonlinearity="linear")
+        nn.init.kaiming_normal_(self.project.weight, nonlinearity="linear")
+
+    def forward(self, features: Tensor) -> Tensor:
+        looked = self.depthwise(torch.relu(self.expand(features)))
+        # Not a stride of the convolution: its gradient takes processors ten times as long.
+        changed: Tensor = self.project(looked[:, :, :: self.stride, :: self.stride])
+        return features + changed if self.skip else changed
+
+
+class _StarterBackbone(nn.Module):
+    """A stem down to stride 4 and inverted residuals down to stride 16.
+
+    What each of the `stages` gives can be learnt by itself, from the teacher's map in its place.
+    """
+
+    out_channels = 128
+    stride = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        stem = nn.Sequential(
+            nn.Conv2d(3, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 256, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1, groups=256, bias=False),
+            nn.Conv2d(256, 32, 1),
+        )
+        for layer in stem[:4]:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
+        self.stages = nn.Sequential(
+            stem,
+            _InvertedResidual(32, 192, 32),
+            _InvertedResidual(32, 192, 48, stride=2),
+            _InvertedResidual(48, 384, 48),
+            _InvertedResidual(48, 384, 48),
+            _InvertedResidual(48, 384, 96, stride=2),
+            _InvertedResidual(96, 768, 96),
+            _InvertedResidual(96, 768, 96),
+            _InvertedResidual(96, 768, 96),
+            _InvertedResidual(96, 768, 128),
+            _InvertedResidual(128, 1024, 128),
+            _InvertedResidual(128, 1024, 128),
+        )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) to {"0": (N, out_channels, H / stride, W / stride)}; H and W divide by 16."""
+        return OrderedDict([("0", self.stages(images))])
+
+
+def _staged(stages: Iterable[nn.Module], last: nn.Module) -> nn.Module:
+    """A head: its stages, and the layer that makes of them what the predictor reads."""
+    return nn.Sequential(OrderedDict(stages=nn.Sequential(*stages), last=last))
+
+
+def _anchors(shapes: tuple[tuple[int, int], ...], stride: int) -> AnchorGenerator:
+    """Anchors of given shapes, (width, height), about the middle of each cell of one map."""
+    generator = AnchorGenerator(sizes=(tuple(width for width, _ in shapes),), aspect_ratios=((1.0,),))
+    half = torch.tensor(shapes) / 2
+    generator.cell_anchors = [torch.cat((stride / 2 - half, stride / 2 + half), dim=1)]
+    return generator
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    layer: nn.Module = Conv2dNormActivation(inputs, outputs, kernel_size=3, stride=stride)
+    return layer
+
+
+def _stage(inputs: int, outputs: int) -> nn.Module:
+    """Halves the resolution, then looks twice more."""
+    return nn.Sequential(
+        _convolution(inputs, outputs, stride=2),
+        _convolution(outputs, outputs),
+        _convolution(outputs, outputs),
+    )
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            "resnet50_fpn",
+            "Mask R-CNN v1 (80 kinds of object, faster)",
+            resnet50_fpn,
+            COCO_LABELS,
+            MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+        ),
+        Architecture(
+            "resnet50_fpn_v2",
+            "Mask R-CNN v2 (80 kinds of object, more accurate, 2.5 times slower)",
+            resnet50_fpn_v2,
+            COCO_LABELS,
+            MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+        ),
+        Architecture(
+            "starter", "Starter (80 kinds of object, less accurate, built in)", starter, STARTER_LABELS, None
+        ),
+        Architecture("scenes", "Drawn scenes (10 kinds of object, built in)", scenes, SCENES_LABELS, None),
+    )
+}

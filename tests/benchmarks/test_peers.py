@@ -1,0 +1,93 @@
+"""The runtimes that benchmarks set beside ours find what torchvision finds.
+
+Run by `pytest -m slow`, and skipped without the packages of `benchmarks/requirements.txt`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.ops import box_iou
+
+from network.architectures import ARCHITECTURES
+from network.weights import find_weights
+
+pytestmark = pytest.mark.slow
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "scenes" / "scene-3.png"
+SIZE_HW = (192, 256)
+
+
+@pytest.fixture
+def peers() -> ModuleType:
+    for package in ("onnx", "onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    from benchmarks import peers  # not at the top: it imports all of them
+
+    return peers
+
+
+@pytest.fixture
+def network() -> GeneralizedRCNN:
+    """Torchvision's own layers, with the trained weights."""
+    architecture = ARCHITECTURES["scenes"]
+    network = architecture.build().eval()
+    network.load_state_dict(find_weights(architecture, None).state_dict)
+    return network
+
+
+@pytest.fixture
+def pixels() -> NDArray[np.float32]:
+    picture = Image.open(EXAMPLE).convert("RGB").resize(SIZE_HW[::-1])
+    rows = np.asarray(picture, np.float32) / np.float32(255)
+    return np.ascontiguousarray(rows.transpose(2, 0, 1), np.float32)
+
+
+@pytest.fixture
+def eager(network: GeneralizedRCNN, pixels: NDArray[np.float32]) -> dict[str, torch.Tensor]:
+    with torch.inference_mode():
+        found: dict[str, torch.Tensor] = network([torch.from_numpy(pixels)])[0]
+    assert len(found["boxes"]) > 20
+    return found
+
+
+@pytest.mark.parametrize("maker", ["onnx_runtime", "openvino_float32"])
+def test_in_float32_all_is_as_torchvision_gives_it(
+    maker: str,
+    peers: ModuleType,
+    network: GeneralizedRCNN,
+    pixels: NDArray[np.float32],
+    eager: dict[str, torch.Tensor],
+    tmp_path: Path,
+) -> None:
+    peer = getattr(peers, maker)(network, SIZE_HW, tmp_path)
+    assert peer(pixels) == len(eager["boxes"])
+    found = peer.find(pixels)
+    np.testing.assert_allclose(found.boxes, eager["boxes"], rtol=0, atol=0.5)
+    np.testing.assert_array_equal(found.labels, eager["labels"])
+    np.testing.assert_allclose(found.scores, eager["scores"], rtol=0, atol=1e-3)
+    masks = paste_masks_in_image(torch.tensor(found.masks), torch.tensor(found.boxes), SIZE_HW)
+    assert ((masks > 0.5) != (eager["masks"] > 0.5)).float().mean() < 1e-4
+
+
+def test_in_bfloat16_all_that_is_sure_is_found(
+    peers: ModuleType,
+    network: GeneralizedRCNN,
+    pixels: NDArray[np.float32],
+    eager: dict[str, torch.Tensor],
+    tmp_path: Path,
+) -> None:
+    found = peers.openvino_bfloat16(network, SIZE_HW, tmp_path).find(pixels)
+    sure = eager["scores"] > 0.5
+    assert sure.sum() > 5
+    same = eager["labels"][sure][:, None] == torch.tensor(found.labels)
+    overlaps = box_iou(eager["boxes"][sure], torch.tensor(found.boxes)) * same
+    assert overlaps.amax(1).min() > 0.9

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from answer.result import counts
+from inference import SegmentationModel, load_model, segment
+from network import zero_gpu
+from network.weights import WeightsError
+from photo.images import read_image
+from serving.models import Models
+from tests.conftest import ROOT
+
+SCENE = ROOT / "examples" / "scenes" / "scene-1.png"
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def test_off_such_a_space_a_function_stays_as_it_is() -> None:
+    pytest.importorskip("spaces")
+    assert zero_gpu.spaces is not None  # the real one, in the mode in which it does nothing
+    assert zero_gpu.on_gpu(double) is double
+    assert not zero_gpu.ACTIVE and zero_gpu.can_place()
+
+
+def test_without_the_library_a_function_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "spaces", None)
+        without.setenv("SPACES_ZERO_GPU", "true")  # somebody's own; nothing can be lent all the same
+        importlib.reload(zero_gpu)
+        assert zero_gpu.spaces is None
+        assert zero_gpu.on_gpu(double) is double
+        assert not zero_gpu.ACTIVE
+    importlib.reload(zero_gpu)
+
+
+def test_a_model_is_pickled_as_the_one_that_is_in_memory(scenes_model: SegmentationModel) -> None:
+    pickled = pickle.dumps(scenes_model)
+    assert len(pickled) < 500
+    assert pickle.loads(pickled) is scenes_model
+
+
+def test_a_model_that_is_not_kept_cannot_be_pickled(scenes_model: SegmentationModel) -> None:
+    stranger = SegmentationModel(
+        scenes_model.network, "scenes", scenes_model.label_ids, scenes_model.device, "float32", "", ""
+    )
+    with pytest.raises(pickle.PicklingError, match="load_model"):
+        pickle.dumps(stranger)
+
+
+def test_all_models_are_loaded_by_the_thread_that_asks_and_those_that_cannot_be_had_are_passed_over(
+    scenes_model: SegmentationModel,
+) -> None:
+    asked = []
+
+    def load_named(name: str) -> SegmentationModel:
+        asked.append(name)
+        if name != "scenes":
+            raise WeightsError(f"no {name}")
+        return scenes_model
+
+    models = Models(lambda: (scenes_model, None), load_named)
+    models.load_all()
+    assert asked == ["resnet50_fpn", "resnet50_fpn_v2", "starter", "scenes"]
+    assert models.ready("auto") is models.ready("scenes") is scenes_model
+    assert models.ready("resnet50_fpn") is None
+
+
+def test_on_such_a_space_the_network_runs_in_a_process_that_is_lent_the_processor(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "SPACES_ZERO_GPU": "true",
+        "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:9",
+        "SEGMENTATION_WEIGHTS": str(ROOT / "assets" / "scenes.safetensors"),
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "GRADIO_TEMP_DIR": str(tmp_path / "uploads"),
+        "HOME": str(tmp_path),
+    }
+    child = subprocess.run(
+        [sys.executable, ROOT / "tests" / "zero_gpu_child.py"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    facts = json.loads(child.stdout.splitlines()[-1])
+    assert facts["placed_on"] == "cuda:0"
+    assert facts["placed_later_on"] == "cpu"
+    assert facts["seconds"] == [zero_gpu.SECONDS] * 2  # it was lent once for each photo, and not before
+    here = segment(load_model("scenes", device="cpu"), read_image(SCENE))
+    sure = here.select(here.scores >= np.float32(0.5))
+    assert facts["counts"] == [counts(sure)] * 2
+    np.testing.assert_allclose(facts["scores"], sure.scores, atol=1e-4)

@@ -1,0 +1,499 @@
+"""The guard around an app that notes what reaches it, and around the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from gradio.route_utils import GradioMultiPartParser
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+
+from serving import guard
+from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, JSON_BYTES, UPLOAD_BYTES, Guard
+from tests.loops import in_a_loop
+from tests.server import running
+from tests.truth import SCENE
+
+JSON_PATH = "/gradio_api/queue/join"
+UPLOAD_PATH = "/gradio_api/upload"
+
+
+class Inner:
+    """Stands for Gradio: reads the body, notes it, and answers "through"."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.begun = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.begun += 1
+        self.bodies.append(await Request(scope, receive).body())
+        await PlainTextResponse("through")(scope, receive, send)
+
+
+async def ask(
+    app: Any,
+    method: str = "GET",
+    path: str = "/",
+    pieces: Iterable[bytes] = (b"",),
+    headers: dict[str, str] | None = None,
+    whole: bool = True,
+    **scope: Any,
+) -> Any:
+    """What `app` answers: status, headers, text. `pieces` are the body as it arrives, `whole` or not."""
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    messages[-1]["more_body"] = not whole
+    left = iter(messages)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return next(left, {"type": "http.disconnect"})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+    full = {"type": "http", "method": method, "path": path, "headers": raw, "query_string": b""} | scope
+    await app(full, receive, send)
+    assert [m["type"] for m in sent].count("http.response.start") == 1
+    return SimpleNamespace(
+        status=sent[0]["status"],
+        headers={name.decode(): value.decode() for name, value in sent[0]["headers"]},
+        text=b"".join(message.get("body", b"") for message in sent[1:]).decode(),
+        pieces_left=len(list(left)),
+    )
+
+
+@pytest.fixture
+def inner() -> Inner:
+    return Inner()
+
+
+@pytest.fixture
+def door(inner: Inner, tmp_path: Path) -> Callable[..., Any]:
+    """Asks a guard around `inner`."""
+    app = Guard(inner, lambda name, named, body: body.get("fault"), tmp_path)
+
+    def door(*args: Any, **options: Any) -> Any:
+        answers: list[Any] = []
+
+        async def test() -> None:
+            answers.append(await ask(app, *args, **options))
+
+        in_a_loop(test())
+        return answers[0]
+
+    return door
+
+
+def multipart(*parts: tuple[str, bytes]) -> tuple[dict[str, str], bytes]:
+    """Headers and body of these parts, each the rest of its Content-Disposition and its content."""
+    body = b"".join(
+        f"--edge\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + content + b"\r\n"
+        for disposition, content in parts
+    )
+    return {"Content-Type": "multipart/form-data; boundary=edge"}, body + b"--edge--\r\n"
+
+
+FILE = 'name="files"; filename="cat.jpg"'
+
+
+def in_pieces(body: bytes, size: int = 65_536) -> list[bytes]:
+    return [body[at : at + size] for at in range(0, len(body), size)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/config", "/theme.css", "/favicon.ico", "/assets/index.js", "/static/img/logo.svg",
+        "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/heartbeat/abc123",
+        "/gradio_api/queue/data", "/gradio_api/call/segment/0123abcd", "/gradio_api/call/v2/segment/0123abcd",
+        "/gradio_api/file=/tmp/photos/abc/cat.jpg", "/gradio_api/upload_progress", "/gradio_api/mcp/schema",
+    ],
+)  # fmt: skip
+def test_what_the_page_and_clients_read_is_open(path: str, door: Callable[..., Any]) -> None:
+    assert door("GET", path).text == "through"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/monitoring"),
+        ("GET", "/monitoring/summary"),
+        ("GET", "/monitoring/abc"),
+        ("GET", "/gradio_api/deep_link"),
+        ("GET", "/gradio_api/runs"),
+        ("GET", "/gradio_api/vibe-code"),
+        ("GET", "/gradio_api/dev/reload"),
+        ("GET", "/gradio_api/token"),
+        ("GET", "/gradio_api/proxy=https://example.org/"),
+        ("GET", "/gradio_api/file=https://example.org/cat.jpg"),
+        ("GET", "/gradio_api/file=HTTP://example.org/cat.jpg"),
+        ("GET", "/gradio_api/file=file:///etc/passwd"),
+        ("GET", "/gradio_api/custom_component/a/client/b/c"),
+        ("GET", "/svelte/x"),
+        ("GET", "/docs"),
+        ("POST", "/gradio_api/process_recording"),
+        ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/run/segment"),
+        ("POST", "/gradio_api/api/predict"),
+        ("POST", "/gradio_api/vibe-edit"),
+        ("POST", "/gradio_api/stream/abc"),
+        ("POST", "/gradio_api/upload/x"),
+        ("POST", "/login"),
+        ("POST", "/"),
+        ("PUT", "/gradio_api/upload"),
+        ("DELETE", "/config"),
+        ("PATCH", "/gradio_api/queue/join"),
+        ("GET", "/gradio_api/mcp/sse"),
+        ("POST", "/gradio_api/mcp/messages/"),
+        ("DELETE", "/gradio_api/mcp/"),
+    ],
+)
+def test_everything_else_is_closed(method: str, path: str, door: Callable[..., Any], inner: Inner) -> None:
+    answer = door(method, path, [b"{}"])
+    assert answer.status == 404 and inner.begun == 0
+
+
+def test_behind_a_proxy_the_paths_below_its_prefix_count(door: Callable[..., Any]) -> None:
+    assert door("GET", "/prefix/config", root_path="/prefix").text == "through"
+    assert door("GET", "/prefix/monitoring", root_path="/prefix").status == 404
+
+
+def test_a_websocket_is_not_served(inner: Inner, tmp_path: Path) -> None:
+    async def test() -> None:
+        await Guard(inner, lambda *args: None, tmp_path)({"type": "websocket", "path": "/"}, None, None)  # type: ignore[arg-type]
+
+    in_a_loop(test())
+    assert inner.begun == 0
+
+
+def test_json_reaches_the_app_as_it_was_sent(door: Callable[..., Any], inner: Inner) -> None:
+    body = json.dumps({"data": ["föö", 1]}).encode()
+    assert door("POST", JSON_PATH, in_pieces(body, 3)).text == "through"
+    assert inner.bodies == [body]
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated length", "chunked, without a length"])
+@pytest.mark.parametrize("excess", [0, 1])
+def test_json_is_read_up_to_a_megabyte(
+    excess: int, stated: bool, door: Callable[..., Any], inner: Inner
+) -> None:
+    body = b'{"a": "' + b"x" * (JSON_BYTES + excess - 9) + b'"}'
+    headers = {"Content-Length": str(len(body))} if stated else {}
+    answer = door("POST", JSON_PATH, in_pieces(body), headers)
+    if excess:
+        assert (answer.status, inner.begun) == (413, 0)
+        assert "at most 1 MB" in json.loads(answer.text)["detail"]
+    else:
+        assert answer.text == "through" and inner.bodies == [body]
+
+
+def test_a_length_that_lies_does_not_help(door: Callable[..., Any], inner: Inner) -> None:
+    body = b'{"a": "' + b"x" * JSON_BYTES + b'"}'
+    assert door("POST", JSON_PATH, in_pieces(body), {"Content-Length": "10"}).status == 413
+    assert door("POST", JSON_PATH, in_pieces(body), {"Content-Length": "-1"}).status == 413
+    assert inner.begun == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"7", b"null", b"\xff\xfe", b"[" * 2000, b'{"a": NaN'])
+def test_what_is_no_json_object_is_said_to_be_none(
+    body: bytes, door: Callable[..., Any], inner: Inner
+) -> None:
+    answer = door("POST", JSON_PATH, [body])
+    assert answer.status == 400 and "JSON" in json.loads(answer.text)["detail"]
+    assert inner.begun == 0
+
+
+def test_the_call_of_an_endpoint_is_checked_before_it_goes_on(door: Callable[..., Any], inner: Inner) -> None:
+    answer = door("POST", "/gradio_api/call/v2/segment", [b'{"fault": "no such argument"}'])
+    assert (answer.status, json.loads(answer.text)) == (400, {"detail": "no such argument"})
+    assert inner.begun == 0
+    assert door("POST", "/gradio_api/call/segment", [b'{"data": []}']).text == "through"
+
+
+def test_an_upload_of_one_file_goes_through(door: Callable[..., Any], inner: Inner) -> None:
+    headers, body = multipart((FILE, b"\xff\xd8 picture"))
+    assert door("POST", UPLOAD_PATH, in_pieces(body, 7), headers).text == "through"
+    assert inner.bodies == [body]
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated length", "chunked, without a length"])
+def test_an_upload_over_the_limit_is_refused_unless_it_fits(
+    stated: bool, door: Callable[..., Any], inner: Inner
+) -> None:
+    for excess, status in ((0, 200), (ENVELOPE_BYTES, 413)):
+        headers, body = multipart((FILE, bytes(UPLOAD_BYTES + excess)))
+        headers |= {"Content-Length": str(len(body))} if stated else {}
+        answer = door("POST", UPLOAD_PATH, in_pieces(body, 2**20), headers)
+        assert answer.status == status
+    assert answer.text == "This is too large: at most 25 MB are taken here."
+    assert stated or answer.pieces_left <= 1  # and what comes after it is not waited for
+
+
+@pytest.mark.parametrize("field", ['name="files"', 'name="other"', 'name="other"; filename="a.jpg"', "x=y"])
+def test_fields_that_are_no_file_are_refused_before_they_are_read(
+    field: str, door: Callable[..., Any], inner: Inner
+) -> None:
+    for parts in ([(field, bytes(2**20))], [(FILE, b"picture"), (field, b"x")]):
+        headers, body = multipart(*parts)
+        answer = door("POST", UPLOAD_PATH, in_pieces(body, 2**16), headers)
+        assert answer.status == 400 and answer.text.startswith("Expected one file")
+    assert inner.bodies == []
+
+
+def test_an_upload_without_any_part_is_refused(door: Callable[..., Any]) -> None:
+    headers, body = multipart()
+    assert door("POST", UPLOAD_PATH, [body], headers).status == 400
+
+
+def test_more_values_than_anything_here_holds_are_refused_unparsed(
+    door: Callable[..., Any], inner: Inner
+) -> None:
+    for body in (b"[" + b"[]," * 5000 + b"1]", b"[" * 6000, b'{"data": [' + b"1," * 5000 + b"1]}"):
+        answer = door("POST", JSON_PATH, [body])
+        assert answer.status == 400 and "more than 5000 values" in answer.text
+    assert inner.begun == 0
+
+
+@pytest.mark.parametrize("key", ["session_hash", "event_id"])
+def test_a_name_that_gradio_would_keep_is_short(key: str, door: Callable[..., Any], inner: Inner) -> None:
+    assert door("POST", JSON_PATH, [json.dumps({key: "x" * 64}).encode()]).text == "through"
+    answer = door("POST", JSON_PATH, [json.dumps({key: "x" * 65}).encode()])
+    assert answer.status == 400 and "at most 64 characters" in answer.text
+    assert inner.begun == 1
+
+
+def test_an_instant_event_carries_no_pictures(door: Callable[..., Any]) -> None:
+    for size, status in ((60_000, 200), (70_000, 413)):
+        body = json.dumps({"data": ["x" * size]}).encode()
+        assert door("POST", "/gradio_api/run/predict", in_pieces(body)).status == status
+
+
+def test_a_long_address_is_refused(door: Callable[..., Any]) -> None:
+    assert door("GET", "/gradio_api/file=/" + "x" * 3000).status == 414
+    assert door("GET", "/gradio_api/upload_progress", query_string=b"upload_id=" + b"x" * 3000).status == 414
+
+
+def test_the_call_of_an_agent_may_hold_a_picture_and_is_json(door: Callable[..., Any], inner: Inner) -> None:
+    body = b'{"image": "' + b"x" * (AGENT_BYTES - 13) + b'"}'
+    assert door("POST", "/gradio_api/mcp/", in_pieces(body)).text == "through"
+    assert door("POST", "/gradio_api/mcp/", [*in_pieces(body), b" "]).status == 413
+    assert door("POST", "/gradio_api/mcp/", [b"[" * 2000]).status == 400
+    assert inner.begun == 1
+
+
+def headers_passed_on(folder: Path, *args: Any, **options: Any) -> list[Any]:
+    """What the app behind a guard sees of the headers of a request."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(scope["headers"])
+        await PlainTextResponse("through")(scope, receive, send)
+
+    async def test() -> None:
+        await ask(Guard(app, lambda *args: None, folder), *args, **options)
+
+    in_a_loop(test())
+    return seen
+
+
+def test_an_agent_waits_in_the_line_of_its_own_address(tmp_path: Path) -> None:
+    """Gradio calls itself with the headers of the agent's call, and trusts itself in what they say."""
+    forged = {"X-Forwarded-For": "1.2.3.4", "Accept": "text/event-stream"}
+    call = ("POST", "/gradio_api/mcp", [b"{}"], forged)
+    seen = headers_passed_on(tmp_path, *call, client=("203.0.113.9", 5000))
+    assert seen == [(b"accept", b"text/event-stream"), (b"x-forwarded-for", b"203.0.113.9")]
+
+
+def test_ranges_are_not_asked_of_gradio(tmp_path: Path) -> None:
+    headers = {"Range": "bytes=0-3-4", "Accept": "image/*"}
+    seen = headers_passed_on(tmp_path, path="/gradio_api/file=/a", headers=headers)
+    assert seen == [(b"accept", b"image/*")]
+
+
+def test_one_file_is_taken_and_no_more(door: Callable[..., Any]) -> None:
+    headers, body = multipart((FILE, b"one"), (FILE.replace("cat", "dog"), b"two"))
+    answer = door("POST", UPLOAD_PATH, in_pieces(body, 11), headers)
+    assert (answer.status, answer.text) == (413, "Please send one picture at a time.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("", b"x"),
+        ("application/json", b"{}"),
+        ("multipart/form-data", b"--edge\r\n"),
+        ("multipart/form-data; boundary=edge", b"no edge at all"),
+        ("multipart/form-data; boundary=edge", b"--edge\r\nno colon in this header\r\n\r\nx"),
+    ],
+)
+def test_what_is_no_upload_is_said_to_be_none(kind: str, body: bytes, door: Callable[..., Any]) -> None:
+    answer = door("POST", UPLOAD_PATH, [body], {"Content-Type": kind})
+    assert answer.status == 400 and answer.text.startswith("Expected one file")
+
+
+def test_a_full_disk_takes_no_upload(door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    headers, body = multipart((FILE, b"picture"))
+    answer = door("POST", UPLOAD_PATH, [body], headers)
+    assert (answer.status, answer.text) == (
+        507,
+        "The server's disk is full. Please try again in a few minutes.",
+    )
+
+
+@pytest.mark.parametrize("path", [JSON_PATH, UPLOAD_PATH])
+def test_a_body_that_does_not_arrive_is_given_up(
+    path: str, inner: Inner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.05)
+    headers, body = multipart((FILE, b"picture"))
+    sent: list[dict[str, Any]] = []
+    pieces = [{"type": "http.request", "body": body[:9], "more_body": True}]
+
+    async def receive() -> dict[str, Any]:
+        if pieces:
+            return pieces.pop()
+        await asyncio.sleep(60)
+        return {}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": raw, "query_string": b""}
+
+    async def test() -> None:
+        await Guard(inner, lambda *args: None, tmp_path)(scope, receive, send)  # type: ignore[arg-type]
+
+    in_a_loop(test())
+    assert sent[0]["status"] == 408 and inner.bodies == []
+
+
+@pytest.mark.parametrize("how", ["too large", "broken off"])
+def test_gradios_parser_leaves_no_file_of_an_upload_that_was_refused(how: str, tmp_path: Path) -> None:
+    async def parse(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        parser = GradioMultiPartParser(
+            request.headers, request.stream(), upload_dir=tmp_path, max_file_size=2**40
+        )
+        await parser.parse()
+        await PlainTextResponse("through")(scope, receive, send)
+
+    headers, body = multipart((FILE, bytes(3 * 2**20)))
+    pieces = in_pieces(body, 2**20)
+    pieces = [pieces[0], *[bytes(2**20)] * 30] if how == "too large" else pieces[:2]
+    answers: list[Any] = []
+
+    async def test() -> None:
+        door = Guard(parse, lambda *args: None, tmp_path)
+        answers.append(await ask(door, "POST", UPLOAD_PATH, pieces, headers, whole=False))
+
+    in_a_loop(test())
+    assert answers[0].status == (413 if how == "too large" else 400)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_answer_carries_the_security_headers(door: Callable[..., Any]) -> None:
+    for answer in (door(), door("GET", "/closed"), door("POST", JSON_PATH, [b"?"])):
+        for name, value in guard.SECURITY_HEADERS.items():
+            assert answer.headers[name.lower()] == value
+
+
+def test_the_page_may_be_framed_by_its_hub_and_by_nobody_else(door: Callable[..., Any]) -> None:
+    headers = door().headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy["frame-ancestors"].split() == [
+        "'self'",
+        "https://huggingface.co",
+        "https://*.huggingface.co",
+        "https://*.hf.space",
+    ]
+    assert "x-frame-options" not in headers  # it knows no list of hosts
+
+
+# ------------------------------------------------------------------------------- around the real app
+
+
+@pytest.fixture
+def connection(server: str) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=20)
+    yield connection
+    connection.close()
+
+
+def test_a_chunked_body_without_end_is_cut_off(server: str) -> None:
+    host, port = urlsplit(server).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(f"POST {JSON_PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        sent = 0
+        try:
+            while sent < 20 * JSON_BYTES:
+                client.sendall(b"10000\r\n" + bytes(65_536) + b"\r\n")
+                sent += 65_536
+                client.settimeout(0.0001)
+                try:
+                    answer = client.recv(100)
+                    break
+                except (TimeoutError, BlockingIOError):
+                    client.settimeout(20)
+        except ConnectionError:
+            answer = client.recv(100)
+    assert answer.startswith(b"HTTP/1.1 413") and sent < 10 * JSON_BYTES
+
+
+@pytest.mark.parametrize(
+    "path", ["monitoring", "monitoring/summary", "gradio_api/deep_link", "gradio_api/file=http://127.0.0.1/"]
+)
+def test_gradios_side_routes_are_closed(path: str, server: str) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(server + path)
+
+
+def test_no_queued_function_runs_outside_the_line(server: str) -> None:
+    config = json.load(urllib.request.urlopen(server + "config"))
+    queued = {d["id"]: d["inputs"] for d in config["dependencies"] if d["queue"]}
+    assert queued
+    for id, inputs in queued.items():
+        body = json.dumps({"fn_index": id, "data": [None] * len(inputs), "session_hash": "x"}).encode()
+        request = urllib.request.Request(
+            f"{server}gradio_api/run/predict", body, {"Content-Type": "application/json"}
+        )
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(request)
+
+
+def test_an_upload_through_the_running_app_is_capped(connection: http.client.HTTPConnection) -> None:
+    headers, body = multipart((FILE, SCENE.read_bytes()))
+    connection.request("POST", UPLOAD_PATH, body, headers)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    (path,) = json.load(answer)
+    assert Path(path).read_bytes() == SCENE.read_bytes()
+    headers, body = multipart(('name="files"', bytes(UPLOAD_BYTES // 2)))
+    try:
+        connection.request("POST", UPLOAD_PATH, body, headers)
+    except ConnectionError:
+        """It is cut off while it is sent; the answer is there."""
+    answer = connection.getresponse()
+    assert answer.status == 400
+
+
+def test_the_page_works_below_a_proxys_prefix(scenes_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "/photos")
+    with running(scenes_model) as url:
+        for path in ("config", "gradio_api/info", ""):
+            with urllib.request.urlopen(url.replace("/photos", "") + path) as answer:
+                assert answer.status == 200

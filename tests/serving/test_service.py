@@ -1,0 +1,454 @@
+"""What becomes of requests: alone, and through the running app."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from gradio.context import LocalContext
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+import app
+from answer import result
+from answer.result import SettingsError
+from inference import SegmentationModel
+from network.weights import WeightsError
+from photo.images import ImageError
+from serving import janitor, service
+from serving.models import Models
+from serving.scheduler import Busy, Job, Scheduler, Visitor
+from serving.service import Service
+from serving.sessions import SHARED
+from tests.calls import FILE_DATA
+from tests.fault_server import Answer, FaultServer
+from tests.loops import in_a_loop
+from tests.serving.test_scheduler import Held, until
+from tests.truth import SCENE
+
+SENTENCE = "the sentence"
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """The lines that requests have left in the log."""
+    caplog.set_level(logging.INFO, "requests")
+    return lambda: [json.loads(r.getMessage()) for r in caplog.records if r.name == "requests"]
+
+
+@pytest.fixture
+def alone(scenes_model: SegmentationModel) -> Service:
+    return Service(Models(lambda: (scenes_model, None)))
+
+
+def ended(service: Service, work: Callable[[Job], Any]) -> BaseException | Any:
+    """What a request with this work gives its client, or raises."""
+    outcome: list[Any] = []
+
+    async def test() -> None:
+        try:
+            async with service.request("test") as request:
+                outcome.append(await request.run(work))
+        except gr.Error as error:
+            outcome.append(error)
+
+    in_a_loop(test())
+    return outcome[0]
+
+
+def raising(error: BaseException) -> Callable[[Job], Any]:
+    def work(job: Job) -> Any:
+        raise error
+
+    return work
+
+
+def test_a_request_leaves_one_line_in_the_log(alone: Service, lines: Callable[[], Any]) -> None:
+    assert ended(alone, lambda job: "an answer") == "an answer"
+    (line,) = lines()
+    assert line.keys() == {"id", "kind", "waited_ms", "outcome", "ms"}
+    assert (line["kind"], line["outcome"]) == ("test", "ok")
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "outcome"),
+    [
+        (ImageError(SENTENCE), SENTENCE, "refused: ImageError"),
+        (SettingsError(SENTENCE), SENTENCE, "refused: SettingsError"),
+        (WeightsError(SENTENCE), SENTENCE, "refused: WeightsError"),
+        (Busy(SENTENCE), SENTENCE, "busy"),
+        (MemoryError(), "ran out of memory. Please try a smaller photo", "out of memory"),
+        (OSError(errno.ENOSPC, "No space left", "/x/y"), "disk is full. Please try again", "fault"),
+        (KeyError("x"), "Something went wrong on the server", "fault"),
+        (gr.Error("Your quota is used up.", print_exception=False), "Your quota is used up.", "fault"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_error_reaches_the_visitor_as_a_sentence(
+    error: BaseException, said: str, outcome: str, alone: Service, lines: Callable[[], Any]
+) -> None:
+    answer = ended(alone, raising(error))
+    assert isinstance(answer, gr.Error) and said in answer.message and not answer.print_exception
+    assert lines()[-1]["outcome"] == outcome
+
+
+def test_a_fault_says_to_engineers_where_it_was_and_to_nobody_what_the_photo_was_called(
+    alone: Service, lines: Callable[[], Any]
+) -> None:
+    def work(job: Job) -> Any:
+        return (app.FOLDER / "abc" / "Granny's secret, 50 € (1).jpg").read_bytes()
+
+    answer = ended(alone, work)
+    (line,) = lines()
+    assert line["id"] in str(answer)
+    assert line["error"].startswith("FileNotFoundError") and "(a file)" in line["error"]
+    assert any("test_service.py" in frame and frame.endswith(" work") for frame in line["where"])
+    assert "secret" not in json.dumps(line) and "secret" not in str(answer)
+
+
+def test_a_fault_after_the_visitor_left_is_written_down_all_the_same(
+    alone: Service, lines: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.scheduler.POLL_SECONDS", 0.01)
+    held, there = Held(), [True]
+    monkeypatch.setattr(service, "_is_wanted", lambda: there[0])
+
+    def work(job: Job) -> Any:
+        held(job)
+        raise KeyError("late")
+
+    async def test() -> None:
+        there[0] = True
+        with pytest.raises(gr.Error):
+            async with alone.request("test") as request:
+                threading.Thread(target=lambda: (held.began.wait(10), there.__setitem__(0, False))).start()
+                await request.run(work)
+        held.may_end.set()
+        await until(lambda: alone.scheduler._running == 0)
+
+    in_a_loop(test())
+    assert [line["outcome"] for line in lines()] == ["abandoned", "fault"]
+    assert lines()[1]["error"] == "KeyError: 'late'"
+
+
+def test_a_visitor_is_known_by_the_address_that_the_proxy_forwards_and_the_session() -> None:
+    request = SimpleNamespace(client=SimpleNamespace(host="192.0.2.9"), session_hash="tab")
+    token = LocalContext.request.set(request)  # type: ignore[arg-type]
+    try:
+        assert service._visitor() == ("192.0.2.9", "tab")
+    finally:
+        LocalContext.request.reset(token)
+
+
+def test_a_model_that_is_loading_is_waited_for_and_others_are_not_held_up(
+    scenes_model: SegmentationModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LOAD_SECONDS", 0.05)
+    may_load, loads = threading.Event(), []
+
+    def load(name: str) -> SegmentationModel:
+        loads.append(name)
+        if name != "scenes":
+            may_load.wait(10)
+        return scenes_model
+
+    slow = Service(Models(lambda: (load("auto"), None), load))
+
+    async def ask(name: str) -> SegmentationModel:
+        async with slow.request("test") as request:
+            return await request.model(name)
+
+    async def test() -> None:
+        waiting = [ask(name) for name in ("auto", "resnet50_fpn", "resnet50_fpn_v2") for _ in range(9)]
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(outcome, gr.Error) and "still being loaded" in outcome.message
+        assert await ask("scenes") is scenes_model
+        assert sorted(loads) == ["auto", "resnet50_fpn", "resnet50_fpn_v2", "scenes"]
+        may_load.set()
+        await until(lambda: slow.models.ready("resnet50_fpn") and slow.models.ready())
+
+    in_a_loop(test())
+
+
+def test_one_visitor_may_have_two_pictures_fetched_at_once_and_all_of_them_eight(
+    alone: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_come, asked = asyncio.Event(), []
+
+    async def fetch_slowly(url: str, folder: Path) -> Path:
+        asked.append(url)
+        await may_come.wait()
+        return folder / "cat.jpg"
+
+    visitors = ["ann"] * 2 + [f"visitor {i}" for i in range(6)]
+    monkeypatch.setattr(service, "fetch", fetch_slowly)
+    monkeypatch.setattr(service, "_visitor", lambda: Visitor(current[0], ""))
+    current = [""]
+
+    async def begin(visitor: str) -> asyncio.Task[Path]:
+        current[0] = visitor
+        task = asyncio.create_task(alone.fetch("https://example.org/cat.jpg"))
+        await asyncio.sleep(0)
+        return task
+
+    async def test() -> None:
+        tasks = [await begin("ann") for _ in range(2)]
+        with pytest.raises(Busy):
+            await (await begin("ann"))
+        tasks += [await begin(visitor) for visitor in visitors[2:]]
+        with pytest.raises(Busy):
+            await (await begin("one more"))
+        may_come.set()
+        await asyncio.gather(*tasks)
+        assert not alone._fetching
+        await (await begin("ann"))
+
+    in_a_loop(test())
+    assert len(asked) == 9
+
+
+def test_a_look_is_logged_only_if_it_fails(alone: Service, lines: Callable[[], Any]) -> None:
+    async def look(work: Callable[[], Any]) -> Any:
+        async with alone.request("look") as request:
+            return await request.look(work)
+
+    assert in_a_loop(look(lambda: "seen")) == "seen"
+    assert lines() == []
+    with pytest.raises(gr.Error, match="Something went wrong"):
+        in_a_loop(look(lambda: {}["x"]))
+    assert [line["kind"] for line in lines()] == ["look"]
+
+
+def test_of_ipv6_the_network_is_the_visitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def visitor(host: str) -> Visitor:
+        request: Any = SimpleNamespace(client=SimpleNamespace(host=host), session_hash=f"{0:032x}")
+        token = LocalContext.request.set(request)
+        try:
+            return service._visitor()
+        finally:
+            LocalContext.request.reset(token)
+
+    assert visitor("2001:db8:1:2::1") == visitor("2001:db8:1:2:3::9") != visitor("2001:db8:1:3::1")
+    assert visitor("testclient").address == "testclient"
+    assert visitor("192.0.2.1").session == SHARED
+
+
+# -------------------------------------------------------------------------- through the running app
+
+
+@pytest.fixture(scope="module")
+def client(server: str) -> Client:
+    return Client(server, verbose=False)
+
+
+class Gate:
+    """Stands before the network: counts who comes through, and holds them until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began, self.open = 0, threading.Event()
+        inner = result.segment_or_fall_back
+
+        def gated(*args: Any) -> Any:
+            self.began += 1
+            self.open.wait(20)
+            return inner(*args)
+
+        monkeypatch.setattr(result, "segment_or_fall_back", gated)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def test_a_line_says_what_was_asked_and_not_what_the_photo_was_called(
+    client: Client, lines: Callable[[], Any], tmp_path: Path
+) -> None:
+    shutil.copy(SCENE, tmp_path / "holiday-with-granny.png")
+    client.predict(image=handle_file(tmp_path / "holiday-with-granny.png"), api_name="/segment")
+    with pytest.raises(AppError):
+        client.predict(image=handle_file(SCENE), score_threshold=7, api_name="/annotate")
+    good, bad = lines()
+    assert good | {"id": "", "waited_ms": 0, "ms": 0, "instances": 0} == {
+        "id": "",
+        "kind": "segment",
+        "waited_ms": 0,
+        "format": "PNG",
+        "width": good["width"],
+        "height": good["height"],
+        "model": "scenes",
+        "instances": 0,
+        "outcome": "ok",
+        "ms": 0,
+    }
+    assert (bad["kind"], bad["outcome"]) == ("annotate", "refused: SettingsError")
+    assert "granny" not in json.dumps([good, bad])
+
+
+def test_a_fault_in_the_network_reaches_a_program_as_a_sentence_with_a_number(
+    client: Client, lines: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise ValueError(f"boxes: expected finite numbers, in {app.FOLDER}/cat.jpg")
+
+    monkeypatch.setattr(result, "segment_or_fall_back", fail)
+    with pytest.raises(AppError, match=r"Something went wrong on the server.*report number") as caught:
+        client.predict(image=handle_file(SCENE), api_name="/segment")
+    (line,) = lines()
+    assert line["id"] in str(caught.value) and "boxes: expected" in line["error"]
+    assert str(app.FOLDER) not in json.dumps(line)
+
+
+def test_a_flood_of_one_visitor_does_not_hold_up_another(
+    server: str, lines: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    gate = Gate(monkeypatch)
+    flooder = Client(server, verbose=False, headers={"X-Forwarded-For": "192.0.2.1"})
+    other = Client(server, verbose=False, headers={"X-Forwarded-For": "192.0.2.2"})
+    with ThreadPoolExecutor(21) as pool:
+        jobs = []
+        for name, client in [*[("flooder", flooder)] * 20, ("other", other)]:
+            if name == "other":
+                wait_for(lambda: gate.began >= 1)
+                time.sleep(0.5)  # the flood has arrived
+            future = pool.submit(client.predict, image=handle_file(SCENE), api_name="/segment")
+            future.add_done_callback(lambda _, name=name: order.append(name))
+            jobs.append(future)
+        time.sleep(0.5)
+        gate.open.set()
+        for job in jobs:
+            assert job.result()["instances"]
+    assert order.index("other") <= 3
+
+
+def test_a_client_that_leaves_while_it_waits_is_never_worked_for(
+    server: str, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], Any]
+) -> None:
+    gate = Gate(monkeypatch)
+    client = Client(server, verbose=False)
+    first = [client.submit(image=handle_file(SCENE), api_name="/segment") for _ in range(2)]
+    wait_for(lambda: gate.began == 1)  # the network is one photo's at a time
+    leaving = Client(server, verbose=False)
+    gone = leaving.submit(image=handle_file(SCENE), api_name="/segment")
+    wait_for(lambda: gone.status().code.name in ("PROCESSING", "PROGRESS"))
+    gone.cancel()
+    wait_for(lambda: any(line["outcome"] in ("cancelled", "abandoned") for line in lines()))
+    gate.open.set()
+    for job in first:
+        assert job.result(20)["instances"]
+    assert gate.began == 2
+
+
+def test_a_client_whose_connection_breaks_while_it_waits_is_never_worked_for(
+    server: str, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], Any]
+) -> None:
+    gate = Gate(monkeypatch)
+    client = Client(server, verbose=False)
+    first = [client.submit(image=handle_file(SCENE), api_name="/segment") for _ in range(2)]
+    wait_for(lambda: gate.began == 1)
+    with httpx.Client(timeout=20) as http:
+        uploaded = http.post(f"{server}gradio_api/upload", files={"files": SCENE.read_bytes()}).json()
+        arguments = {"image": {"path": uploaded[0], "meta": FILE_DATA}}
+        joined = http.post(f"{server}gradio_api/call/v2/segment", json=arguments).json()
+        with http.stream("GET", f"{server}gradio_api/call/v2/segment/{joined['event_id']}"):
+            time.sleep(0.3)
+    wait_for(lambda: any(line["outcome"] == "abandoned" for line in lines()))
+    gate.open.set()
+    for job in first:
+        assert job.result(20)["instances"]
+    assert gate.began == 2
+
+
+def test_everything_of_a_visitor_is_gone_after_the_stated_time_and_examples_are_not(
+    server: str, client: Client
+) -> None:
+    folder = app.FOLDER
+    client.predict(image=handle_file(SCENE), api_name="/annotate")
+    assert any(path.is_file() for path in folder.rglob("*"))
+    janitor.sweep(folder, app.KEEP_SECONDS, app.KEEP_BYTES, time.time() + app.KEEP_SECONDS + 1)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+    assert client.predict(image=handle_file(SCENE), api_name="/segment")["instances"]
+    config = client.config["components"]
+    samples = [sample for c in config if c["type"] == "dataset" for sample in c["props"]["samples"]]
+    assert len(samples) == 9 and all(Path(sample[0]["path"]).is_file() for sample in samples)
+
+
+@pytest.fixture
+def picture_server() -> Iterator[FaultServer]:
+    server = FaultServer(SCENE.read_bytes(), [Answer()])
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("given", ["path", "url", "with meta"])
+def test_an_address_of_this_machine_is_not_fetched_for_a_client(
+    given: str, client: Client, picture_server: FaultServer
+) -> None:
+    url = f"{picture_server.url}/cat.png"
+    image: Any = {
+        "path": {"path": url},
+        "url": {"url": url},
+        "with meta": {"path": url, "meta": {"_type": "gradio.FileData"}},
+    }[given]
+    with pytest.raises(AppError, match=r"not a public one|expected an address such as"):
+        client.predict(image=image, api_name="/segment")
+    assert picture_server.ranges == []  # nobody asked
+
+
+def test_no_other_argument_makes_the_server_fetch_anything(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "fetch", lambda *args: pytest.fail("it was fetched"))
+    address = {"path": "https://example.org/cat.png", "meta": FILE_DATA}
+    with pytest.raises(httpx.HTTPStatusError, match="400"):  # at the door
+        client.predict(image=handle_file(SCENE), classes=[address] * 9, api_name="/segment")
+
+
+@pytest.mark.parametrize("given", ["url", "with meta"])
+def test_a_picture_at_a_public_address_is_fetched(
+    given: str, client: Client, picture_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = service.fetch
+
+    async def fetch_here(url: str, folder: Path) -> Path:
+        port = int(picture_server.url.rpartition(":")[2])
+        return await real(url, folder, allowed=lambda address: address.is_loopback, ports=(port,))
+
+    monkeypatch.setattr(service, "fetch", fetch_here)
+    url = f"{picture_server.url}/cat.png"
+    image: Any = {"url": url} if given == "url" else {"path": url, "meta": {"_type": "gradio.FileData"}}
+    expected = client.predict(image=handle_file(SCENE), api_name="/segment")
+    assert client.predict(image=image, api_name="/segment")["instances"] == expected["instances"]
+
+
+def test_one_line_holds_for_all_kinds_of_requests(scenes_model: SegmentationModel) -> None:
+    own = Service(Models(lambda: (scenes_model, None)), Scheduler(slots=1, waiting=0))
+    held = Held()
+
+    async def test() -> None:
+        async with own.request("first") as request:
+            task = asyncio.create_task(request.run(held))
+            await until(held.began.is_set)
+            with pytest.raises(gr.Error, match="Too many photos are waiting"):
+                async with own.request("second") as other:
+                    await other.run(lambda job: None)
+            held.may_end.set()
+            await task
+
+    in_a_loop(test())

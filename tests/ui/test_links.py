@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from answer import coco
+from inference import NAMES
+from ui.components import objects_picture
+from ui.controls import add_controls, to_settings
+from ui.links import EXAMPLES, LONGEST, SETTINGS, TABS, read_query, to_link
+from visualize import EFFECTS, PARTS
+
+ADDRESS = "https://example.org/demo"
+DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
+EVERYTHING: dict[str, Any] = {
+    "example": "coffee",
+    "model": "resnet50_fpn_v2",
+    "score_threshold": 0.07,
+    "mask_threshold": 0.95,
+    "without": ["person", "hot dog"],
+    "show": ["labels"],
+    "opacity": 0,
+    "color_by": "category",
+    "tab": "Compare",
+    "effect": "blur",
+    "color": "#12ab00",
+    "other_threshold": 1,
+}
+
+
+def back(values: dict[str, Any], photo: str | Path = "photo.jpg") -> tuple[dict[str, Any], list[str]]:
+    """What is read from the link to these values."""
+    return read_query(urlsplit(to_link(ADDRESS, Path(photo), values)).query)
+
+
+def test_a_view_as_by_default_has_the_plain_address() -> None:
+    assert to_link(ADDRESS, Path("photo.jpg"), DEFAULTS) == f"{ADDRESS}/"
+    assert read_query("") == (DEFAULTS, [])
+
+
+def test_every_setting_comes_back() -> None:
+    assert EVERYTHING.keys() == SETTINGS.keys()
+    values = {name: value for name, value in EVERYTHING.items() if name != "example"}
+    assert back(values, EXAMPLES["coffee"]) == (EVERYTHING, [])
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "model": st.sampled_from(NAMES),
+            "score_threshold": st.integers(5, 100).map(lambda percent: percent / 100),
+            "without": st.lists(st.sampled_from(list(coco.BY_NAME)), unique=True, max_size=79),
+            "show": st.sets(st.sampled_from(PARTS)).map(lambda parts: [p for p in PARTS if p in parts]),
+            "opacity": st.floats(0, 1).map(lambda number: round(number, 2)),
+            "tab": st.sampled_from(TABS),
+            "effect": st.sampled_from(list(EFFECTS)),
+        },
+    )
+)
+def test_any_settings_come_back(values: dict[str, Any]) -> None:
+    assert back(values) == (DEFAULTS | values, [])
+
+
+def test_only_what_differs_is_in_the_link() -> None:
+    assert (
+        to_link(ADDRESS, Path("x"), DEFAULTS | {"score_threshold": 0.3}) == f"{ADDRESS}/?score_threshold=0.3"
+    )
+    two = DEFAULTS | {"without": ["hot dog", "cat"]}
+    assert to_link(ADDRESS, Path("x"), two) == f"{ADDRESS}/?without=hot%20dog,cat"
+
+
+def test_an_example_is_in_the_link_and_a_photo_of_the_visitors_is_not() -> None:
+    assert {"astronaut", "chelsea", "coffee", "scene-1", "scene-6"} <= EXAMPLES.keys()
+    assert to_link(ADDRESS, EXAMPLES["scene-1"], {}) == f"{ADDRESS}/?example=scene-1"
+    assert to_link(ADDRESS, Path("uploads") / "coffee.png", {}) == f"{ADDRESS}/"
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("score_threshold=much", "score_threshold"),
+        ("score_threshold=nan", "score_threshold"),
+        ("score_threshold=7", "score_threshold"),
+        ("score_threshold=", "score_threshold"),
+        ("example=../../app", "example"),
+        ("model=yolo", "model"),
+        ("without=cats", "without"),
+        ("show=masks,hats", "show"),
+        ("color=red", "color"),
+        ("color_by=", "color_by"),
+        ("tab=objects", "tab"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_left_as_by_default(query: str, fault: str) -> None:
+    assert read_query(query) == (DEFAULTS, [fault])
+    values, faults = read_query(f"{query}&opacity=0.2")
+    assert (values["opacity"], faults) == (0.2, [fault])
+
+
+def test_what_is_no_setting_is_passed_over() -> None:
+    assert read_query("__theme=dark&logs=container&&=&x") == (DEFAULTS, [])
+
+
+def test_a_long_query_is_cut() -> None:
+    assert read_query("x=" + "y" * LONGEST + "&opacity=0.2") == (DEFAULTS, [])
+
+
+def test_controls_that_nobody_has_touched_are_as_by_default_in_a_link() -> None:
+    with gr.Blocks():
+        looks = add_controls(objects_picture())
+    values = to_settings(*(component.value for component in looks.inputs()))
+    assert values == {name: DEFAULTS[name] for name in values}
+    assert to_settings(0.2, {"unticked": ["cat"]}, 0.6, ["boxes"], 0.1, "category", None) == {
+        "score_threshold": 0.2, "without": ["cat"], "mask_threshold": 0.6, "show": ["boxes"],
+        "opacity": 0.1, "color_by": "category",
+    }  # fmt: skip

@@ -1,0 +1,911 @@
+"""The page as a visitor uses it, in headless Chromium."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import queue
+import re
+import shutil
+import subprocess
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import gradio as gr
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page
+
+from answer import coco, result
+from detections import Detections
+from inference import SegmentationModel
+from serving.models import Models
+from serving.service import Service
+from tests.loops import in_a_loop
+from tests.patience import SECONDS, expect
+from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
+from tests.truth import SCENE, SCENES, share_found
+from ui.page import save_effect, save_format, show
+
+
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Page]:
+    """One for all tests: what the page is made of is fetched and compiled only once."""
+    page = browser.new_page()
+    page.set_default_timeout(20 * SECONDS)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def open_page(window: Page, server: str) -> Iterator[Callable[..., Page]]:
+    """Opens the page as in a browser that was never here, if not as fast."""
+    faults: list[str] = []
+
+    def note_error(error: Error) -> None:
+        faults.append(str(error))
+
+    def note_line(line: ConsoleMessage) -> None:
+        """What fails in a component's script is caught by Gradio, and told to the console."""
+        if "Error" in line.text:
+            faults.append(line.text)
+
+    def open_page(width: int = 1400, height: int = 1000, scheme: Any = "light", query: str = "") -> Page:
+        window.set_viewport_size({"width": width, "height": height})
+        window.emulate_media(color_scheme=scheme)
+        window.goto(f"{server}{query}")
+        expect(window.locator("#photo input[type=file]")).to_be_attached()
+        return window
+
+    window.on("pageerror", note_error)
+    window.on("console", note_line)
+    yield open_page
+    window.remove_listener("pageerror", note_error)
+    window.remove_listener("console", note_line)
+    window.evaluate("localStorage.clear(); sessionStorage.clear()")
+    window.context.clear_cookies()
+    window.goto("about:blank")
+    window.mouse.move(0, 0)
+    assert faults == [], "errors of the page's own scripts"
+
+
+@pytest.fixture
+def page(open_page: Callable[[], Page]) -> Page:
+    return open_page()
+
+
+def upload(page: Page, file: Path = SCENE) -> None:
+    page.set_input_files("#photo input[type=file]", file)
+
+
+def segmented(page: Page, file: Path = SCENE) -> Page:
+    upload(page, file)
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+    expect(masks(page).first).to_be_attached()
+    return page
+
+
+def masks(page: Page) -> Locator:
+    """The outlines of the instances in view."""
+    return page.locator("#picture .outlines path:not([hidden])")
+
+
+def rows(page: Page) -> list[list[str]]:
+    lines = page.locator("#picture tbody tr:not([hidden])").all()
+    return [[cell.strip() for cell in line.locator("td").all_inner_texts()] for line in lines]
+
+
+def kind(page: Page, name: str) -> Locator:
+    """The checkbox of one kind or of a group of kinds."""
+    return page.locator(f"#kinds input[data-key='{name}']")
+
+
+def part(page: Page, name: str, id: int) -> Locator:
+    """What stands for an instance in ".outlines", ".spots", ".labels" or "tbody"."""
+    return page.locator(f"#picture {name} [data-id='{id}']")
+
+
+def spot_on(page: Page, id: int) -> tuple[float, float]:
+    """Where on the screen the pointer meets instance `id`, whatever else lies there."""
+    found: list[float] | None = page.evaluate(
+        """(id) => {
+            const box = document.querySelector(`#picture .spots [data-id="${id}"]`).getBoundingClientRect();
+            for (let y = box.top + 1; y < box.bottom; y += 2)
+                for (let x = box.left + 1; x < box.right; x += 2)
+                    if (document.elementFromPoint(x, y)?.dataset.id === String(id)) return [x, y];
+            return null;
+        }""",
+        id,
+    )
+    assert found is not None, f"the pointer meets instance {id} nowhere"
+    return found[0], found[1]
+
+
+def set_threshold(page: Page, value: float) -> None:
+    number = page.locator("#threshold input[type=number]")
+    number.fill(str(value))
+    number.press("Enter")
+
+
+@functools.cache
+def instances(server: str, scene: Path = SCENE, **arguments: float) -> list[dict[str, Any]]:
+    """What the API answers, which is asked once for each."""
+    client = Client(server, verbose=False)
+    answer = client.predict(image=handle_file(scene), api_name="/segment", **arguments)
+    found: list[dict[str, Any]] = answer["instances"]
+    return found
+
+
+def test_an_uploaded_photo_is_segmented_at_once_and_agrees_with_the_api(page: Page, server: str) -> None:
+    segmented(page)
+    expected = instances(server)
+    assert share_found(SCENE, expected) >= 0.7
+    expect(masks(page)).to_have_count(len(expected))
+    expect(page.locator("#summary")).to_contain_text(f"{len(expected)} objects")
+    expect(page.locator("#summary")).to_contain_text("s on CPU")
+    labels = page.locator("#picture .spots li:not([hidden])").evaluate_all(
+        "spots => spots.map((spot) => spot.getAttribute('aria-label'))"
+    )
+    assert labels == [
+        f"{instance['category_name']}, {instance['score']:.2f}, {i} of {len(expected)}"
+        for i, instance in enumerate(expected, 1)
+    ]
+    table = rows(page)
+    assert [(int(row[0]), row[1]) for row in table] == [(i["id"], i["category_name"]) for i in expected]
+    assert [row[2] for row in table] == [f"{i['score']:.3f}" for i in expected]
+    assert [int(row[3].replace(",", "")) for row in table] == [i["area"] for i in expected]
+
+
+def test_before_a_photo_the_page_says_what_to_do(page: Page) -> None:
+    page.get_by_role("tab", name="Effects").click()
+    page.get_by_role("tab", name="Objects").click()
+    expect(page.locator("#summary")).to_contain_text("Drop a photo on the left")
+    expect(page.locator("#picture")).to_contain_text("Your photo appears here")
+    for button in ("#save", "#save-effect"):
+        expect(page.locator(button)).to_be_disabled()
+    set_threshold(page, 0.7)
+    expect(page.locator("#summary")).to_contain_text("There is no result to look at")
+
+
+def test_a_photo_that_is_taken_away_takes_everything_with_it(page: Page) -> None:
+    segmented(page)
+    page.locator("#picture tbody tr").first.click()
+    page.locator("#photo button[aria-label='Remove Image']").click()
+    expect(page.locator("#summary")).to_contain_text("Drop a photo")
+    expect(page.locator("#picture")).to_have_text(
+        "Your photo appears here, with every object outlined.", use_inner_text=True
+    )
+    for gone in ("#kinds", "#histogram", "#picture .card", "#picture .stage"):
+        expect(page.locator(gone)).to_be_hidden()
+    expect(page.locator("#save")).to_be_disabled()
+
+
+def test_a_dragged_slider_ends_with_the_picture_of_where_it_was_let_go(page: Page, server: str) -> None:
+    scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
+    segmented(page)
+    page.locator("#threshold input[type=range]").evaluate(
+        """async (slider) => {
+            for (const value of [...Array(60).keys(), 35]) {
+                slider.value = 0.05 + value / 100;
+                slider.dispatchEvent(new Event("input", { bubbles: true }));
+                await new Promise((resolve) => setTimeout(resolve, 4));
+            }
+        }"""
+    )
+    expect(page.locator("#histogram")).to_contain_text("and 0.40")
+    expect(masks(page)).to_have_count(sum(score >= 0.4 for score in scores))
+
+
+def test_the_threshold_filters_without_running_the_model_again(
+    page: Page, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
+    segmented(page)
+    runs: list[object] = []
+    monkeypatch.setattr(result, "segment_or_fall_back", lambda *args: runs.append(args))
+    for threshold in (0.05, 0.95, 0.5):
+        set_threshold(page, threshold)
+        expect(masks(page)).to_have_count(sum(score >= threshold for score in scores))
+    assert len({sum(score >= threshold for score in scores) for threshold in (0.05, 0.95)}) == 2
+    assert runs == []
+
+
+def test_the_threshold_moves_by_keyboard(page: Page) -> None:
+    segmented(page)
+    slider = page.locator("#threshold input[type=range]")
+    slider.focus()
+    slider.press("End")
+    expect(page.locator("#summary")).to_contain_text("Nothing above 1.00; the strongest is")
+    expect(masks(page)).to_have_count(0)
+    slider.press("Home")
+    expect(masks(page)).not_to_have_count(0)
+
+
+def test_an_emptied_number_field_is_the_lowest_threshold_and_no_error(page: Page, server: str) -> None:
+    lowest = len(instances(server, score_threshold=0.05))
+    segmented(page)
+    page.locator("#threshold input[type=number]").fill("")
+    expect(masks(page)).to_have_count(lowest)
+    expect(page.locator(".toast-body.error")).to_have_count(0)
+    set_threshold(page, 0.5)
+    expect(masks(page)).to_have_count(len(instances(server)))
+
+
+def test_an_unticked_kind_disappears_and_stays_away(page: Page, server: str) -> None:
+    kinds = [instance["category_name"] for instance in instances(server)]
+    everything = [instance["category_name"] for instance in instances(server, score_threshold=0.05)]
+    name = kinds[0]
+    segmented(page)
+    expect(page.locator("#kinds label", has_text=f"{name} ({kinds.count(name)})")).to_be_visible()
+    assert name in [row[1] for row in rows(page)]
+    kind(page, name).uncheck()
+    expect(masks(page)).to_have_count(len(kinds) - kinds.count(name))
+    assert name not in [row[1] for row in rows(page)]
+    set_threshold(page, 0.05)
+    expect(masks(page)).to_have_count(len(everything) - everything.count(name))
+    expect(kind(page, name)).not_to_be_checked()
+    kind(page, name).check()
+    expect(masks(page)).to_have_count(len(everything))
+
+
+def test_an_unticked_kind_stays_away_in_the_next_photo_too(page: Page, server: str) -> None:
+    first = {instance["category_name"] for instance in instances(server)}
+    other, name = next(
+        (scene, shared[0])
+        for scene in SCENES[1:]
+        if (shared := sorted(first & {i["category_name"] for i in instances(server, scene)}))
+    )
+    segmented(page)
+    kind(page, name).uncheck()
+    expect(page.locator("#picture tbody tr:not([hidden])", has_text=name)).to_have_count(0)
+    kinds = [instance["category_name"] for instance in instances(server, other)]
+    segmented(page, other)
+    expect(masks(page)).to_have_count(len(kinds) - kinds.count(name))
+    expect(kind(page, name)).not_to_be_checked()
+
+
+def test_all_and_none_tick_every_kind(page: Page, server: str) -> None:
+    count = len(instances(server))
+    segmented(page)
+    page.locator("#kinds [data-action=none]").click()
+    expect(page.locator("#summary")).to_contain_text(f"All {count} objects above 0.50 are of kinds")
+    expect(masks(page)).to_have_count(0)
+    page.locator("#kinds [data-action=all]").click()
+    expect(masks(page)).to_have_count(count)
+
+
+def test_a_group_of_kinds_is_ticked_at_once_and_one_of_them_alone(page: Page, server: str) -> None:
+    scene, group, members = next(
+        (scene, group, members)
+        for scene in SCENES
+        for group, members in by_group(instances(server, scene)).items()
+        if len(set(members)) > 1
+    )
+    count = len(instances(server, scene))
+    segmented(page, scene)
+    box = kind(page, f"group {group}")
+    box.uncheck()
+    expect(masks(page)).to_have_count(count - len(members))
+    kind(page, members[0]).check()
+    expect(masks(page)).to_have_count(count - len(members) + members.count(members[0]))
+    assert box.evaluate("box => box.indeterminate") is True
+    page.locator(f"#kinds button[data-key='only {members[0]}']").click()
+    expect(masks(page)).to_have_count(members.count(members[0]))
+    page.locator(f"#kinds button[data-key='only group {group}']").click()
+    expect(masks(page)).to_have_count(len(members))
+    expect(box).to_be_checked()
+
+
+def by_group(found: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Names of the instances by supercategory."""
+    groups: dict[str, list[str]] = {}
+    for instance in found:
+        name = instance["category_name"]
+        groups.setdefault(coco.BY_NAME[name].supercategory, []).append(name)
+    return groups
+
+
+def test_the_histogram_says_what_the_threshold_hides(page: Page, server: str) -> None:
+    scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
+    segmented(page)
+    set_threshold(page, 0.9)
+    shown, more = sum(s >= 0.9 for s in scores), sum(0.7 <= s < 0.9 for s in scores)
+    expect(page.locator("#histogram")).to_contain_text(f"{shown} shown, {more or 'no'} more between 0.70 and")
+
+
+def test_the_pointer_highlights_the_smallest_object_under_it(page: Page) -> None:
+    segmented(page)
+    for id in [int(row[0]) for row in rows(page)[:4]]:
+        page.mouse.move(*spot_on(page, id))
+        for name in (".outlines", ".spots", ".labels", "tbody"):
+            expect(part(page, name, id)).to_have_class(re.compile("active"))
+        expect(page.locator("#picture .outlines path.active")).to_have_count(1)
+        expect(page.locator("#picture .tip")).to_contain_text(f" {id}, score ")
+    ids, areas = zip(*[(int(row[0]), int(row[3].replace(",", ""))) for row in rows(page)], strict=True)
+    order = page.locator("#picture .outlines path").evaluate_all("all => all.map((one) => +one.dataset.id)")
+    drawn = [areas[ids.index(id)] for id in order if id in ids]
+    assert drawn == sorted(drawn, reverse=True)  # the last drawn lies on top
+    page.mouse.move(5, 5)
+    expect(page.locator("#picture .active")).to_have_count(0)
+    expect(page.locator("#picture .tip")).to_be_hidden()
+
+
+def test_a_click_selects_the_object_its_row_and_its_numbers(page: Page) -> None:
+    segmented(page)
+    row = rows(page)[-1]
+    id = int(row[0])
+    page.mouse.click(*spot_on(page, id))
+    expect(part(page, "tbody", id)).to_have_class(re.compile("selected"))
+    expect(part(page, ".spots", id)).to_have_attribute("aria-selected", "true")
+    frame, line = (page.locator(name).bounding_box() for name in ("#picture .frame", "tbody tr.selected"))
+    assert frame is not None and line is not None
+    assert frame["y"] <= line["y"] and line["y"] + line["height"] <= frame["y"] + frame["height"] + 1
+    card = page.locator("#picture .card")
+    expect(card).to_contain_text(f"{row[1]} {id}")
+    for text in row[2:5]:
+        expect(card).to_contain_text(text)
+    path = part(page, ".outlines", id).get_attribute("d")
+    expect(card.locator("clipPath path")).to_have_attribute("d", path or "")
+    photo = page.locator("#picture .photo").bounding_box()
+    assert photo is not None
+    empty = page.evaluate(
+        """({x, y, width, height}) => {
+            for (let dy = 2; dy < height; dy += 5) for (let dx = 2; dx < width; dx += 5)
+                if (document.elementFromPoint(x + dx, y + dy)?.classList.contains("outlines"))
+                    return [x + dx, y + dy];
+        }""",
+        photo,
+    )
+    page.mouse.click(*empty)
+    expect(page.locator("#picture .selected")).to_have_count(0)
+    expect(card).to_be_hidden()
+
+
+def test_a_click_on_a_row_selects_the_object_and_escape_lets_it_go(page: Page) -> None:
+    segmented(page)
+    id = int(rows(page)[1][0])
+    part(page, "tbody", id).click()
+    expect(part(page, ".outlines", id)).to_have_class(re.compile("selected"))
+    page.keyboard.press("Escape")
+    expect(page.locator("#picture .selected")).to_have_count(0)
+
+
+def test_tab_and_the_arrow_keys_go_from_object_to_object(page: Page) -> None:
+    segmented(page)
+    ids = [int(row[0]) for row in rows(page)]
+    page.locator("#picture .spots li").first.focus()
+    for key, at in [
+        ("ArrowDown", 1),
+        ("Tab", 2),
+        ("ArrowLeft", 1),
+        ("End", -1),
+        ("ArrowRight", -1),
+        ("Home", 0),
+    ]:
+        page.keyboard.press(key)
+        expect(part(page, ".spots", ids[at])).to_be_focused()
+        expect(part(page, "tbody", ids[at])).to_have_class(re.compile("selected"))
+        expect(page.locator("#picture tr.selected")).to_have_count(1)
+    page.keyboard.press("Shift+Tab")
+    expect(page.locator("#picture .spots li:focus")).to_have_count(0)
+
+
+def test_a_wrong_object_is_hidden_by_the_delete_key_and_brought_back(page: Page, tmp_path: Path) -> None:
+    segmented(page)
+    before = rows(page)
+    id, name = int(before[1][0]), before[1][1]
+    part(page, "tbody", id).click()
+    page.keyboard.press("Delete")
+    expect(masks(page)).to_have_count(len(before) - 1)
+    expect(page.locator("#summary")).to_contain_text(f"{len(before) - 1} objects")
+    expect(page.locator("#summary")).to_contain_text("1 more hidden by you")
+    assert rows(page) == before[:1] + before[2:]
+    expect(part(page, ".spots", int(before[2][0]))).to_be_focused()
+    page.locator("#format input").click()
+    page.get_by_role("option", name="Table (CSV)").click()
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    download.value.save_as(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [row[0] for row in before if int(row[0]) != id]
+    page.locator("#picture").get_by_role("button", name=f"Bring back {name} {id}").click()
+    expect(masks(page)).to_have_count(len(before))
+    part(page, "tbody", id).click()
+    page.get_by_role("button", name="Hide this object").click()
+    expect(masks(page)).to_have_count(len(before) - 1)
+    part(page, "tbody", int(before[0][0])).click()
+    page.keyboard.press("Control+z")
+    expect(masks(page)).to_have_count(len(before))
+
+
+def test_what_was_hidden_by_hand_is_shown_in_the_next_photo(page: Page, server: str) -> None:
+    segmented(page)
+    page.locator("#picture tbody tr").first.click()
+    page.keyboard.press("Delete")
+    expect(page.locator("#summary")).to_contain_text("1 more hidden by you")
+    segmented(page, SCENES[1])
+    expect(masks(page)).to_have_count(len(instances(server, SCENES[1])))
+    expect(page.locator("#picture .hidden-list")).to_be_hidden()
+
+
+def test_touch_selects_an_object(browser: Browser, server: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.goto(server)
+    segmented(page)
+    page.locator("#picture .stage").scroll_into_view_if_needed()
+    id = int(rows(page)[0][0])
+    page.touchscreen.tap(*spot_on(page, id))
+    expect(page.locator("#picture .card")).to_contain_text(f" {id}")
+    context.close()
+
+
+def test_a_click_on_a_column_sorts_the_table_and_another_turns_it(page: Page) -> None:
+    segmented(page)
+    areas = [int(row[3].replace(",", "")) for row in rows(page)]
+    header = page.locator("#picture th button", has_text="area (px)")
+    header.click()
+    assert [int(row[3].replace(",", "")) for row in rows(page)] == sorted(areas)
+    header.click()
+    assert [int(row[3].replace(",", "")) for row in rows(page)] == sorted(areas, reverse=True)
+    expect(page.locator("#picture th[aria-sort=descending]")).to_have_text("area (px)")
+
+
+def test_no_label_is_without_a_place_in_the_picture(page: Page) -> None:
+    segmented(page)
+    set_threshold(page, 0.05)
+    expect(page.locator("#histogram")).to_contain_text("shown")
+    stage = page.locator("#picture .stage").bounding_box()
+    assert stage is not None
+    for label in page.locator("#picture .labels span:not([hidden])").all():
+        box = label.bounding_box()
+        assert box is not None
+        assert stage["x"] - 1 <= box["x"] and box["x"] + box["width"] <= stage["x"] + stage["width"] + 1
+        assert stage["y"] - 1 <= box["y"] and box["y"] + box["height"] <= stage["y"] + stage["height"] + 1
+
+
+def test_display_settings_change_the_picture_and_not_the_numbers(page: Page) -> None:
+    page.get_by_text("Display", exact=True).click()  # long before it is used: Gradio builds it only now
+    segmented(page)
+    first, numbers = masks(page).first, rows(page)
+    look = "path => { const s = getComputedStyle(path); return [s.fill, s.opacity, s.fillOpacity]; }"
+    fill, opacity, _ = first.evaluate(look)
+    page.get_by_label("each kind").check()
+    expect(first).not_to_have_css("fill", fill)
+    page.locator("#opacity input[type=number]").fill("0.8")
+    page.locator("#opacity input[type=number]").press("Enter")
+    expect(first).to_have_css("opacity", "0.8")
+    assert opacity == "0.5"
+    for part_name, seen in (("Labels", ".labels span"), ("Masks", None), ("Boxes", None)):
+        page.get_by_label(part_name, exact=True).uncheck()
+        if seen:
+            expect(page.locator(f"#picture {seen}").first).not_to_be_visible()
+    expect(first).to_have_css("fill-opacity", "0")
+    expect(page.locator("#picture .spots li").first).to_have_css("border-top-color", "rgba(0, 0, 0, 0)")
+    assert rows(page) == numbers != []
+
+
+def test_the_mask_threshold_draws_new_outlines(page: Page, server: str) -> None:
+    page.get_by_text("Display", exact=True).click()  # long before it is used: Gradio builds it only now
+    segmented(page)
+    before = part(page, ".outlines", 1).get_attribute("d")
+    number = page.locator("#mask-threshold input[type=number]")
+    number.fill("0.8")
+    number.press("Enter")
+    expect(part(page, ".outlines", 1)).not_to_have_attribute("d", before or "")
+    expected = instances(server, mask_threshold=0.8)
+    assert [int(row[3].replace(",", "")) for row in rows(page)] == [i["area"] for i in expected]
+
+
+def downloaded(page: Page, button: Locator, path: Path) -> str:
+    """Saves what a click on the button downloads at `path`; gives the name that was suggested for it."""
+    with page.expect_download() as download:
+        button.click()
+    download.value.save_as(path)
+    return download.value.suggested_filename
+
+
+def test_the_annotated_picture_downloads_in_its_own_size(page: Page, tmp_path: Path) -> None:
+    segmented(page)
+    name = downloaded(page, page.locator("#save"), tmp_path / "annotated.png")
+    assert name == f"{SCENE.stem}-segmented.png"
+    with Image.open(tmp_path / "annotated.png") as annotated, Image.open(SCENE) as original:
+        assert annotated.size == original.size
+        assert np.any(np.asarray(annotated) != np.asarray(original))
+
+
+def test_everything_downloads_as_one_zip(page: Page, tmp_path: Path, server: str) -> None:
+    segmented(page)
+    page.locator("#format input").click()
+    page.get_by_role("option", name="Everything (ZIP)").click()
+    page.get_by_label("Soft edges").check()
+    assert downloaded(page, page.locator("#save"), tmp_path / "all.zip") == f"{SCENE.stem}.zip"
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    assert manifest["settings"]["edges"] == "soft"
+    assert sum(manifest["counts"].values()) == len(instances(server))
+
+
+def test_the_selected_object_downloads_as_a_cut_out(page: Page, tmp_path: Path) -> None:
+    segmented(page)
+    id, name = rows(page)[0][:2]
+    part(page, "tbody", int(id)).click()
+    suggested = downloaded(
+        page, page.get_by_role("button", name="Download cut-out"), tmp_path / "cut-out.png"
+    )
+    assert suggested == f"{SCENE.stem}-{int(id):03d}-{name.replace(' ', '-')}.png"
+    with Image.open(tmp_path / "cut-out.png") as picture:
+        assert picture.mode == "RGBA" and 0 < picture.width < Image.open(SCENE).width
+
+
+def test_an_effect_is_shown_beside_the_photo_follows_the_filters_and_downloads(
+    page: Page, tmp_path: Path
+) -> None:
+    segmented(page)
+    page.get_by_role("tab", name="Effects").click()
+    after = page.locator("#before-after img").last
+    expect(after).to_be_visible()
+    source = after.get_attribute("src") or ""
+    page.get_by_label("Blur the objects").check()
+    expect(after).not_to_have_attribute("src", source)
+    source = after.get_attribute("src") or ""
+    set_threshold(page, 1.0)
+    expect(after).not_to_have_attribute("src", source)
+    page.get_by_label("Cut out").check()
+    name = downloaded(page, page.locator("#save-effect"), tmp_path / "cut-out.png")
+    assert name == f"{SCENE.stem}-cut-out.png"
+    with Image.open(tmp_path / "cut-out.png") as picture:
+        assert picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (0, 0)  # nothing is in view
+
+
+def test_two_thresholds_and_two_models_are_compared_side_by_side(page: Page, server: str) -> None:
+    scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
+    segmented(page)
+    page.get_by_role("tab", name="Compare").click()
+    words = page.locator("#comparison")
+    expect(words).to_contain_text(
+        f"Left: {sum(s >= 0.5 for s in scores)} objects, model scenes, threshold 0.50"
+    )
+    expect(words).to_contain_text(
+        f"Right: {sum(s >= 0.3 for s in scores)} objects, model scenes, threshold 0.30"
+    )
+    expect(page.locator("#left-right img")).to_have_count(2)
+    number = page.locator("#other-threshold input[type=number]")
+    number.fill("0.9")
+    number.press("Enter")
+    expect(words).to_contain_text(f"Right: {sum(s >= 0.9 for s in scores)} objects")
+    page.locator("#other-model input").click()
+    page.get_by_role("option", name="v2").click()
+    expect(page.get_by_text("could not be fetched from download.pytorch.org").first).to_be_visible()
+
+
+def test_a_new_photo_is_compared_with_itself(page: Page, server: str) -> None:
+    segmented(page)
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("#other-model input").click()
+    page.get_by_role("option", name="Drawn scenes").click()
+    words = page.locator("#comparison")
+    expect(words).to_contain_text("Right: ")
+    segmented(page, SCENES[1])
+    count = len(instances(server, SCENES[1], score_threshold=0.3))
+    expect(words).to_contain_text(f"Right: {count} object")
+    expect(page.locator("#other-model input")).to_have_value("the same model")
+    left, right = page.locator("#left-right img").evaluate_all(
+        "images => images.map((image) => image.naturalWidth / image.naturalHeight)"
+    )
+    assert left == right
+    page.get_by_role("tab", name="Objects").click()
+    expect(masks(page)).to_have_count(len(instances(server, SCENES[1])))
+
+
+def test_the_call_that_is_shown_gives_what_is_on_the_screen(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segmented(page)
+    part(page, "tbody", int(rows(page)[0][0])).click()
+    page.keyboard.press("Delete")
+    expect(page.locator("#summary")).to_contain_text("1 more hidden by you")
+    set_threshold(page, 0.7)
+    expect(page.locator("#histogram")).to_contain_text("and 0.70")
+    page.get_by_text("Use it from a program").click()
+    lines = page.locator("#python .cm-line")
+    expect(lines.first).to_be_visible()
+    code = "\n".join(lines.all_inner_texts())
+    page.get_by_role("tab", name="curl").click()
+    commands = "\n".join(page.locator("#curl .cm-line").all_inner_texts())
+    shown = rows(page)
+    shutil.copy(SCENE, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert [str(instance["id"]) for instance in names["answer"]["instances"]] == [row[0] for row in shown]
+    assert Path(names["picture"]).name == f"{SCENE.stem}-segmented.png"
+    answer = subprocess.run(["bash", "-c", commands], capture_output=True, text=True, check=True).stdout
+    data = json.loads(answer.partition("event: complete\ndata: ")[2].partition("\n")[0])
+    assert data[0]["instances"] == names["answer"]["instances"]
+
+
+def test_a_link_opens_an_example_as_it_was_looked_at(open_page: Callable[..., Page], server: str) -> None:
+    query = "?__theme=light&example=scene-1&score_threshold=0.3&without=umbrella,clock&color_by=category"
+    page = open_page(query=query)
+    expect(masks(page).first).to_be_attached()
+    expect(page.locator("#threshold input[type=number]")).to_have_value("0.3")
+    shown = {row[1] for row in rows(page)}
+    assert shown and not shown & {"umbrella", "clock"}
+    expect(kind(page, "umbrella")).not_to_be_checked()
+    expect(page.locator("#link textarea")).to_have_value(f"{server}{query.replace('__theme=light&', '')}")
+    assert parse_qs(urlsplit(page.url).query) == parse_qs(query[1:])
+
+
+def test_the_address_follows_what_is_set_and_leads_back_to_it(page: Page, server: str) -> None:
+    example(page, -1)
+    expect(masks(page).first).to_be_attached()
+    page.locator("#threshold input[type=number]").fill("0.8")
+    page.locator("#threshold input[type=number]").press("Enter")
+    page.get_by_role("tab", name="Effects").click()
+    expect(page.locator("#link textarea")).to_have_value(re.compile("score_threshold=0.8&tab=Effects"))
+    counted = page.locator("#summary").inner_text().partition(".")[0]
+    address = page.url
+    assert address.startswith(f"{server}?example=scene-6&score_threshold=0.8")
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.locator("#summary")).to_contain_text(counted)
+    expect(page.locator("#before-after img").first).to_be_visible()
+
+
+def test_a_link_that_cannot_be_read_is_said_and_the_rest_of_it_holds(open_page: Callable[..., Page]) -> None:
+    page = open_page(query="?score_threshold=lots&opacity=0.25")
+    expect(page.get_by_text("The link's score_threshold cannot be read")).to_be_visible()
+    expect(page.locator("#threshold input[type=number]")).to_have_value("0.5")
+
+
+def test_what_is_no_picture_is_said_and_the_next_photo_works(page: Page, tmp_path: Path) -> None:
+    document = tmp_path / "document.jpg"
+    document.write_bytes(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n")
+    upload(page, document)
+    expect(page.locator("#summary")).to_contain_text("This file is not a picture that can be read here")
+    expect(masks(page)).to_have_count(0)
+    page.locator("#photo button[aria-label='Remove Image']").click()
+    expect(page.locator("#summary")).to_contain_text("Drop a photo")
+    segmented(page)
+
+
+def test_a_model_that_cannot_be_had_is_said_and_the_result_stays(page: Page, server: str) -> None:
+    segmented(page)
+    page.get_by_text("Model", exact=True).first.click()
+    page.get_by_label("Mask R-CNN v2").check()
+    expect(page.locator("#summary")).to_contain_text(
+        "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth could not be"
+    )
+    expect(masks(page)).to_have_count(len(instances(server)))
+    page.get_by_label("Drawn scenes").check()
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+
+
+def test_the_banner_says_which_model_stands_in_and_what_to_do(page: Page) -> None:
+    banner = page.locator("#banner")
+    expect(banner).to_contain_text("The COCO weights could not be loaded")
+    expect(banner).to_contain_text("no connection), so the small built-in model answers")
+    expect(banner).to_contain_text("less accurate")
+    expect(banner).to_contain_text("SEGMENTATION_WEIGHTS=file")
+    page.locator("#again").click()
+    expect(banner).to_contain_text("The COCO weights could not be loaded")
+
+
+def test_a_click_on_an_example_segments_it(page: Page) -> None:
+    page.get_by_text("Drawn scenes (for the model").scroll_into_view_if_needed()
+    example(page, -1)
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+    expect(masks(page)).not_to_have_count(0)
+
+
+def drop(page: Page, file: Path) -> None:
+    """Lets a file fall onto the photo that is shown."""
+    page.locator("#photo .image-frame").evaluate(
+        """(element, [bytes, name]) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+            element.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
+        }""",
+        [list(file.read_bytes()), file.name],
+    )
+
+
+def example(page: Page, index: int) -> None:
+    page.locator(".gallery-item, .gallery button").nth(index).click()
+
+
+def test_each_photo_is_looked_at_once_however_it_comes(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: queue.Queue[str] = queue.Queue()
+
+    def counted(path: str, *rest: Any) -> result.Result:
+        runs.put(Path(path).name)
+        return result.segment_file(path, *rest)
+
+    monkeypatch.setattr("ui.page.segment_file", counted)
+    last, first = SCENES[-1], SCENES[0]
+    ways: list[tuple[Callable[[], None], list[str]]] = [
+        (lambda: upload(page, SCENES[1]), [SCENES[1].name]),
+        (lambda: upload(page, SCENES[2]), [SCENES[2].name]),
+        (lambda: upload(page, SCENES[2]), []),
+        (lambda: drop(page, SCENES[3]), [SCENES[3].name]),
+        (lambda: drop(page, SCENES[3]), [SCENES[3].name]),  # which takes the old one away first
+        (lambda: example(page, -1), [last.name]),
+        (lambda: example(page, -1), []),
+        (page.locator("#run").click, [last.name]),
+        (lambda: upload(page, first), [first.name]),
+    ]
+    for send, expected in ways:
+        send()
+        for name in expected:
+            assert runs.get(timeout=20) == name
+        page.wait_for_timeout(0.5 * SECONDS)  # time for another run, which there should not be
+        expect(page.locator("#stop")).to_be_hidden()
+        assert runs.empty()
+
+
+def test_a_photo_that_comes_while_another_is_looked_at_is_the_last(
+    page: Page, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = len(instances(server, SCENES[0]))
+    began, may_go = hold(monkeypatch)
+    upload(page, SCENES[1])
+    assert began.acquire(timeout=20)
+    for scene in (SCENES[2], SCENES[0]):
+        upload(page, scene)
+        expect(page.locator("#photo .image-frame img")).to_have_attribute("src", re.compile(scene.name))
+    page.wait_for_timeout(0.5 * SECONDS)  # until the server knows
+    may_go.release()
+    assert began.acquire(timeout=20)
+    page.wait_for_timeout(0.5 * SECONDS)  # until the first run's end is seen
+    expect(page.locator("#stop")).to_be_visible()
+    may_go.release()
+    expect(masks(page)).to_have_count(count)
+    expect(page.locator("#stop")).to_be_hidden()
+    assert not began.acquire(timeout=0.5)
+
+
+def test_what_is_opened_or_moved_while_the_model_runs_is_heeded(
+    page: Page, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
+    began, may_go = hold(monkeypatch)
+    upload(page)
+    assert began.acquire(timeout=20)
+    page.get_by_role("tab", name="Effects").click()
+    set_threshold(page, 0.95)
+    expect(page.locator("#summary")).to_contain_text("There is no result to look at")
+    may_go.release()
+    expect(page.locator("#before-after img").first).to_be_visible()
+    page.get_by_role("tab", name="Objects").click()
+    expect(masks(page)).to_have_count(sum(score >= 0.95 for score in scores))
+
+
+def test_the_same_photo_may_be_sent_again_after_a_failure(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ui.page.segment_file", fail)
+        upload(page)
+        expect(page.locator(".toast-body.error")).to_contain_text("ran out of memory")
+        expect(page.locator("#stop")).to_be_hidden()
+    segmented(page)
+
+
+def hold(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Semaphore, threading.Semaphore]:
+    """Keeps the model waiting: the first tells of each run that has begun, the second lets one of them go."""
+    began, may_go = threading.Semaphore(0), threading.Semaphore(0)
+    segment = result.segment_or_fall_back
+
+    def held(*args: Any) -> Any:
+        began.release()
+        may_go.acquire(timeout=20)
+        return segment(*args)
+
+    monkeypatch.setattr(result, "segment_or_fall_back", held)
+    return began, may_go
+
+
+def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmented(page)
+    ran, segment = threading.Event(), result.segment_or_fall_back
+
+    def watched(*args: Any) -> Any:
+        ran.set()
+        return segment(*args)
+
+    monkeypatch.setattr(result, "segment_or_fall_back", watched)
+    page.locator("#run").click()
+    assert ran.wait(20)
+
+
+def test_what_takes_long_can_be_stopped_and_begun_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, may_go = hold(monkeypatch)
+    stop = page.locator("#stop")
+    expect(stop).to_be_hidden()
+    upload(page)
+    assert began.acquire(timeout=20)
+    stop.click()
+    expect(page.locator("#summary")).to_contain_text("Stopped. Press Segment")
+    expect(stop).to_be_hidden()
+    may_go.release(2)
+    page.locator("#run").click()
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+    expect(masks(page)).not_to_have_count(0)
+    expect(stop).to_be_hidden()
+
+
+def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
+    scenes_model: SegmentationModel, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(SCENE.read_bytes())
+    found = result.segment_file(photo, scenes_model)
+    look = (0.5, {"unticked": []}, 0.5, ["masks"], 0.5, "instance", {"hidden": []})
+    photo.unlink()
+    service = Service(Models(lambda: (scenes_model, None)))
+    with pytest.raises(gr.Error, match="could not be opened"):
+        in_a_loop(save_format(service, "annotated", found, False, *look))
+    with pytest.raises(gr.Error, match="could not be opened"):
+        in_a_loop(save_effect(service, "blur", "#ffffff", found, False, *look))
+    with pytest.raises(gr.Error, match="no result to look at"):
+        in_a_loop(save_format(service, "annotated", None, False, *look))
+
+
+def test_a_comparison_hides_by_hand_on_both_sides_and_knows_the_other_models_kinds() -> None:
+    found = make_result(make_detections([[0, 0, 9, 9]] * 3, class_ids=[PERSON, DOG, DOG]), "left")
+    other = make_result(make_detections([[0, 0, 9, 9]] * 2, class_ids=[PERSON, CAR]), "right")
+    look = (0.5, {"unticked": ["person"]}, 0.5, ["masks"], 0.5, "instance", {"hidden": [2]})
+    where = ("Compare", "", "auto", "blur", "#ffffff")
+    same = show(found, None, 0.3, *where, *look)[-2]
+    assert "**Left:** 1 object, model left" in same and "**Right:** 1 object, model left" in same
+    different = show(found, other, 0.3, *where, *look)[-2]
+    assert "**Left:** 1 object, model left" in different and "**Right:** 1 object, model right" in different
+
+
+def make_result(detections: Detections, model: str) -> result.Result:
+    picture = np.zeros((60, 80, 3), np.uint8)
+    return result.Result(
+        Path("photo.png"), picture, detections, replace(fake_model(), name=model), {"read": 1, "model": 1}
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_window_shows_everything_without_scrolling_sideways(
+    scheme: str, open_page: Callable[..., Page]
+) -> None:
+    page = segmented(open_page(390, 844, scheme))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in (
+        "#photo",
+        "#run",
+        "#threshold",
+        "#kinds",
+        "#picture .stage",
+        "#summary",
+        "#picture .frame",
+        "#save",
+    ):
+        box = page.locator(name).bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+
+
+def test_no_other_host_is_asked_for_anything(browser: Browser, server: str) -> None:
+    page = browser.new_page()
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
+    page.goto(server)
+    segmented(page)
+    page.close()
+    assert hosts - {"", "127.0.0.1"} == set()

@@ -1,0 +1,97 @@
+"""Agents: what language models call, by the Model Context Protocol (https://modelcontextprotocol.io).
+
+Two tools: what is in a photo, as short JSON, and the picture of it, small enough to be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from answer.files import to_json
+from answer.report import picture_labels
+from answer.result import Filters, Result, segment_file, view
+from serving.service import Service
+from ui.api import filters_of, warnings_of
+from ui.components import picture_file
+from visualize import Style, annotate
+
+TOOLS = ("detect_objects", "draw_objects")
+TOLD = ("counts", "image_size", "warnings")
+TOLD_OF_EACH = ("id", "category_name", "score", "bbox_xyxy", "area")
+"""Of the answer of `/segment`: without masks, of which a language model can make nothing."""
+
+
+def add_tools(service: Service) -> None:
+    """Adds the tools to the `gr.Blocks` that is open. Their docstrings are what a language model reads."""
+
+    async def answer(
+        kind: str,
+        image: object,
+        score_threshold: float,
+        classes: object,
+        make: Callable[[Result, Filters], str],
+    ) -> str:
+        async with service.request(kind) as request:
+            filters = filters_of(score_threshold, classes)
+            path, network = await request.photo(image), await request.model("auto")
+            return await request.run(
+                lambda job: make(request.saw(segment_file(path, network, job.stage)), filters)
+            )
+
+    def told(result: Result, filters: Filters) -> str:
+        """JSON of the instances in view."""
+        whole = to_json(result, filters, (*warnings_of(service.models, "auto"), *result.notes))
+        short: dict[str, Any] = {key: whole[key] for key in TOLD} | {"model": result.model.name}
+        short["instances"] = [{key: each[key] for key in TOLD_OF_EACH} for each in whole["instances"]]
+        return json.dumps(short)
+
+    def drawn(result: Result, filters: Filters) -> str:
+        """The path of a picture of them."""
+        shown = view(result.detections, filters)
+        return picture_file(annotate(result.working_image, shown, picture_labels(shown), Style()))
+
+    async def detect_objects(
+        image: gr.FileData, score_threshold: float = 0.5, classes: list[str] | None = None
+    ) -> str:
+        """Find, name, locate and count the objects in a photo, of the 80 everyday kinds of COCO: people,
+        vehicles, animals, furniture, food, household things and others. Gives JSON: counts by kind,
+        image_size, warnings, model, and for each object its id, category_name, score, bbox_xyxy (left, top,
+        right, bottom) and the area of its mask, in pixels of the photo.
+
+        Args:
+            image: Web address of the photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), or a data URL of it.
+            score_threshold: Least score of the objects returned, 0 to 1; 0.2 shows more, right and wrong.
+            classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
+        """
+        return await answer("detect", image, score_threshold, classes, told)
+
+    async def draw_objects(
+        image: gr.FileData, score_threshold: float = 0.5, classes: list[str] | None = None
+    ) -> gr.FileData:
+        """Show the objects in a photo: a picture of it, at most 1024 pixels wide or high, with a coloured
+        mask, a box and a label for each object. Labels give the id, as in detect_objects, and the score.
+
+        Args:
+            image: Web address of the photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), or a data URL of it.
+            score_threshold: Least score of the objects drawn, 0 to 1.
+            classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
+        """
+        return FileData(path=await answer("draw", image, score_threshold, classes, drawn))
+
+    for tool in (detect_objects, draw_objects):
+        gr.api(tool, api_name=tool.__name__, concurrency_limit=None)
+
+
+def show_only_tools(blocks: gr.Blocks) -> None:
+    """Of the endpoints of `blocks`, all of which Gradio offers to agents as the app starts, `TOOLS` stay."""
+    offered = blocks.mcp_server_obj
+    if offered is not None:
+        endpoints = offered.tool_to_endpoint.items()
+        offered.tool_to_endpoint = {
+            name: endpoint for name, endpoint in endpoints if endpoint.strip("/") in TOOLS
+        }

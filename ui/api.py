@@ -1,0 +1,204 @@
+"""API: what programs call, `/segment`, `/annotate` and `/export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from answer.files import check_effect, check_format, effect_file, export_file, rgb, to_json
+from answer.result import Filters, SettingsError, check_fraction, said, segment_file
+from serving.models import Models
+from serving.scheduler import Job
+from serving.service import Service, new_folder
+from visualize import PARTS, Style
+
+
+def add_endpoints(service: Service) -> None:
+    """Adds the endpoints to the `gr.Blocks` that is open.
+
+    What they share stands in each docstring, since Gradio derives each schema from the function itself; of
+    what is said about an argument it takes the first line.
+    """
+
+    async def segment(
+        image: gr.FileData,
+        score_threshold: float = 0.5,
+        classes: list[str] | None = None,
+        mask_threshold: float = 0.5,
+        model: str = "auto",
+        hidden: list[int] | None = None,
+    ) -> dict:  # type: ignore[type-arg]  # Gradio derives the schema from the bare type
+        """Find every object in a photo: name, score, box, area and mask of each, and counts.
+
+        Args:
+            image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
+            score_threshold: Least score of the objects returned, 0 to 1; nothing at or below 0.05 is kept.
+            classes: Names of COCO categories to return, for example ["person", "dog"]; all if null.
+            mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
+            hidden: Ids of objects to leave out, as they were numbered in an answer before.
+
+        Returns:
+            One object: schema_version, model, image_size, settings, timings_ms, counts, warnings, instances.
+            Boxes and areas are in pixels of the photo; masks are COCO RLE at its size.
+        """
+        async with service.request("segment") as request:
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            path, network = await request.photo(image), await request.model(model)
+
+            def work(job: Job) -> dict[str, Any]:
+                result = request.saw(segment_file(path, network, job.stage))
+                return to_json(result, filters, (*warnings_of(service.models, model), *result.notes))
+
+            return await request.run(work)
+
+    async def annotate(
+        image: gr.FileData,
+        score_threshold: float = 0.5,
+        classes: list[str] | None = None,
+        mask_threshold: float = 0.5,
+        model: str = "auto",
+        hidden: list[int] | None = None,
+        opacity: float = 0.5,
+        color_by: str = "instance",
+        show: list[str] | None = None,
+        effect: str | None = None,
+        color: str = "#ffffff",
+    ) -> gr.FileData:
+        """Draw every object found in a photo, or change the photo with an effect: a PNG of its own size.
+
+        Effects: "cut_out" (transparent background), "spotlight" (the rest grey and dim), "blur" and
+        "pixelate" (the objects), "blur_background" and "color_background".
+
+        Args:
+            image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
+            score_threshold: Least score of the objects drawn, 0 to 1; nothing at or below 0.05 is kept.
+            classes: Names of COCO categories to draw, for example ["person", "dog"]; all if null.
+            mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
+            hidden: Ids of objects to leave out, as they were numbered in an answer before.
+            opacity: Of the masks, 0 (invisible) to 1 (plain colour).
+            color_by: A colour for each "instance" or for each "category".
+            show: What is drawn, of "masks", "boxes" and "labels"; all three if null.
+            effect: Name of the effect to apply instead of drawing; none if null.
+            color: The background's for "color_background", as "#rrggbb".
+
+        Returns:
+            The picture, named like the photo with "-segmented" or the effect added.
+        """
+        async with service.request("annotate") as request:
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            style = _style(opacity, color_by, show, mask_threshold)
+            _check_effect(effect, color)
+            path, network = await request.photo(image), await request.model(model)
+
+            def work(job: Job) -> Path:
+                result = request.saw(segment_file(path, network, job.stage))
+                if effect is None:
+                    return export_file(result, filters, style, "annotated", new_folder(), on_stage=job.stage)
+                return effect_file(result, filters, effect, new_folder(), color)
+
+            return FileData(path=str(await request.run(work)))
+
+    async def export(
+        image: gr.FileData,
+        format: str = "zip",
+        score_threshold: float = 0.5,
+        classes: list[str] | None = None,
+        mask_threshold: float = 0.5,
+        model: str = "auto",
+        hidden: list[int] | None = None,
+        edges: str = "hard",
+    ) -> gr.FileData:
+        """Save every object found in a photo for other programs, at the photo's own resolution.
+
+        Formats: "annotated" (PNG), "coco", "yolo", "labelme", "instances" and "categories" (PNGs whose pixels
+        are ids), "csv", "cutouts" (a ZIP of PNGs) and "zip" (all of these, and how they were made).
+
+        Args:
+            image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
+            format: Name of the format.
+            score_threshold: Least score of the objects saved, 0 to 1; nothing at or below 0.05 is kept.
+            classes: Names of COCO categories to save, for example ["person", "dog"]; all if null.
+            mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
+            hidden: Ids of objects to leave out, as they were numbered in an answer before.
+            edges: Of cut-outs, "hard" or "soft".
+
+        Returns:
+            The file, named like the photo with the format added.
+        """
+        async with service.request("export") as request:
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            check_format(format, edges)
+            path, network = await request.photo(image), await request.model(model)
+
+            def work(job: Job) -> Path:
+                result = request.saw(segment_file(path, network, job.stage))
+                style = Style(mask_threshold=filters.mask_threshold)
+                return export_file(result, filters, style, format, new_folder(), edges, job.stage)
+
+            return FileData(path=str(await request.run(work)))
+
+    for endpoint in (segment, annotate, export):
+        # No limit of Gradio's, whose line knows no visitors: the scheduler says whose turn it is.
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+
+
+def filters_of(
+    score_threshold: float, classes: object, mask_threshold: float = 0.5, hidden: object = None
+) -> Filters:
+    """What a client's arguments say; raises `SettingsError` for any that are wrong."""
+    return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden))
+
+
+def _names(classes: object) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise SettingsError('classes: expected a list of names such as ["person", "dog"], or null for all.')
+    return tuple(classes)
+
+
+def _ids(hidden: object) -> tuple[int, ...]:
+    if not isinstance(hidden, list | None):
+        raise SettingsError("hidden: expected a list of ids such as [2, 5], or null for none.")
+    return tuple(hidden or ())
+
+
+def _style(opacity: float, color_by: Any, show: object, mask_threshold: float) -> Style:
+    check_fraction("opacity", opacity)
+    if color_by not in ("instance", "category"):
+        raise SettingsError(f'color_by: expected "instance" or "category", got {said(color_by)}.')
+    shown = PARTS if show is None else show
+    if not isinstance(shown, list | tuple) or not all(part in PARTS for part in shown):
+        raise SettingsError(
+            f"show: expected a list of {', '.join(PARTS)}, or null for all, got {said(show)}."
+        )
+    parts = {part: part in shown for part in PARTS}
+    return Style(**parts, opacity=opacity, color_by=color_by, mask_threshold=mask_threshold)
+
+
+def _check_effect(effect: str | None, color: str) -> None:
+    """The colour is checked also where nothing is painted with it."""
+    if effect is None:
+        rgb(color)
+    else:
+        check_effect(effect, color)
+
+
+def warnings_of(models: Models, model: str) -> tuple[str, ...]:
+    """What a client should know that asked for this model."""
+    best = models.best
+    return (fallback_notice(best.shortfall),) if model == "auto" and best and best.shortfall else ()
+
+
+def fallback_notice(reason: str) -> str:
+    """What a visitor should know when the small built-in model stands in for the real one."""
+    return (
+        f"The COCO weights could not be loaded ({reason.rstrip('.')}), so the small built-in model answers. "
+        "It knows the same 80 kinds of object but is less accurate: it misses and mistakes more of them."
+    )

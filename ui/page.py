@@ -1,0 +1,444 @@
+"""Page: what a visitor sees, and what happens when something is clicked or moved.
+
+The model runs when a photo arrives, the button is pressed or another model is compared. Everything else is
+a view of the result that the browser session keeps (`show`), and never touches the model.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+
+from answer.files import cut_out_file, effect_file, export_file
+from answer.report import kinds, summary
+from answer.result import Result, SettingsError, segment_file, view
+from network.architectures import ARCHITECTURES
+from photo.images import ImageError
+from serving.models import Models
+from serving.scheduler import Job
+from serving.service import EXPECTED_ERRORS, Service, keep, new_folder
+from ui import controls, links, panels
+from ui.api import fallback_notice
+from ui.components import PhotoInput, objects_picture, picture_file
+from ui.histogram import histogram
+from ui.overlay import look, scene
+
+POLL_SECONDS = 1.0
+Wish = tuple[str | None, int]
+"""The path of the photo to look at, and a number that is another one each time."""
+NOTHING_ASKED: Wish = (None, 0)
+NONE_HIDDEN: dict[str, list[int]] = {"hidden": []}
+
+WELCOME = "Drop a photo on the left, take one with the camera, paste one, or click an example below."
+FOR_SCREEN_READERS = """() => {
+  for (const told of document.querySelectorAll("#summary, #notice")) told.setAttribute("aria-live", "polite");
+  // Gradio's examples are buttons that hold a picture, and no word for those who cannot see it.
+  const name = () => {
+    const buttons = [...document.querySelectorAll("button.gallery-item:has(img)")];
+    for (const button of buttons)
+      button.setAttribute("aria-label", button.querySelector("img").src.replace(/^.*\\/|\\.png$/g, ""));
+    if (buttons.length >= COUNT) watcher.disconnect();
+  };
+  const watcher = new MutationObserver(name);
+  watcher.observe(document.body, { childList: true, subtree: true });
+  name();
+}""".replace("COUNT", str(len(links.EXAMPLES)))
+STOPPED = "Stopped. Press *Segment* to look for objects in this photo, or send another one."
+EXPIRED = "There is no result to look at (one is kept for an hour). Send a photo, or press *Segment* again."
+
+
+def add_page(blocks: gr.Blocks, service: Service) -> None:
+    """Adds the page to `blocks`, which is open."""
+    gr.Markdown("# See every object in a photo\nEach one outlined, boxed, named, scored and counted.")
+    with gr.Row(elem_id="banner", visible=False) as banner:
+        notice = gr.Markdown(elem_id="notice")
+        again = gr.Button("Try again", size="sm", scale=0, min_width=120, elem_id="again")
+    found = gr.State(None)
+    asked, done = gr.State(NOTHING_ASKED), gr.State(None)  # what was asked for, and answered, last
+    failed, drawn = gr.State(False), gr.State(None)  # `drawn`: the settings that the last run began with
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            photo = PhotoInput(
+                label="Photo",
+                type="filepath",
+                sources=["upload", "webcam", "clipboard"],
+                height=300,
+                elem_id="photo",
+            )
+            with gr.Row():
+                run = gr.Button("Segment", variant="primary", elem_id="run")
+                stop = gr.Button("Stop", variant="stop", visible=False, scale=0, min_width=90, elem_id="stop")
+            picture = objects_picture(elem_id="picture", render=False)
+            looks = controls.add_controls(picture)
+            with gr.Accordion("Model", open=False):
+                model = gr.Radio(
+                    [("Automatic: the best one available", "auto")]
+                    + [(architecture.title, name) for name, architecture in ARCHITECTURES.items()],
+                    value="auto",
+                    label="Model",
+                    info="One that is not here yet is fetched when it is first used (about 180 MB).",
+                    elem_id="model",
+                )
+        with gr.Column(scale=3, min_width=320):
+            words = gr.Markdown(WELCOME, elem_id="summary")
+            with gr.Tabs(elem_id="tabs") as tabs:
+                with gr.Tab("Objects", id="Objects") as objects_tab:
+                    picture.render()
+                with gr.Tab("Effects", id="Effects") as effects_tab:
+                    effects = panels.add_effects()
+                with gr.Tab("Compare", id="Compare") as compare_tab:
+                    comparison = panels.add_comparison()
+            downloads = panels.add_downloads()
+            code = panels.add_code()
+            link = panels.add_link()
+
+    _add_examples(photo)
+    panels.add_explanation()
+
+    tab, address = gr.State("Objects"), gr.State("")
+    arguments = [found, comparison.other, comparison.threshold, tab, address, model]
+    arguments += [effects.effect, effects.color, *looks.inputs()]
+    views = [words, picture, looks.kinds, looks.histogram, code.python, code.javascript, code.curl, link]
+    views += [effects.slider, comparison.words, comparison.slider]
+    private: dict[str, Any] = {"api_visibility": "private"}
+    instant = private | {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+    slow = private | {"concurrency_limit": None}  # the scheduler says whose turn it is
+
+    async def find_objects(
+        wish: Wish,
+        name: str,
+        answered: Wish | None,
+        *rest: Any,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Any:
+        """A new result of which nothing is hidden by hand, or the reason why there is none."""
+        path, _ = wish
+        if wish == answered:  # the run before began late, and has seen to this one too
+            return gr.skip()
+        if path is None:
+            return _no_result(wish, WELCOME)
+        async with service.request("page", progress) as request:
+            try:
+                network = await request.model(name)
+
+                def work(job: Job) -> tuple[Result, list[Any]]:
+                    result = request.saw(segment_file(path, network, job.stage))
+                    job.stage(0.95, "Drawing")
+                    return result, redraw(result, None, *rest[:-1], NONE_HIDDEN)
+
+                result, views_of_it = await request.run(work)
+            except ImageError as error:
+                request.refuse(error)
+                return _no_result(wish, f"**{error}**")
+            except EXPECTED_ERRORS as error:  # the photo is fine: keep what is on screen
+                request.refuse(error)
+                reason = f"**{error}** Choose another model, or try again later."
+                return [wish, True, None, *[gr.skip()] * 5, reason, *[gr.skip()] * (len(views) - 1)]
+        enabled = gr.update(interactive=True)
+        return [wish, False, list(rest[:-1]), result, None, panels.SAME, enabled, enabled, *views_of_it]
+
+    async def compare(
+        result: Result | None,
+        name: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Result | None:
+        """The other model's result on the same photo."""
+        if result is None or name == panels.SAME:
+            return None
+        keep(result.path)
+        async with service.request("compare", progress) as request:
+            network = await request.model(name)
+            return await request.run(lambda job: request.saw(segment_file(result.path, network, job.stage)))
+
+    def looking(function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` of a result, in the line of those who look."""
+
+        async def look_at(*arguments: Any) -> Any:
+            async with service.request("look") as request:
+                return await request.look(functools.partial(function, *arguments))
+
+        return look_at
+
+    queued: Any = instant | slow | {"queue": True}  # without Gradio's queue nobody hears of a changed state
+    photo.change(ask, [photo, asked, failed], [asked, failed, stop], **queued)
+    for event in (run.click, model.input):
+        event(ask, [photo, asked], [asked, failed, stop], **queued)
+    finding = asked.change(
+        find_objects,
+        [asked, model, done, *arguments[2:]],
+        [
+            *[done, failed, drawn, found, comparison.other, comparison.model],
+            *[downloads.save, effects.save, *views],
+        ],
+        trigger_mode="always_last",
+        show_progress_on=[picture],
+        scroll_to_output=True,
+        **slow,
+    )
+    finding.success(is_next, [asked, done], stop, **instant)
+    finding.failure(lambda: [gr.update(visible=False), True], None, [stop, failed], **instant)
+    finding.success(looking(catch_up), [drawn, *arguments], views, **instant)
+    stop.click(lambda: [gr.update(visible=False), STOPPED], None, [stop, words], cancels=finding, **instant)
+    moved = [
+        looks.threshold.input,
+        looks.kinds.input,
+        looks.shown.input,
+        looks.opacity.input,
+        looks.color_by.input,
+        picture.input,
+        effects.effect.input,
+        effects.color.input,
+        comparison.threshold.input,
+    ]
+    gr.on(moved, looking(show), arguments, views, **instant)  # type: ignore[arg-type]
+    looks.mask_threshold.input(looking(redraw), arguments, views, **instant)
+    for shown_tab in (objects_tab, effects_tab, compare_tab):
+        shown_tab.select(lambda name=shown_tab.label: name, None, tab, **instant).then(
+            looking(turn_to), arguments, views, **instant
+        )
+    comparison.model.input(
+        compare, [found, comparison.model], comparison.other, show_progress_on=[comparison.slider], **slow
+    ).then(looking(show), arguments, views, **instant)
+
+    async def save_selected(event: gr.EventData, *arguments: Any) -> str:
+        return await save_cut_out(service, getattr(event, "id", None), *arguments)
+
+    settings = [found, downloads.soft, *looks.inputs()]
+    for event, save, wanted in (
+        (downloads.save.click, functools.partial(save_format, service), [downloads.format]),
+        (effects.save.click, functools.partial(save_effect, service), [effects.effect, effects.color]),
+        (picture.cut_out, save_selected, []),
+    ):
+        event(
+            save, [*wanted, *settings], downloads.file, show_progress_on=[downloads.format], **slow
+        ).success(None, js="() => document.querySelector('#saved').click()", **private)
+    linked = [
+        *[address, code.agents, tabs, tab, photo, model, looks.threshold, looks.mask_threshold, looks.kinds],
+        *[looks.shown, looks.opacity, looks.color_by, effects.effect, effects.color, comparison.threshold],
+    ]
+    blocks.load(None, js=FOR_SCREEN_READERS)
+    blocks.load(open_link, None, linked, **queued)  # which alone may warn
+    _add_banner(blocks, service.models, banner, notice, again, instant)
+
+
+def ask(path: str | None, asked: Wish, again: bool = True) -> Any:
+    """The wish for a run, that it has not failed, and whether there is something to stop.
+
+    Gradio says twice that a photo has changed when it takes the place of another: when it begins to arrive
+    and when it is there, both times with the new one's path.
+
+    Args:
+        again: Whether a photo that has been asked for already is looked at once more.
+    """
+    if path == asked[0] and not again:
+        return gr.skip()
+    return [(path, asked[1] + 1), False, gr.update(visible=path is not None)]
+
+
+def is_next(asked: Wish, done: Wish | None) -> Any:
+    """Whether there is something to stop when a run has ended: another photo that came meanwhile."""
+    return gr.update(visible=asked[0] is not None and asked != done)
+
+
+def show(
+    found: Result | None,
+    other: Result | None,
+    other_threshold: float,
+    tab: str,
+    address: str,
+    model: str,
+    effect: str,
+    color: str,
+    *values: Any,
+    whole: bool = False,
+) -> list[Any]:
+    """What the page says about a result, for the values of `Controls.inputs`.
+
+    Args:
+        other: Another model's result on the same photo, to compare; None for the same model.
+        tab: Which is open; pictures in others are not made.
+        address: Of this app.
+        model: The one that was asked for.
+        whole: Whether the picture's outlines are made anew.
+    """
+    if found is None:
+        return _nothing(EXPIRED)
+    keep(found.path)
+    filters, style = controls.read(found.detections, *values)
+    where = {"tab": tab, "model": model, "effect": effect, "color": color, "other_threshold": other_threshold}
+    picture = {"look": look(found, filters, style)}
+    if whole:
+        photo = {"path": picture_file(found.working_image), "meta": {"_type": "gradio.FileData"}}
+        picture["scene"] = scene(found, filters.mask_threshold) | {"photo": photo}
+        picture["value"] = values[-1]
+    return [
+        summary(found, filters),
+        gr.update(**picture),
+        gr.update(groups=kinds(view(found.detections, replace(filters, classes=None)))),
+        histogram(found.detections, filters),
+        *panels.calls(address, found, filters, style),
+        links.to_link(address, found.path, where | controls.to_settings(*values)),
+        panels.before_and_after(found, filters, effect, color) if tab == "Effects" else gr.skip(),
+        *(_compared(found, other, other_threshold, *values) if tab == "Compare" else [gr.skip()] * 2),
+    ]
+
+
+def _compared(found: Result, other: Result | None, threshold: float, *values: Any) -> Any:
+    """The photo as it is looked at, beside another threshold or another model's result."""
+    filters, style = controls.read(found.detections, *values)
+    if other is None:
+        right = found, replace(filters, score_threshold=threshold)
+    else:  # kinds of its own, and ids that mean other instances
+        theirs, _ = controls.read(other.detections, *values)
+        right = other, replace(theirs, score_threshold=threshold, hidden=())
+    return panels.side_by_side((found, filters), right, style)
+
+
+def turn_to(found: Result | None, *arguments: Any) -> Any:
+    """As `show`, for a tab that was opened: where there is no result yet, nothing changes."""
+    return gr.skip() if found is None else show(found, *arguments)
+
+
+def catch_up(drawn: list[Any] | None, *arguments: Any) -> Any:
+    """As `redraw`, where a tab was opened or something set after a run had begun, which `drawn` is from."""
+    if arguments[0] is None or drawn in (None, list(arguments[2:-1])):
+        return gr.skip()
+    return redraw(*arguments)
+
+
+def redraw(*arguments: Any) -> list[Any]:
+    """As `show`, with new outlines: for a new result or another mask threshold."""
+    return show(*arguments, whole=True)
+
+
+async def save_format(
+    service: Service,
+    format: str,
+    found: Result | None,
+    soft: bool,
+    *values: Any,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> str:
+    """The path of a file with what is in view, at the photo's original resolution."""
+    async with service.request("save", progress) as request:
+        result = _kept(found)
+        filters, style = controls.read(result.detections, *values)
+        folder, edges = new_folder(), _edges(soft)
+        return await request.run(
+            lambda job: str(export_file(result, filters, style, format, folder, edges, job.stage))
+        )
+
+
+async def save_effect(
+    service: Service, effect: Any, color: str, found: Result | None, soft: bool, *values: Any
+) -> str:
+    """The path of the whole photo with an effect, at its original resolution."""
+    async with service.request("save effect") as request:
+        result = _kept(found)
+        filters, _ = controls.read(result.detections, *values)
+        return await request.run(lambda job: str(effect_file(result, filters, effect, new_folder(), color)))
+
+
+async def save_cut_out(service: Service, id: Any, found: Result | None, soft: bool, *values: Any) -> str:
+    """The path of the cut-out of the instance that was asked for."""
+    async with service.request("save cut-out") as request:
+        result = _kept(found)
+        filters, _ = controls.read(result.detections, *values)
+        return await request.run(
+            lambda job: str(cut_out_file(result, filters, id, new_folder(), _edges(soft)))
+        )
+
+
+def _kept(found: Result | None) -> Result:
+    if found is None:
+        raise SettingsError(EXPIRED)
+    keep(found.path)
+    return found
+
+
+def _edges(soft: bool) -> str:
+    return "soft" if soft else "hard"
+
+
+def _nothing(text: str) -> list[Any]:
+    """What `show` says when there is no result: an empty page that says `text`."""
+    empty = gr.update(scene={}, look={}, value=NONE_HIDDEN)
+    return [text, empty, gr.update(groups=[]), *[""] * 5, None, "", None]
+
+
+def _no_result(wish: Wish, text: str) -> list[Any]:
+    """What `find_objects` answers when it has nothing to show, which `text` explains."""
+    return [wish, False, *[None] * 3, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(text)]
+
+
+def open_link(request: gr.Request) -> list[Any]:
+    """The address of this app, and what the query of the page's address asks for.
+
+    Both as the visitor's browser knows them: proxies in between change what the server sees.
+    """
+    page = urlsplit(request.headers.get("referer") or str(request.request.base_url))
+    address = page._replace(query="", fragment="").geturl().rstrip("/")
+    wanted, faults = links.read_query(page.query)
+    if faults:
+        gr.Warning(f"The link's {', '.join(faults)} cannot be read, and is left as it is by default.")
+    example = wanted["example"]
+    return [
+        *[address, panels.for_agents(address), gr.update(selected=wanted["tab"]), wanted["tab"]],
+        str(links.EXAMPLES[example]) if example else gr.skip(),
+        *[wanted["model"], wanted["score_threshold"], wanted["mask_threshold"]],
+        gr.update(value={"unticked": wanted["without"]}),
+        *[wanted["show"], wanted["opacity"], wanted["color_by"], wanted["effect"], wanted["color"]],
+        wanted["other_threshold"],
+    ]
+
+
+def _add_examples(photo: PhotoInput) -> None:
+    gr.set_static_paths(links.PICTURES)  # served from there: copies of them would be swept away
+    photos = [str(path) for path in links.EXAMPLES.values() if path.parent == links.PICTURES]
+    scenes = [str(path) for path in links.EXAMPLES.values() if path.parent != links.PICTURES]
+    gr.Examples(photos, photo, label="Photos to try", cache_examples=False)
+    gr.Examples(scenes, photo, label="Drawn scenes (for the model of that name)", cache_examples=False)
+
+
+def _add_banner(
+    blocks: gr.Blocks,
+    models: Models,
+    banner: gr.Row,
+    notice: gr.Markdown,
+    again: gr.Button,
+    instant: dict[str, Any],
+) -> None:
+    """Says above the page what the model is doing, while there is something to say."""
+    timer = gr.Timer(POLL_SECONDS)
+
+    def state() -> list[Any]:
+        best = models.best
+        shortfall = best.shortfall if best else None
+        text = fallback_notice(shortfall) if shortfall else ""
+        if models.loading:
+            text = "The model is being loaded; a photo that you send now waits for it."
+        elif shortfall:
+            text += " Press *Try again*, or start the app with `SEGMENTATION_WEIGHTS=file.pth`."
+        elif best is None:
+            text = "The model could not be loaded; the server's log says why."
+        visible = gr.update(visible=bool(text))
+        return [visible, text, gr.update(visible=not models.loading), gr.update(active=models.loading)]
+
+    def begin() -> list[Any]:
+        models.start()
+        return state()
+
+    def retry() -> list[Any]:
+        models.retry()
+        return state()
+
+    outputs = [banner, notice, again, timer]
+    blocks.load(begin, None, outputs, **instant)
+    timer.tick(state, None, outputs, **instant)
+    again.click(retry, None, outputs, **instant)

@@ -1,0 +1,86 @@
+"""Snippets: the calls that give what is on the screen, in Python, in JavaScript and for the shell."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from answer.result import Filters, Result
+from visualize import PARTS, Style
+
+
+def to_python(address: str, result: Result, filters: Filters, style: Style) -> str:
+    """A program for the Gradio client: the instances in view as data, and the annotated picture.
+
+    Args:
+        address: Of the app, for example "http://127.0.0.1:7860".
+    """
+    settings = "".join(f"    {name}={value!r},\n" for name, value in _settings(result, filters).items())
+    look = "".join(f"{name}={value!r}, " for name, value in _look(style).items())
+    return (
+        "from gradio_client import Client, handle_file\n\n"
+        f"client = Client({address!r})\n"
+        f"settings = dict(\n    image=handle_file({result.path.name!r}),\n{settings})\n"
+        'answer = client.predict(**settings, api_name="/segment")\n'
+        'print(answer["counts"])\n'
+        f'picture = client.predict(**settings, {look}api_name="/annotate")\n'
+        "print(picture)\n"
+    )
+
+
+def to_javascript(address: str, result: Result, filters: Filters, style: Style) -> str:
+    """As `to_python`, for Node.js; a module (`.mjs`) that the JavaScript client is installed beside."""
+    settings = "".join(
+        f"  {key}: {json.dumps(value)},\n" for key, value in _settings(result, filters).items()
+    )
+    look = "".join(f", {key}: {json.dumps(value)}" for key, value in _look(style).items())
+    name = json.dumps(result.path.name)
+    return (
+        'import { readFile } from "node:fs/promises";\n'
+        'import { Client } from "@gradio/client";\n\n'
+        f"const app = await Client.connect({json.dumps(address)});\n"
+        f"const image = new File([await readFile({name})], {name});\n"
+        f"const settings = {{\n  image,\n{settings}}};\n"
+        'const { data: [answer] } = await app.predict("/segment", settings);\n'
+        "console.log(answer.counts);\n"
+        f'const {{ data: [picture] }} = await app.predict("/annotate", {{ ...settings{look} }});\n'
+        "console.log(picture.url);\n"
+        "process.exit(); // the client keeps its connection open\n"
+    )
+
+
+def to_curl(address: str, result: Result, filters: Filters) -> str:
+    """Commands for the shell: the photo is uploaded, the work begun, the answer waited for."""
+    name = result.path.name.replace("\\", "\\\\").replace('"', '\\"')
+    photo = shlex.quote(f'files=@"{name}"')  # outside of quotes curl takes , and ; for ends of a name
+    settings = json.dumps(_settings(result, filters))
+    before, after = '{"image": {"path": "', '", "meta": {"_type": "gradio.FileData"}}, ' + settings[1:]
+    return (
+        f"ADDRESS={shlex.quote(address)}/gradio_api\n"
+        f'FILE=$(curl -s -F {photo} "$ADDRESS/upload" | cut -d \'"\' -f 2)\n'
+        f'BODY={shlex.quote(before)}"$FILE"{shlex.quote(after)}\n'
+        "EVENT=$(curl -s -H 'Content-Type: application/json' -d \"$BODY\" "
+        '"$ADDRESS/call/v2/segment" | cut -d \'"\' -f 4)\n'
+        'curl -sN "$ADDRESS/call/segment/$EVENT"\n'
+    )
+
+
+def _settings(result: Result, filters: Filters) -> dict[str, Any]:
+    """The arguments of both endpoints; what is as by default is left out."""
+    default = Filters()
+    settings: dict[str, Any] = {"model": result.model.name}
+    for name in ("score_threshold", "classes", "mask_threshold", "hidden"):
+        value = getattr(filters, name)
+        if value != getattr(default, name):
+            settings[name] = list(value) if isinstance(value, tuple) else value
+    return settings
+
+
+def _look(style: Style) -> dict[str, Any]:
+    """The arguments of `/annotate` that say how the picture looks; what is as by default is left out."""
+    default = Style()
+    look = {name: getattr(style, name) for name in ("opacity", "color_by")}
+    look = {name: value for name, value in look.items() if value != getattr(default, name)}
+    shown = [part for part in PARTS if getattr(style, part)]
+    return look if len(shown) == len(PARTS) else look | {"show": shown}
