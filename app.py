@@ -37,6 +37,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from network import zero_gpu
+from photo.limits import MAX_FILE_BYTES
 from serving import sessions
 from serving.bodies import checker
 from serving.guard import Guard
@@ -102,7 +103,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         favicon_path=ASSETS / "favicon.svg",
         state_session_capacity=SESSIONS,
         run_history=False,
-        max_file_size="25mb",
+        max_file_size=MAX_FILE_BYTES,
         max_threads=THREADS,
         ssr_mode=False,  # its pages would come from another server, past the guard
         app_kwargs={

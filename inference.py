@@ -1,7 +1,12 @@
-"""Inference: a model in memory, and `segment`, which gives the instances that the model sees in an image.
+"""Inference: loads a model, and finds the instances in an image with it.
 
-`segment` walks torchvision's own four stages (transform, backbone, region proposals, heads) and stops
-before masks are pasted, so what it returns is what torchvision's `model([image])` returns, smaller.
+`load` gives a `SegmentationModel`, and `segment` runs it on an image and gives `Detections`. Both are plain
+functions that keep nothing between calls. `serving` decides which models stay in memory and which thread runs
+them.
+
+`segment` runs the four stages of torchvision's `GeneralizedRCNN.forward` (transform, backbone, region
+proposals, heads). It stops before torchvision pastes the masks. So it returns what torchvision's
+`model([image])` returns, but with small masks. The network is that of He et al., "Mask R-CNN" (2017).
 """
 
 from __future__ import annotations
@@ -10,15 +15,11 @@ import gc
 import logging
 import os
 import re
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
-from contextvars import copy_context
 from dataclasses import dataclass
-from pickle import PicklingError  # nosec B403
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,44 +32,50 @@ from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES
 from network.weights import WeightsError, configured_name, find_weights, layout_of_file
 from network.zero_gpu import can_place, on_gpu
-from photo.images import MAX_ASPECT, fit_within
+from photo.images import fit_within
+from photo.limits import MAX_ASPECT
 
 WORKING_SIDE = 1024
-"""Longest side, in pixels, of the image that the network is given."""
+"""Longest side, in pixels, of the image that the network receives."""
 SCORE_FLOOR = 0.05
-"""Instances with this score or less are not kept."""
+"""Instances with this score or a lower one are dropped."""
 DEFAULT_NAME = "resnet50_fpn"
 FALLBACK_NAME = "starter"
 NAMES = ("auto", *ARCHITECTURES)
-LOST = re.compile(r"out of memory|not enough memory|can't allocate memory|CUDA|cuDNN|CUBLAS", re.IGNORECASE)
-"""In the message of a RuntimeError: the device has no memory left, or does not answer any more."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NATIVE_ON_CPU = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
     "float16": ("avx512_fp16", "amx_fp16"),
 }
-"""What a processor can, as torch names it, if it calculates in this type faster than in float32."""
+"""The processor features, as torch names them, with which arithmetic in this type is faster than in
+float32."""
 
-T = TypeVar("T")
+DEVICE_FAILURES = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+"""What torch raises when a device has no memory left, or does not answer any more."""
+FAILURE_MESSAGES = re.compile(
+    r"CUDA (driver )?error: |cuDNN error: |MPS backend out of memory|(.*\W)?DefaultCPUAllocator: "
+)
+"""How the message of the same failures begins where torch raises a plain RuntimeError."""
+
 logger = logging.getLogger(__name__)
 
 
 class ModelError(ValueError):
-    """There is no model, device or precision of the given name; the message lists those there are."""
+    """No model, device or precision has the given name. The message lists the known names."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SegmentationModel:
     """A network with its weights, ready to run.
 
     Args:
-        network: Any network with torchvision's four stages, in evaluation mode on `device`.
-        name: Of its architecture.
-        label_ids: COCO category id of each label the network gives; index 0 is background.
-        device: Where it runs.
-        precision: "float32", or the type that most arithmetic is done in.
-        origin: Where the weights came from, for people.
-        sha256: Of the weights file.
+        network: A network with torchvision's four stages, in evaluation mode, on `device`.
+        name: The name of its architecture.
+        label_ids: The COCO category id of each label that the network gives. Index 0 is the background.
+        device: Where the network runs.
+        precision: "float32", or the type of most of the arithmetic.
+        origin: Where the weights came from, in words for people.
+        sha256: The SHA-256 of the weights file.
     """
 
     network: GeneralizedRCNN
@@ -79,42 +86,28 @@ class SegmentationModel:
     origin: str
     sha256: str
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Goes to a process that was forked from this one, where it is as well, as what it is kept under."""
-        for key, model in _models.items():
-            if model is self:
-                return _kept, (key,)
-        raise PicklingError("Only models of `load_model` can go to another process.")
 
-
-_models: dict[tuple[str, ...], SegmentationModel] = {}
-_locks: dict[tuple[str, ...], threading.Lock] = {}
-_locks_lock = threading.Lock()
-_network_thread = ThreadPoolExecutor(1, "network")
-
-
-def load_model(
+def load(
     name: str = DEFAULT_NAME,
     *,
     weights: str | os.PathLike[str] | None = None,
     device: str | None = None,
     precision: str = "auto",
 ) -> SegmentationModel:
-    """The model of that name, loaded once: the same arguments give the same object, in any thread.
+    """Loads a model. Every call reads the weights again; `serving.models.Models` keeps models in memory.
 
     Args:
         name: "resnet50_fpn" (torchvision COCO_V1), "resnet50_fpn_v2" (COCO_V2), "starter" (small, built in),
-            "scenes" (for drawings, built in) or "auto": the network whose weights `SEGMENTATION_WEIGHTS`
-            names, else "resnet50_fpn" if its weights can be had, else "starter".
-        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout; by default `network/weights.py`
-            finds one.
-        device: "cuda", "mps" or "cpu"; by default the first of these that is there.
-        precision: "float32", "bfloat16", "float16" or "auto": what `SEGMENTATION_PRECISION` names, if the
-            device is faster in it, else float32.
+            "scenes" (for drawings, built in), or "auto", which is the first model of `load_best`.
+        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout. By default
+            `network.weights` finds one.
+        device: "cuda", "mps" or "cpu". By default the first of these that the machine has.
+        precision: "float32", "bfloat16", "float16" or "auto". "auto" is the precision that
+            `SEGMENTATION_PRECISION` names, if the device is faster in it, and float32 otherwise.
 
     Raises:
         ModelError: Unknown name, device or precision.
-        WeightsError: The weights are missing, damaged, or those of another network.
+        WeightsError: The weights are missing or damaged, or belong to another network.
     """
     if name not in NAMES:
         raise ModelError(f"There is no model {name!r}. Expected one of: {', '.join(NAMES)}.")
@@ -123,60 +116,60 @@ def load_model(
     if name == "auto":
         return load_best(weights, device=device, precision=precision)[0]
     place = _device(device)
-    kept_precision = _precision(place) if precision == "auto" else precision
-    key = (name, os.fspath(weights or ""), str(place), kept_precision)
-    with _locks_lock:
-        lock = _locks.setdefault(key, threading.Lock())
-    with lock:
-        if key not in _models:
-            _models[key] = _load(name, weights, place, kept_precision)
-        return _models[key]
+    chosen = _precision(place) if precision == "auto" else precision
+    architecture = ARCHITECTURES[name]
+    found = find_weights(architecture, weights)
+    network = architecture.build()
+    network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
+    network.eval().requires_grad_(False)
+    accelerate(network, place, PRECISIONS[chosen])
+    network.to(place)
+    return SegmentationModel(network, name, architecture.label_ids, place, chosen, found.origin, found.sha256)
 
 
 def load_best(
-    weights: str | os.PathLike[str] | None = None, *, device: str | None = None, precision: str = "auto"
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    device: str | None = None,
+    precision: str = "auto",
+    load: Callable[..., SegmentationModel] = load,
 ) -> tuple[SegmentationModel, str | None]:
-    """The best model that is available, and why it is not the one it should be (None where it is).
+    """Loads the best model that is available. Returns it, and the reason if a better one could not be loaded.
 
-    See "auto" of `load_model`. "resnet50_fpn_v2" is never chosen unasked: it is better but 2.5 times slower.
+    The best model is the one that `weights` or `SEGMENTATION_WEIGHTS` holds. Without them it is
+    "resnet50_fpn", or "starter" if the weights of "resnet50_fpn" cannot be found. "resnet50_fpn_v2" is never
+    chosen unasked: it is more accurate, but 2.5 times slower.
+
+    Args:
+        load: Loads a model by name, as `load` does. A cache of models gives its own function here.
     """
     try:
         name = layout_of_file(weights) if weights else configured_name() or DEFAULT_NAME
-        return load_model(name, weights=weights, device=device, precision=precision), None
+        return load(name, weights=weights, device=device, precision=precision), None
     except WeightsError as error:
         if weights:
             raise
         logger.warning("%s Using the built-in model %s instead.", error, FALLBACK_NAME)
-        return load_model(FALLBACK_NAME, device=device, precision=precision), str(error)
-
-
-def on_network_thread(work: Callable[[], T]) -> T:
-    """What `work` returns, which runs alone, in the one thread of this process for networks.
-
-    Two photos at once would take twice the memory and no less time. It is a thread and no lock because each
-    thread that calls torch gets a team of threads of its own, and teams that share cores hinder each other.
-    """
-    return _network_thread.submit(copy_context().run, work).result()
+        return load(FALLBACK_NAME, weights=None, device=device, precision=precision), str(error)
 
 
 def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
-    """Every instance that `model` sees in `image` with a score above `SCORE_FLOOR`.
+    """Finds every instance in `image` whose score is above `SCORE_FLOOR`.
 
     Args:
-        image: (H, W, 3) uint8 RGB of any size. The network is given the image reduced to `WORKING_SIDE`.
+        image: (H, W, 3) uint8 RGB of any size. The network receives the image reduced to `WORKING_SIDE`.
 
     Returns:
-        Boxes in pixels of `image`, highest score first, ids from 1 in that order.
+        The instances, highest score first, with ids from 1 in this order. Boxes are in pixels of `image`.
 
     Raises:
-        ValueError: Not (H, W, 3) uint8, or one side over `images.MAX_ASPECT` times the other: reduced, it
-            would have no pixels left.
-
-    The network is that of He et al., "Mask R-CNN" (2017), as in torchvision's `GeneralizedRCNN.forward`.
+        ValueError: The image is not (H, W, 3) uint8, or one side is more than `MAX_ASPECT` times the other:
+            after the reduction the short side would have no pixels.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-    if max(image.shape[:2]) > MAX_ASPECT * (min(image.shape[:2]) + 1):  # reduced, it may have been rounded
+    # The image may be a reduced photo, whose sides were rounded: one pixel of tolerance.
+    if max(image.shape[:2]) > MAX_ASPECT * (min(image.shape[:2]) + 1):
         raise ValueError(f"image: expected sides of at most 1:{MAX_ASPECT}, got {image.shape[:2]}")
     working = fit_within(image, WORKING_SIDE)
     found = (_run_on_gpu if model.device.type == "cuda" else _run)(model, working)
@@ -198,37 +191,37 @@ def segment_or_fall_back(
     image: NDArray[np.uint8],
     load_spare: Callable[[str], SegmentationModel] | None = None,
 ) -> tuple[Detections, SegmentationModel, str | None]:
-    """As `segment`; where the device ran out of memory or was lost, once more on the CPU.
+    """As `segment`. If the device runs out of memory or stops to answer, the CPU tries once more.
 
     Args:
-        load_spare: Gives the model of a name on the CPU; `load_model` by default.
+        load_spare: Gives the model of a name on the CPU. None: only a model on the CPU tries again.
 
     Returns:
-        What was found, the model that found it, and a sentence for the visitor if it is not `model`.
+        The detections, the model that found them, and a sentence for the visitor if that model is not
+        `model`.
 
     Raises:
-        MemoryError: The CPU has too little memory, too.
+        MemoryError: The CPU has too little memory as well.
     """
     try:
         return segment(model, image), model, None
-    except (MemoryError, RuntimeError) as error:
-        if not _is_lost(error):
+    except Exception as error:
+        if not _is_device_failure(error) or (load_spare is None and model.device.type != "cpu"):
             raise
         logger.warning("%s failed on %s, the CPU tries again: %s", model.name, model.device, str(error))
-    # Only here, where the error no longer holds the stage's tensors, can they be freed.
+    # The tensors of the failed run can only be freed here, where the error does not hold them any more.
     gc.collect()
     if torch.cuda.is_available():
-        with suppress(RuntimeError):  # a device that was lost
+        with suppress(RuntimeError):  # the device may be lost
             torch.cuda.empty_cache()
-    on_cpu = model.device.type == "cpu"
-    spare = model if on_cpu else (load_spare or _load_on_cpu)(model.name)
+    spare = model if load_spare is None or model.device.type == "cpu" else load_spare(model.name)
     try:
         found = segment(spare, image)
-    except RuntimeError as error:
-        if _is_lost(error):
+    except Exception as error:
+        if _is_device_failure(error):
             raise MemoryError(str(error)) from error
         raise
-    if on_cpu:
+    if spare is model:
         return found, spare, None
     return (
         found,
@@ -237,30 +230,29 @@ def segment_or_fall_back(
     )
 
 
-def _is_lost(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or LOST.search(str(error)) is not None
-
-
-def _load_on_cpu(name: str) -> SegmentationModel:
-    return load_model(name, device="cpu")
+def _is_device_failure(error: Exception) -> bool:
+    """Whether the device failed. Everything else is a bug of ours, which must stay loud."""
+    if isinstance(error, DEVICE_FAILURES):
+        return True
+    return type(error) is RuntimeError and FAILURE_MESSAGES.match(str(error)) is not None
 
 
 def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """Torchvision's four stages; float32, boxes in pixels of `image`, masks (N, 1, M, M)."""
+    """Runs torchvision's four stages. Gives float32, boxes in pixels of `image`, masks (N, 1, M, M)."""
     network, size = model.network, (image.shape[0], image.shape[1])
     with torch.inference_mode(), _arithmetic(model):
-        # Torch wants to own what it reads; 3 MB at most.
+        # `torch.tensor` copies, because torch must own the memory that it reads. 3 MB at most.
         pixels = torch.tensor(image, device=model.device).permute(2, 0, 1) / 255
         images, _ = network.transform([pixels])
         features = network.backbone(images.tensors)
-        if isinstance(features, Tensor):  # a backbone with one level may give it bare
+        if isinstance(features, Tensor):  # a backbone with one level may return the bare tensor
             features = OrderedDict([("0", features)])
         proposals, _ = network.rpn(images, features)
         (found,), _ = network.roi_heads(features, proposals, images.image_sizes)
         found = {key: value.cpu() for key, value in found.items()}
     found = {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
     seen_height, seen_width = images.image_sizes[0]
-    # As torchvision's `resize_boxes`: ratios in float32.
+    # As in torchvision's `resize_boxes`, the ratios are float32.
     ratio_x, ratio_y = torch.tensor(size[1]) / seen_width, torch.tensor(size[0]) / seen_height
     found["boxes"] = found["boxes"] * torch.stack([ratio_x, ratio_y, ratio_x, ratio_y])
     return {key: value.numpy() for key, value in found.items()}
@@ -269,36 +261,17 @@ def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, NDArra
 _run_on_gpu = on_gpu(_run)
 
 
-def _kept(key: tuple[str, ...]) -> SegmentationModel:
-    return _models[key]
-
-
 def _arithmetic(model: SegmentationModel) -> AbstractContextManager[object]:
     if model.precision == "float32":
         return nullcontext()
     return torch.autocast(model.device.type, PRECISIONS[model.precision])
 
 
-def _load(
-    name: str, weights: str | os.PathLike[str] | None, device: torch.device, precision: str
-) -> SegmentationModel:
-    architecture = ARCHITECTURES[name]
-    found = find_weights(architecture, weights)
-    network = architecture.build()
-    network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
-    network.eval().requires_grad_(False)
-    accelerate(network, device, PRECISIONS[precision])
-    network.to(device)
-    return SegmentationModel(
-        network, name, architecture.label_ids, device, precision, found.origin, found.sha256
-    )
-
-
 def _precision(device: torch.device) -> str:
-    """What `SEGMENTATION_PRECISION` names; float32 where that is nothing, or would be slower.
+    """The precision that `SEGMENTATION_PRECISION` names, or float32 where that precision would be slower.
 
     Raises:
-        ModelError: It names none.
+        ModelError: The variable names no known precision.
     """
     wanted = os.environ.get("SEGMENTATION_PRECISION") or "float32"
     if wanted not in PRECISIONS:

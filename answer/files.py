@@ -1,4 +1,4 @@
-"""Export: a result as data and as files for other programs, at the photo's original resolution.
+"""Files: a result as files for people and other programs, at the photo's original resolution.
 
 Files hold the instances in view, no others. Of the upload they carry pixels and the name without its suffix:
 no EXIF, no place, no comment, no folder. The same result gives the same bytes.
@@ -12,20 +12,19 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast, get_args
+from typing import IO, Any, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import putchunk
-from pycocotools import mask as coco_mask
 
+from answer.data import filter_facts, image_size_facts, model_facts
 from answer.formats import (
     COCO_PALETTE,
     areas,
@@ -34,17 +33,17 @@ from answer.formats import (
     to_coco,
     to_csv,
     to_labelme,
-    to_rle,
     to_yolo,
     yolo_names,
 )
+from answer.progress import OnStage, ignore_stage
 from answer.report import picture_labels, table
-from answer.result import Filters, Result, SettingsError, counts, names, said, view
+from answer.result import Result, counts, names, view
+from answer.settings import Filters, SettingsError, check_effect, checked_edges, rgb, said
 from detections import Detections
 from photo.images import read_image
-from visualize import EFFECTS, Edges, Effect, Style, annotate, apply_effect, cut_out
+from visualize import Edges, Effect, Style, annotate, apply_effect, cut_out
 
-SCHEMA_VERSION = 1
 MANIFEST_VERSION = 1
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "pillow", "gradio")
 """Whose versions a manifest names."""
@@ -54,8 +53,6 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 PNG_HEADER = 33
 """Bytes of a PNG's signature and first chunk, its header."""
 
-OnStage = Callable[[float, str], object]
-
 
 class Format(NamedTuple):
     """What a file is called in a menu, and how its name ends."""
@@ -64,7 +61,7 @@ class Format(NamedTuple):
     suffix: str
 
 
-FORMATS: dict[str, Format] = {
+EXPORTS: dict[str, Format] = {
     "annotated": Format("Annotated picture (PNG)", "-segmented.png"),
     "coco": Format("COCO annotations (JSON)", "-coco.json"),
     "yolo": Format("YOLO labels (TXT)", ".txt"),
@@ -78,25 +75,6 @@ FORMATS: dict[str, Format] = {
 """What `export_file` writes, in the order of the menu."""
 
 
-def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The instances that pass `filters`, and how they were found, as values that JSON can hold.
-
-    Boxes are floats and areas whole pixels of the original photo. `segmentation` is COCO's compressed RLE
-    at the original size; `pycocotools.mask.decode` reads it back.
-    """
-    shown = view(result.detections, filters)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model": _model(result),
-        "image_size": _image_size(shown),
-        "settings": _settings(filters),
-        "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},
-        "counts": counts(shown),
-        "warnings": list(warnings),
-        "instances": [_instance(shown, i, name, filters) for i, name in enumerate(names(shown))],
-    }
-
-
 def export_file(
     result: Result,
     filters: Filters,
@@ -104,7 +82,7 @@ def export_file(
     format: str,
     folder: Path,
     edges: str = "hard",
-    on_stage: OnStage = lambda share, stage: None,
+    on_stage: OnStage = ignore_stage,
 ) -> Path:
     """Writes what passes `filters` into `folder`, which exists, and gives the file's path.
 
@@ -112,7 +90,7 @@ def export_file(
     Instances whose mask is empty have no cut-out.
 
     Args:
-        format: A key of `FORMATS`.
+        format: A key of `EXPORTS`.
         edges: Of cut-outs, "hard" or "soft", as `visualize.cut_out` makes them.
         on_stage: As `result.segment_file`.
 
@@ -121,9 +99,9 @@ def export_file(
         ImageError: The photo's file is gone, and the format needs its pixels.
     """
     check_format(format, edges)
-    export = _Export(result, filters, style, _edges(edges), on_stage)
+    export = _Export(result, filters, style, checked_edges(edges), on_stage)
     return _written(
-        folder / f"{export.stem}{FORMATS[format].suffix}", lambda file: _WRITERS[format](export, file)
+        folder / f"{export.stem}{EXPORTS[format].suffix}", lambda file: _WRITERS[format](export, file)
     )
 
 
@@ -134,7 +112,7 @@ def cut_out_file(result: Result, filters: Filters, id: int, folder: Path, edges:
         SettingsError: The instance does not pass `filters`, its mask is empty, or there are no such edges.
         ImageError: The photo's file is gone.
     """
-    export = _Export(result, filters, Style(), _edges(edges))
+    export = _Export(result, filters, Style(), checked_edges(edges))
     ids = export.shown.ids.tolist()
     if id not in ids:
         raise SettingsError(f"id: expected that of an object in view, got {said(id)}.")
@@ -170,34 +148,9 @@ def effect_file(result: Result, filters: Filters, effect: str, folder: Path, col
 
 def check_format(format: str, edges: str) -> None:
     """Raises `SettingsError` unless `export_file` knows both."""
-    if format not in tuple(FORMATS):  # a client may send what has no hash
-        raise SettingsError(f"format: expected one of {', '.join(FORMATS)}, got {said(format)}.")
-    _edges(edges)
-
-
-def check_effect(effect: str, color: str) -> None:
-    """Raises `SettingsError` unless `effect_file` knows both."""
-    if effect not in tuple(EFFECTS):
-        raise SettingsError(f"effect: expected one of {', '.join(EFFECTS)}, got {said(effect)}.")
-    rgb(color)
-
-
-def rgb(color: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255, of a colour such as "#ff8000" or "rgba(255, 128, 0, 1)".
-
-    Raises:
-        SettingsError: It is written in another way.
-    """
-    number = r"([0-9]{1,3}(?:\.[0-9]{1,20})?)"
-    levels: list[int] = []
-    if re.fullmatch("#[0-9a-fA-F]{6}", str(color)):
-        levels = [*bytes.fromhex(color[1:])]
-    elif match := re.fullmatch(rf"rgba?\({number}, *{number}, *{number}(?:, *{number})?\)", str(color)):
-        levels = [round(float(level)) for level in match.groups()[:3]]
-    if not levels or max(levels) > 255:
-        raise SettingsError(f'color: expected one such as "#ff8000", got {said(color)}.')
-    red, green, blue = levels
-    return red, green, blue
+    if format not in tuple(EXPORTS):  # a client may send what has no hash
+        raise SettingsError(f"format: expected one of {', '.join(EXPORTS)}, got {said(format)}.")
+    checked_edges(edges)
 
 
 @dataclass(frozen=True)
@@ -208,7 +161,7 @@ class _Export:
     filters: Filters
     style: Style
     edges: Edges = "hard"
-    on_stage: OnStage = lambda share, stage: None
+    on_stage: OnStage = ignore_stage
 
     @property
     def stem(self) -> str:
@@ -283,11 +236,11 @@ def _write_zip(export: _Export, file: IO[bytes]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         entries: list[tuple[str, _Writer]] = [
             (f"images/{export.picture_name}", _write_photo),
-            (f"images/{stem}{FORMATS['labelme'].suffix}", _write_labelme),
-            (f"labels/{stem}{FORMATS['yolo'].suffix}", _write_yolo),
+            (f"images/{stem}{EXPORTS['labelme'].suffix}", _write_labelme),
+            (f"labels/{stem}{EXPORTS['yolo'].suffix}", _write_yolo),
             ("data.yaml", _write_yolo_names),
             *(
-                (f"{stem}{FORMATS[format].suffix}", _WRITERS[format])
+                (f"{stem}{EXPORTS[format].suffix}", _WRITERS[format])
                 for format in ("annotated", "coco", "instances", "categories", "csv")
             ),
         ]
@@ -349,14 +302,14 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
     """What it takes to make the result again from the picture in the zip."""
     return {
         "manifest_version": MANIFEST_VERSION,
-        "model": _model(export.result),
+        "model": model_facts(export.result),
         "image": {
             "file": f"images/{export.picture_name}",
-            **_image_size(export.shown),
+            **image_size_facts(export.shown),
             "pixels_sha256": pixels_sha256,
         },
         "settings": {
-            "filters": _settings(export.filters),
+            "filters": filter_facts(export.filters),
             "style": asdict(export.style),
             "edges": export.edges,
         },
@@ -372,54 +325,6 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # another build of OpenCV
             versions[package] = importlib.metadata.version(package)
     return versions
-
-
-def _model(result: Result) -> dict[str, str]:
-    model = result.model
-    return {
-        "name": model.name,
-        "weights": model.origin,
-        "sha256": model.sha256,
-        "device": str(model.device),
-        "precision": model.precision,
-    }
-
-
-def _image_size(detections: Detections) -> dict[str, int]:
-    height, width = detections.image_size
-    return {"width": width, "height": height}
-
-
-def _settings(filters: Filters) -> dict[str, Any]:
-    """The arguments of `Filters` as values that JSON can hold."""
-    return {
-        "score_threshold": filters.score_threshold,
-        "classes": None if filters.classes is None else list(filters.classes),
-        "mask_threshold": filters.mask_threshold,
-        "hidden": list(filters.hidden),
-    }
-
-
-def _instance(detections: Detections, i: int, name: str, filters: Filters) -> dict[str, Any]:
-    x1, y1, x2, y2 = (round(value, 2) for value in detections.boxes[i].tolist())
-    segmentation = to_rle(detections, i, filters.mask_threshold)
-    return {
-        "id": int(detections.ids[i]),
-        "category_id": int(detections.class_ids[i]),
-        "category_name": name,
-        "score": round(float(detections.scores[i]), 6),
-        "bbox_xyxy": [x1, y1, x2, y2],
-        "bbox_xywh": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-        "area": int(coco_mask.area(segmentation)),
-        "segmentation": segmentation,
-    }
-
-
-def _edges(edges: str) -> Edges:
-    """`edges`, if there are such."""
-    if edges not in get_args(Edges):
-        raise SettingsError(f"edges: expected one of {', '.join(get_args(Edges))}, got {said(edges)}.")
-    return cast(Edges, edges)
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

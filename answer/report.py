@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from answer import coco
-from answer.result import Filters, Result, counts, names, view
+from answer.result import Result, counts, names, view
+from answer.settings import Filters
 from detections import Detections
 from inference import SCORE_FLOOR
 

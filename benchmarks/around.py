@@ -1,13 +1,16 @@
-"""Measures everything around the model: from a photo's file to the bytes of the answer, in time and memory.
+"""Measures the time and memory of everything around the model, from a photo's file to the answer's bytes.
 
     python benchmarks/around.py [--size 3000x4000] [--runs 5] [--model-seconds 1.8] [--processor]
 
-The network is left out: each photo, a noisy JPEG made from a seed, comes with its instances, all of which are
-drawn. Prints by answer the milliseconds of each step (medians), and their share of `--model-seconds`; then,
-for the largest photo that is accepted (`--largest`), the peak of memory in MB over the process that is idle
-after one small photo, each in a process of its own (Linux only: memory is read from /proc). The last line is
-one JSON object. On a machine with other work, `--processor` counts the time of processors and not the
-clock's. exports.py says what each export costs.
+The network does not run. Each photo is a noisy JPEG made from a seed. Its instances are made from the seed as
+well, and all of them are drawn. For each answer the script prints the milliseconds of each step, as medians,
+and the share of `--model-seconds`. Then it measures the peak memory for the largest photo that the app
+accepts (`--largest`). This peak is in MB above the idle process, which has answered one small photo. Each
+answer has a process of its own. The memory figures need Linux, because the script reads them from /proc. The
+last line is one JSON object.
+
+On a machine that does other work, `--processor` counts processor time instead of the clock's time.
+`exports.py` measures the cost of each export.
 """
 
 from __future__ import annotations
@@ -35,14 +38,17 @@ from PIL import Image
 from tqdm import tqdm
 
 import visualize
+from answer import data
 from answer import files as export
-from answer import result
-from answer.result import Filters, Result, segment_file
+from answer.result import Result
+from answer.settings import Filters
 from benchmarks.exports import peak_mb_over_idle, random_instances
 from benchmarks.filter import Page, blobs
 from detections import Detections
-from inference import SCORE_FLOOR, SegmentationModel, load_model
+from inference import SCORE_FLOOR, SegmentationModel, load
 from photo import images
+from serving import photos
+from serving.photos import segment_file
 from tools.random_weights import random_picture
 from ui import overlay as scene
 from ui import page
@@ -54,19 +60,22 @@ STEPS: dict[str, tuple[ModuleType, str]] = {
     "areas": (scene, "areas"),
     "outlines": (page, "scene"),
     "JPEG": (page, "picture_file"),
-    "RLE": (export, "to_rle"),
+    "RLE": (data, "to_rle"),
     "masks": (visualize, "blend_masks"),
     "boxes": (visualize, "draw_boxes"),
     "PNG": (export, "_write_pixels"),
     "JSON": (orjson, "dumps"),
 }
-"""The function behind each step, where those who call it look it up; what calls another counts without it."""
+"""The function behind each step, in the module where its callers look it up.
+
+The time of a step does not include the steps that it calls.
+"""
 EVERYTHING = Filters(SCORE_FLOOR)
 SMALL = (768, 1024)
 
 
 class Clock:
-    """Seconds by `timer` spent in each of `STEPS` since `seconds` was last cleared."""
+    """Counts the seconds spent in each of `STEPS` since `seconds` was cleared. `timer` tells the time."""
 
     def __init__(self, timer: Callable[[], float]) -> None:
         self.timer = timer
@@ -94,13 +103,13 @@ class Clock:
 
 
 class Answers:
-    """What is answered to the photo `path`, on which the network finds `found`."""
+    """Makes the app's answers to the photo `path`, as if the network had found `found` in it."""
 
     def __init__(self) -> None:
-        self.model: SegmentationModel = load_model("scenes", device="cpu")
+        self.model: SegmentationModel = load("scenes", device="cpu")
         self.path, self.found = Path(), blobs(1, SMALL)
         self._page: Page | None = None
-        setattr(result, "segment_or_fall_back", self._network)  # noqa: B010
+        setattr(photos, "segment_or_fall_back", self._network)  # noqa: B010
 
     def _network(
         self, model: SegmentationModel, image: NDArray[np.uint8], *rest: object
@@ -116,7 +125,7 @@ class Answers:
         self._page.answer(page.redraw, threshold=SCORE_FLOOR)
 
     def segment(self) -> None:
-        orjson.dumps(export.to_json(self._result(), EVERYTHING))
+        orjson.dumps(data.to_json(self._result(), EVERYTHING))
 
     def annotate(self) -> None:
         self._export("annotated")
@@ -133,7 +142,7 @@ ANSWERS = {"page": Answers.page, "/segment": Answers.segment, "/annotate": Answe
 
 
 def write_photo(path: Path, size_hw: tuple[int, int], seed: int) -> None:
-    """A JPEG with as much to decode as a camera's, whose pixels are noisy."""
+    """Writes a JPEG with noisy pixels, which needs as much decoding as a camera's photo."""
     picture = cv2.resize(random_picture(*SMALL, seed), size_hw[::-1], interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(seed).integers(0, 12, picture.shape, np.uint8)
     Image.fromarray(cv2.add(picture, noise)).save(path, quality=92)
@@ -142,7 +151,10 @@ def write_photo(path: Path, size_hw: tuple[int, int], seed: int) -> None:
 def measure_time(
     size_hw: tuple[int, int], count: int, runs: int, timer: Callable[[], float]
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds by `timer` of each answer's steps and of all: medians of `runs` pictures."""
+    """Returns the milliseconds of each answer's steps, of the rest and of the total.
+
+    They are medians over `runs` photos. `timer` tells the time in seconds.
+    """
     milliseconds: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in ANSWERS}
     answers = Answers()
     with tempfile.TemporaryDirectory() as folder:
@@ -169,7 +181,7 @@ def measure_time(
 
 
 def measure_memory(answer: str, photo: Path, size_hw: tuple[int, int], count: int) -> float:
-    """The peak over idle in MB of one answer, in a process that has answered to one small photo."""
+    """Returns the peak memory of one answer in MB above idle. Idle is the process after one small photo."""
     answers = Answers()
     with tempfile.TemporaryDirectory() as folder:
         answers.path, answers.found = Path(folder) / "small.jpg", random_instances(count, SMALL)
@@ -183,11 +195,11 @@ def measure_memory(answer: str, photo: Path, size_hw: tuple[int, int], count: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", default="3000x4000", help="height x width of the photos in pixels")
-    parser.add_argument("--largest", default="5000x8000", help="that of the photo for memory; 0 for none")
-    parser.add_argument("--instances", type=int, default=100)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--processor", action="store_true", help="count the time of processors")
-    parser.add_argument("--model-seconds", type=float, help="what the model takes, to compare with")
+    parser.add_argument("--largest", default="5000x8000", help="the same for memory; 0 skips it")
+    parser.add_argument("--instances", type=int, default=100, help="instances in each photo")
+    parser.add_argument("--runs", type=int, default=5, help="number of runs; the times are their medians")
+    parser.add_argument("--processor", action="store_true", help="count processor time, not the clock's time")
+    parser.add_argument("--model-seconds", type=float, help="seconds that the model takes, to compare with")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     figures: dict[str, object] = {"size_hw": (height, width), "instances": arguments.instances}

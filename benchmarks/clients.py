@@ -1,4 +1,4 @@
-"""The app in a process of its own, and clients that ask it, for load.py and soak.py."""
+"""Runs the app in a process of its own, and sends requests to it as visitors do, for other benchmarks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SCENES = sorted((ROOT / "examples" / "scenes").glob("*.png"))
 BUSY = "Too many photos are waiting"
 DOT = 12
-"""Pixels across."""
+"""The diameter of a dot in pixels."""
 SILENCE_SECONDS = 120.0
-"""Without a word from the server a request is lost; Gradio sends a sign of life every 15 seconds."""
+"""A request is lost if the server is silent for this long. Gradio sends a sign of life every 15 seconds."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Server:
     """A running app.
 
     Args:
-        url: Its address.
-        process: For its memory, files and threads.
-        folder: Holds all its temporary files.
-        log: What it wrote to its standard error.
+        url: The app's address.
+        process: The app's process, which tells its memory, open files and threads.
+        folder: The folder that holds all temporary files of the app.
+        log: The file with the app's standard error.
     """
 
     url: str
@@ -48,30 +48,31 @@ class Server:
 
     @property
     def rss_mb(self) -> float:
-        """The memory that it holds now."""
+        """The memory that the app holds now, in MB."""
         rss: int = self.process.memory_info().rss
         return rss / 2**20
 
     @property
     def temp_bytes(self) -> int:
+        """The size of the app's temporary files together."""
         total = 0
         for parent, _, names in os.walk(self.folder):
             for name in names:
                 try:
                     total += Path(parent, name).lstat().st_size
-                except FileNotFoundError:  # swept away just now
+                except FileNotFoundError:  # the app has just deleted the file
                     continue
         return total
 
     def complaints(self) -> list[str]:
-        """The lines of its log that are no ordinary request's."""
+        """Returns the lines of the log that are not INFO messages, for example warnings and tracebacks."""
         lines = self.log.read_text(errors="replace").splitlines()
         return [line for line in lines if line and not line.startswith("INFO ")]
 
 
 @contextmanager
 def serving(*options: str) -> Iterator[Server]:
-    """The app, started with `options` of serve.py, until the block ends."""
+    """Runs the app with these options of serve.py until the block ends."""
     with tempfile.TemporaryDirectory() as name:
         folder, log = Path(name, "temporary"), Path(name, "log")
         folder.mkdir()
@@ -94,7 +95,7 @@ def serving(*options: str) -> Iterator[Server]:
         ):
             assert process.stdin and process.stdout
             try:
-                # Gradio may say other things first.
+                # Gradio may print other lines before the address.
                 url = next((line.strip() for line in process.stdout if line.startswith("http")), "")
                 if not url:
                     raise RuntimeError(f"The app did not start:\n{log.read_text()}")
@@ -108,12 +109,12 @@ def serving(*options: str) -> Iterator[Server]:
 
 
 class Answer(NamedTuple):
-    """What came of a request.
+    """The outcome of a request.
 
     Attributes:
-        outcome: "result"; "busy"; "error", which has a sentence of the app's; or "lost", which has none.
-        seconds: From the upload's first byte to the answer's last.
-        words: The app's, or the connection's, where there is no result.
+        outcome: "result", "busy", "error" (the app said why) or "lost" (the app said nothing).
+        seconds: The time from the first byte of the upload to the last byte of the answer.
+        words: The app's sentence or the connection's error, if there is no result.
     """
 
     outcome: str
@@ -122,11 +123,12 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """One visitor, at an address and with a connection of its own. To be used by one thread."""
+    """One visitor, with an address and a connection of its own. Only one thread may use a client."""
 
-    # Not Locust: it counts and times single HTTP calls, while a request here is an upload, a call, and a
-    # stream of events whose last one decides what came of it; it rounds percentiles to two digits; and it
-    # replaces the sockets and threads of its whole process. 32 threads cost little, and Gradio brings httpx.
+    # Locust does not fit here. It counts and times single HTTP calls, but a request here is an upload, a call
+    # and a stream of events, and the last event decides the outcome. Locust also rounds percentiles to two
+    # digits, and replaces the sockets and threads of its whole process. 32 threads cost little, and Gradio
+    # brings httpx anyway.
 
     def __init__(self, url: str, address: str) -> None:
         self._http = httpx.Client(
@@ -143,7 +145,7 @@ class Client:
         self._http.close()
 
     def ask(self, endpoint: str, picture: bytes, **arguments: Any) -> Answer:
-        """Sends a picture, waits for the answer, and fetches the file that it names, if any."""
+        """Sends a picture and waits for the answer. If the answer names a file, downloads the file too."""
         start = time.perf_counter()
         try:
             path = self.upload(picture)
@@ -156,27 +158,27 @@ class Client:
         return Answer(outcome, time.perf_counter() - start, words)
 
     def leave(self, endpoint: str, picture: bytes, after_seconds: float, **arguments: Any) -> None:
-        """Sends a picture, and goes away while the app works on it. Raises `httpx.HTTPError`."""
+        """Sends a picture, and disconnects `after_seconds` later. Raises `httpx.HTTPError`."""
         event = self.call(endpoint, self.upload(picture), **arguments)
         with self._http.stream("GET", f"/call/v2/{endpoint}/{event}") as stream:
             stream.raise_for_status()
             time.sleep(after_seconds)
 
     def upload(self, picture: bytes) -> str:
-        """The path that the app gave to a picture. Raises `httpx.HTTPError`."""
+        """Uploads a picture, and returns the path that the app gave to it. Raises `httpx.HTTPError`."""
         sent = self._http.post("/upload", files={"files": ("photo.jpg", picture)}).raise_for_status()
         path: str = sent.json()[0]
         return path
 
     def call(self, endpoint: str, path: str, **arguments: Any) -> str:
-        """Asks for an uploaded picture; gives what `answer` needs. Raises `httpx.HTTPError`."""
+        """Calls an endpoint with an uploaded picture. Returns the event's id. Raises `httpx.HTTPError`."""
         image = {"path": path, "meta": {"_type": "gradio.FileData"}}
         called = self._http.post(f"/call/v2/{endpoint}", json={"image": image, **arguments})
         event: str = called.raise_for_status().json()["event_id"]
         return event
 
     def answer(self, endpoint: str, event: str) -> tuple[str, str]:
-        """The outcome and the words, as in `Answer`. Raises `httpx.HTTPError`."""
+        """Waits for an event. Returns the outcome and words of its `Answer`. Raises `httpx.HTTPError`."""
         kind = data = ""
         with self._http.stream("GET", f"/call/v2/{endpoint}/{event}") as stream:
             stream.raise_for_status()
@@ -202,12 +204,12 @@ class Client:
 
 
 def address(number: int) -> str:
-    """One of the addresses that are kept for examples (RFC 2544)."""
+    """Returns the address of client `number`, from the range that is reserved for benchmarks (RFC 2544)."""
     return f"198.18.{number // 250}.{number % 250 + 1}"
 
 
 def picture(seed: int) -> bytes:
-    """A JPEG of one of the example scenes with a coloured dot somewhere, another for each seed."""
+    """Returns a JPEG of an example scene with a coloured dot somewhere. Each seed gives another picture."""
     chance = random.Random(seed)
     scene = _scene(chance.choice(SCENES))
     x, y = chance.randrange(scene.width - DOT), chance.randrange(scene.height - DOT)
@@ -223,7 +225,10 @@ def _scene(path: Path) -> Image.Image:
 
 
 def together(server: Server, clients: int, work: Callable[[int, Client], None]) -> None:
-    """Calls `work` with a number and a client of its own in so many threads, until all have returned."""
+    """Calls `work` in `clients` threads at once, and waits for all of them.
+
+    Each thread gives `work` its number and a client of its own.
+    """
 
     def run(number: int) -> None:
         with Client(server.url, address(number)) as client:

@@ -1,12 +1,15 @@
-"""Measures how long a freshly started app takes until its page opens, and until its model answers.
+"""Measures how long a freshly started app takes until the page opens and until the model answers.
 
     python benchmarks/cold_start.py [--runs 3]
 
-Starts `python app.py` in a process of its own, with a file of V1 weights (random ones), and without, offline,
-where the built-in model takes over. "page" is when GET / answers 200; "ready" is when a photo, sent as soon
-as the page was there, is answered by the model "auto", so it includes one run of the network. Files are in
-the system's cache. Then the packages that take longest to import, with all that they import first. Prints
-tables, then one JSON object as the last line: medians in seconds, to compare with `LIMITS`.
+The script starts `python app.py` in a process of its own, without access to other hosts. It does so with a
+file of V1 weights (random ones), and without weights, when the built-in model takes over. "page" is the time
+until GET / answers with status 200. Then the script sends a photo to the model "auto". "ready" is the time
+until the answer, so it includes one run of the network. All files are in the system's cache already.
+
+After that the script measures which packages take longest to import. The time of a package includes the
+packages that it imports first. The script prints tables, then one JSON object as the last line: medians in
+seconds, to compare with `LIMITS`.
 """
 
 from __future__ import annotations
@@ -47,12 +50,15 @@ PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.05
 HEAVIEST = 8
 IMPORT = re.compile(r"import time: +\d+ \| +(\d+) \| +(\w+)$", re.MULTILINE)
-"""A line of `-X importtime` about a top-level package: cumulative microseconds, name."""
+"""A line of `-X importtime` about a top-level package: its cumulative microseconds and its name."""
 
 
 @contextmanager
 def fresh_environment(weights: Path | None) -> Iterator[dict[str, str]]:
-    """The variables of an app that has nothing kept, reaches no other host, and finds `weights` or none."""
+    """Yields the environment of an app with empty caches that reaches no other host.
+
+    The app finds `weights`, or no weights if the argument is None.
+    """
     with tempfile.TemporaryDirectory() as folder:
         nobody = f"http://{HOST}:{free_port()}"
         environment = os.environ | {
@@ -69,7 +75,7 @@ def fresh_environment(weights: Path | None) -> Iterator[dict[str, str]]:
 
 
 def start_app(weights: Path | None, seed: int) -> dict[str, float]:
-    """Seconds from the start of the process to the page, and to the first answer."""
+    """Returns the seconds from the start of the process to the page and to the first answer."""
     port = free_port()
     url = f"http://{HOST}:{port}"
     command = [sys.executable, str(ROOT / "app.py"), "--server-port", str(port)]
@@ -104,16 +110,21 @@ def _text(log: IO[str]) -> str:
 
 
 def import_times(seed: int) -> dict[str, float]:
-    """Seconds until each package from elsewhere was imported, by `import app`."""
+    """Returns the seconds that `import app` takes for each package that is not part of this project."""
     command = [sys.executable, "-X", "importtime", "-c", "import app"]
     with fresh_environment(None) as environment:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     found = {name: int(microseconds) / 1e6 for microseconds, name in IMPORT.findall(done.stderr)}
-    return {name: seconds for name, seconds in found.items() if not (ROOT / f"{name}.py").exists()}
+    return {name: seconds for name, seconds in found.items() if not _is_ours(name)}
+
+
+def _is_ours(name: str) -> bool:
+    """Tells whether a top-level package is a module or a folder of this project."""
+    return (ROOT / f"{name}.py").is_file() or (ROOT / name / "__init__.py").is_file()
 
 
 def medians(measure: Callable[[int], dict[str, float]], runs: int) -> dict[str, float]:
-    """Of what `measure` gives for the seeds of so many runs, the highest first."""
+    """Calls `measure` with a seed for each run. Returns the median of each figure, the highest first."""
     values: dict[str, list[float]] = defaultdict(list)
     for run in tqdm(range(runs), desc="runs", file=sys.stderr):
         for name, seconds in measure(run).items():
@@ -124,7 +135,7 @@ def medians(measure: Callable[[int], dict[str, float]], runs: int) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3, help="number of runs; the figures are their medians")
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "random.pth"

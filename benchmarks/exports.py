@@ -1,10 +1,11 @@
-"""Measures what each export of a large photo costs, in time and in memory.
+"""Measures the time and the memory of each export of a large photo.
 
     python benchmarks/exports.py [--size 4000x6000] [--instances 100]
 
-A JPEG and instances are made from a seed. Each format is written in a process of its own (Linux only: memory
-is read from /proc). Prints a table, then one JSON object as the last line: by format seconds, the file's MB,
-and the peak of memory in MB over the idle process, which has imported everything and holds the result.
+The photo, a JPEG, and its instances are made from a seed. Each format is written in a process of its own. The
+script needs Linux, because it reads the memory from /proc. It prints a table, then one JSON object as the
+last line. For each format the object holds the seconds, the file's size in MB, and the peak memory in MB
+above idle. The idle process has imported everything and holds the result.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from answer import coco
-from answer.files import FORMATS, export_file
-from answer.result import Filters, Result
+from answer.files import EXPORTS, export_file
+from answer.result import Result
+from answer.settings import Filters
 from detections import Detections
-from inference import WORKING_SIDE, SegmentationModel, load_model
+from inference import WORKING_SIDE, SegmentationModel, load
 from tools.random_weights import random_picture
 from visualize import Style
 
@@ -37,7 +39,7 @@ MASK_SIDE = 28
 
 
 def random_instances(count: int, size_hw: tuple[int, int], seed: int = 0) -> Detections:
-    """Blobs with a hole here and there, from a fiftieth of the photo's sides to all of them."""
+    """Returns random blobs, some of them with holes. Their sides are 1/50 to 1/1 of the photo's sides."""
     rng = np.random.default_rng(seed)
     sides = np.exp(rng.uniform(np.log(0.02), 0, (count, 2)))
     corners = rng.uniform(0, 1 - sides)
@@ -57,7 +59,7 @@ def random_instances(count: int, size_hw: tuple[int, int], seed: int = 0) -> Det
 
 
 def memory_mb(field: str) -> float:
-    """`field` of /proc/self/status: VmRSS is the memory held now, VmHWM the most that was ever held."""
+    """Returns a field of /proc/self/status in MB: VmRSS is the memory held now, VmHWM is the peak so far."""
     status = Path("/proc/self/status").read_text()
     match = re.search(rf"{field}:\s+(\d+) kB", status)
     assert match is not None
@@ -65,16 +67,16 @@ def memory_mb(field: str) -> float:
 
 
 def peak_mb_over_idle(work: Callable[[], object]) -> float:
-    """The most memory that this process holds during `work`, over what it held before, in MB."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    """Calls `work`, and returns this process's peak memory in MB above the memory it held before."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     idle = memory_mb("VmRSS")
     work()
     return memory_mb("VmHWM") - idle
 
 
 def measure(format: str, photo: Path, size_hw: tuple[int, int], count: int) -> dict[str, float]:
-    """Figures of one export, in a process that has done nothing else."""
-    model: SegmentationModel = load_model("scenes", device="cpu")
+    """Returns the figures of one export. Needs a fresh process, because an earlier peak would count."""
+    model: SegmentationModel = load("scenes", device="cpu")
     working = np.zeros((WORKING_SIDE, WORKING_SIDE, 3), np.uint8)
     result = Result(photo, working, random_instances(count, size_hw), model, {"read": 0.0, "model": 0.0})
     with tempfile.TemporaryDirectory() as folder:
@@ -91,14 +93,14 @@ def measure(format: str, photo: Path, size_hw: tuple[int, int], count: int) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", default="4000x6000", help="height x width of the photo in pixels")
-    parser.add_argument("--instances", type=int, default=100)
+    parser.add_argument("--instances", type=int, default=100, help="instances in the photo")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.jpg"
         Image.fromarray(random_picture(height, width)).save(photo, quality=92)
-        for format in tqdm(FORMATS, desc="formats", file=sys.stderr):
+        for format in tqdm(EXPORTS, desc="formats", file=sys.stderr):
             with multiprocessing.get_context("spawn").Pool(1) as process:
                 figures[format] = process.apply(
                     measure, (format, photo, (height, width), arguments.instances)

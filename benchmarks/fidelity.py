@@ -1,13 +1,15 @@
-"""How far `segment`, its network accelerated, is from torchvision's own forward pass with the same weights.
+"""Measures how far `segment`, with its accelerated network, is from torchvision's own forward pass.
 
     python benchmarks/fidelity.py
 
-Random weights, both networks, four sizes of picture, float32 on the CPU, torchvision's own settings. Prints a
-line for each case, then the worst figures as one JSON object. `tests/test_inference.py` holds the limits.
+Both have the same random weights and torchvision's own settings, and run in float32 on the CPU. The cases are
+the V1 and the V2 network, each with pictures of four sizes. The script prints a line for each case, then the
+worst figures as one JSON object. `tests/test_inference.py` holds the limits.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import sys
@@ -30,7 +32,10 @@ SIZES_HW = ((480, 640), (640, 427), (30, 40), (2000, 3000))
 
 
 def compare(network: MaskRCNN, size_hw: tuple[int, int]) -> dict[str, float]:
-    """The differences on one picture of that size: boxes in pixels of the working image."""
+    """Returns the differences on one picture of this size. Boxes are in pixels of the working image.
+
+    Raises `SystemExit` if the two find other instances or other categories.
+    """
     accelerated, cpu = copy.deepcopy(network), torch.device("cpu")
     accelerate(accelerated, cpu)
     model = SegmentationModel(accelerated, "", COCO_LABELS, cpu, "float32", "", "")
@@ -39,7 +44,7 @@ def compare(network: MaskRCNN, size_hw: tuple[int, int]) -> dict[str, float]:
     with torch.inference_mode():
         expected = {key: value.numpy() for key, value in network([to_tensor(working.copy())])[0].items()}
     found = segment(model, image).resized(*working.shape[:2])
-    # Where two scores differ by less than rounding does, the two may have changed places.
+    # Two instances may change places if the difference of their scores is smaller than the rounding error.
     places = [int(np.abs(expected["boxes"] - box).max(1).argmin()) for box in found.boxes]
     if sorted(places) != list(range(len(expected["boxes"]))):
         raise SystemExit(f"at {size_hw}: other instances than torchvision's")
@@ -59,6 +64,7 @@ def compare(network: MaskRCNN, size_hw: tuple[int, int]) -> dict[str, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None).parse_args()
     cases = []
     for name in ("resnet50_fpn", "resnet50_fpn_v2"):
         network = random_network(ARCHITECTURES[name].build)

@@ -1,11 +1,13 @@
-"""Times what a visitor's filters cost: the page's answers, and Gradio's own `AnnotatedImage` beside them.
+"""Times the page's answers to a visitor's filters, and compares them with Gradio's own `AnnotatedImage`.
 
     python benchmarks/filter.py [--instances 100] [--size 768x1024] [--runs 15] [--browser]
 
-One photo with blobs of many sizes, no model. Each answer is timed from the handler's entry to the bytes of
-JSON, files included; `AnnotatedImage.postprocess` gets the same instances in the same round. With --browser,
-Chromium also measures from the slider's release to the frame that shows the new picture. Prints a table, then
-one JSON object as the last line: medians in milliseconds, `server_ms` being the threshold's.
+There is one photo with blobs of many sizes, and no model runs. The time of an answer starts when the handler
+is called. It ends with the bytes of the JSON, and includes the files that are written.
+`AnnotatedImage.postprocess` gets the same instances in the same round. With --browser, the script also
+measures in Chromium, from the release of the slider to the frame that shows the new picture. The script
+prints a table, then one JSON object as the last line: medians in milliseconds. `server_ms` is the median for
+a change of the score threshold.
 """
 
 from __future__ import annotations
@@ -35,10 +37,12 @@ from tqdm import tqdm
 
 from answer import coco
 from answer.report import picture_labels, unique_labels
-from answer.result import Filters, Result, view
+from answer.result import Result, view
+from answer.settings import Filters
 from app import create_demo, launch
 from detections import Detections
-from inference import load_model
+from inference import load
+from serving import service
 from serving.models import Models
 from tools.random_weights import random_picture
 from tools.screenshot import CHROMIUM_FLAGS
@@ -58,11 +62,14 @@ RELEASE = """([threshold, count]) => new Promise((resolve) => {
   for (const name of ["input", "change", "pointerup"])
     slider.dispatchEvent(new Event(name, { bubbles: true }));
 })"""
-"""Moves the slider as a release does; gives the milliseconds until the new picture was painted."""
+"""Moves the slider as a visitor does. Returns the milliseconds from its release to the new picture."""
 
 
 def blobs(count: int, size_hw: tuple[int, int], seed: int = 0) -> Detections:
-    """Instances like a photo's: 1/20 to 1/2 of its sides, round with ragged borders, scores 0.05 to 1."""
+    """Returns instances like those of a photo: round blobs with ragged borders and scores from 0.06 to 0.99.
+
+    Their sides are 1/20 to 1/2 of the photo's sides.
+    """
     rng = np.random.default_rng(seed)
     sides = np.exp(rng.uniform(np.log(0.05), np.log(0.5), (count, 2)))
     corners = rng.uniform(0, 1 - sides)
@@ -81,14 +88,15 @@ def blobs(count: int, size_hw: tuple[int, int], seed: int = 0) -> Detections:
 
 
 def make_result(folder: Path, count: int, size_hw: tuple[int, int]) -> Result:
+    """Writes a random photo into `folder`, and returns a result with `count` instances in this photo."""
     path = folder / "photo.png"
     picture = random_picture(*size_hw)
     Image.fromarray(picture).save(path)
-    return Result(path, picture, blobs(count, size_hw), load_model("scenes"), {"read": 0.0, "model": 0.0})
+    return Result(path, picture, blobs(count, size_hw), load("scenes"), {"read": 0.0, "model": 0.0})
 
 
 class Page:
-    """The page's handlers, called as Gradio calls them."""
+    """Calls the page's handlers as Gradio calls them."""
 
     def __init__(self, result: Result) -> None:
         self.demo = create_demo(Models(lambda: (result.model, None)))
@@ -96,7 +104,7 @@ class Page:
         self.result = result
 
     def answer(self, handler: Callable[..., Any], **settings: Any) -> bytes:
-        """The JSON that reaches the browser, for one change of the settings."""
+        """Returns the JSON that reaches the browser after one change of the settings."""
         values = {
             "threshold": 0.5,
             "kinds": {"unticked": []},
@@ -111,14 +119,17 @@ class Page:
             *(None, 0.3, "Objects", "http://127.0.0.1:7860", "auto", "blur", "#ffffff"),
             *values.values(),
         )
-        # The page wraps its handlers; whatever has these outputs makes the same of them.
+        # The page wraps its handlers. Every event with the same outputs turns them into the same JSON.
         block_fn = next(fn for fn in self.demo.fns.values() if len(fn.outputs) == len(predictions))
         data = asyncio.run(self.demo.postprocess_data(block_fn, predictions, self.state))
         return orjson.dumps(data, default=str)
 
 
 def gradios_own(result: Result) -> Any:
-    """The same by `gr.AnnotatedImage`: boxes and labels in the base picture, a float mask for each."""
+    """Returns the same picture from `gr.AnnotatedImage`.
+
+    The base picture holds the boxes and labels. Each instance has a float mask.
+    """
     shown = view(result.detections, Filters(0))
     size = result.working_image.shape[:2]
     base = draw_boxes(result.working_image, shown, picture_labels(shown), Style())
@@ -128,7 +139,7 @@ def gradios_own(result: Result) -> Any:
 
 
 def measure(result: Result, runs: int) -> dict[str, Any]:
-    """Medians of `runs` rounds after one that does not count; each with settings of its own."""
+    """Returns the medians of `runs` rounds, each with other settings. A first round does not count."""
     seconds: dict[str, list[float]] = {}
     sizes: dict[str, int] = {}
     rng = random.Random(0)
@@ -166,8 +177,8 @@ def measure(result: Result, runs: int) -> dict[str, Any]:
 
 
 def measure_browser(result: Result, runs: int) -> dict[str, float]:
-    """Milliseconds in Chromium from the slider's release to the picture that follows; median and worst."""
-    setattr(page, "segment_file", lambda *arguments: result)  # noqa: B010  # without the model
+    """Returns the median and the worst milliseconds from the slider's release to the picture in Chromium."""
+    setattr(service, "segment_file", lambda *arguments: result)  # noqa: B010  # without the model
     demo = create_demo(Models(lambda: (result.model, None)))
     _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     taken = []
@@ -192,9 +203,9 @@ def measure_browser(result: Result, runs: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--instances", type=int, default=100)
+    parser.add_argument("--instances", type=int, default=100, help="instances in the photo")
     parser.add_argument("--size", default="768x1024", help="height x width of the photo in pixels")
-    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--runs", type=int, default=15, help="number of runs; the times are their medians")
     parser.add_argument("--browser", action="store_true", help="measure in Chromium as well")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))

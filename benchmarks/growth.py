@@ -1,15 +1,20 @@
-"""Measures how time and memory grow with a photo's pixels, with its instances and with waiting clients.
+"""Measures how time and memory grow with a photo's pixels, with its instances, and with waiting clients.
 
     python benchmarks/growth.py [--runs 5] [--plot docs/growth.png] [--quick]
 
-Wants benchmarks/requirements.txt, and Linux. By pixels, a noisy JPEG each time: reading it, the network (V1
-with random weights, 100 instances), and, in a process of its own, the peak of memory over idle of all but the
-network for reading it and drawing 100 instances. By instances at 1024x768: the network, drawing, the PNG of
-that, and the JSON with masks. By clients who ask again as soon as they are answered, from the app with the
-`scenes` model: seconds of the clock for each answer, and how long one was waited for (p50).
+The script needs benchmarks/requirements.txt and Linux. It measures three groups of curves:
 
-Every run has a picture of its own; figures are medians. `b` is the exponent of y = a * x**b, fitted over the
-upper half of each curve. Prints tables, then one JSON object as the last line. --quick takes few points.
+- By pixels, with a noisy JPEG for each point: the time to read the photo, the time of the network (V1 with
+  random weights, 100 instances), and the peak memory above idle. The peak is for reading the photo and
+  drawing 100 instances without the network. It is measured in a process of its own.
+- By instances, at 1024x768 pixels: the times of the network, of drawing, of the PNG of the drawn picture, and
+  of the JSON with masks.
+- By clients, with the running app and the `scenes` model: the seconds of the clock per answer, and the median
+  time a client waits for an answer (p50). Each client asks again as soon as it has an answer.
+
+Every run has a picture of its own, and the figures are medians. `b` is the exponent of y = a * x**b, fitted
+to the upper half of each curve. The script prints tables, then one JSON object as the last line. --quick
+measures only a few points.
 """
 
 from __future__ import annotations
@@ -43,6 +48,7 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from answer import data
 from answer import files as export
 from answer.report import picture_labels
 from answer.result import Result
@@ -61,37 +67,40 @@ MEGAPIXELS: tuple[float, ...] = (0.1, 0.3, 0.8, 3, 12, 24, 40)
 INSTANCES: tuple[float, ...] = (0, 1, 5, 20, 50, 100)
 CLIENTS: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
 LIMIT = 1.1
-"""Up to this exponent a curve counts as linear or less, and up to this ratio as flat."""
+"""The largest exponent that counts as linear or less, and the largest ratio that counts as flat."""
 UNITS = {"s": "seconds", "MB": "memory over idle in MB"}
 
 T = TypeVar("T")
 Measure = Callable[[float, int], dict[str, float]]
-"""From a point of a curve and a seed to values by column, whose name ends with its unit."""
+"""Takes a point of a curve and a seed. Returns a value for each column, whose name ends with its unit."""
 
 
 class Growth(NamedTuple):
-    """Medians by column at each of `xs`."""
+    """The medians of each column at each of `xs`."""
 
     by: str
     xs: Sequence[float]
     columns: dict[str, list[float]]
 
     def exponent(self, column: str) -> float:
-        """`b` of y = a * x**b over the upper half, by least squares of the logarithms."""
+        """Returns `b` of y = a * x**b over the upper half, by least squares of the logarithms."""
         half = len(self.xs) // 2
         xs, ys = np.log(self.xs[half:]), np.log(np.maximum(self.columns[column][half:], 1e-6))
         return round(float(np.polyfit(xs, ys, 1)[0]), 3)
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds that `work` takes, and what it gives."""
+    """Calls `work`, and returns the seconds it took and its value."""
     start = time.perf_counter()
     value = work()
     return time.perf_counter() - start, value
 
 
 def grow(by: str, xs: Sequence[float], measure: Measure, runs: int) -> Growth:
-    """Medians of `runs` rounds after one that does not count; in each, all `xs` take turns."""
+    """Returns the medians of `runs` rounds. In each round all `xs` take turns.
+
+    One more round comes first and does not count.
+    """
     values: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     seeds = itertools.count()
     for run in tqdm(range(runs + 1), desc=by, file=sys.stderr):
@@ -109,7 +118,8 @@ def with_pixels(model: SegmentationModel, path: Path) -> Measure:
         write_photo(path, size_hw, seed)
         reading, photo = timed(lambda: read_photo(path, WORKING_SIDE))
         inference, _ = timed(lambda: segment(model, photo.pixels))
-        # The allocator as it comes: as we set it, freed memory is kept, so idle hides what is used again.
+        # The allocator has its default setting here. With our setting it keeps freed memory. Then the idle
+        # process would already hold memory that the work uses again, and the peak would look too small.
         spawn = multiprocessing.get_context("spawn")
         with (
             patch.dict(os.environ, MALLOC_TRIM_THRESHOLD_="131072"),
@@ -132,7 +142,7 @@ def with_instances(model: SegmentationModel) -> Measure:
             raise RuntimeError(f"The network found {len(seen)} instances instead of {count}.")
         drawing, drawn = timed(lambda: annotate(picture, found, picture_labels(found), Style()))
         png, _ = timed(lambda: export._write_pixels(drawn, BytesIO()))
-        masks, _ = timed(lambda: orjson.dumps(export.to_json(result, EVERYTHING)))
+        masks, _ = timed(lambda: orjson.dumps(data.to_json(result, EVERYTHING)))
         return {"inference s": inference, "drawing s": drawing, "PNG s": png, "JSON s": masks}
 
     return measure
@@ -150,7 +160,7 @@ def with_clients(server: Server, seconds: float) -> Measure:
 
 
 def plot(growths: Sequence[Growth], path: Path) -> None:
-    """A panel for each quantity and unit, both axes logarithmic; grey is what would be linear."""
+    """Draws a panel for each quantity and unit, with logarithmic axes. Grey lines show linear growth."""
     panels = [(one, unit) for one in growths for unit in UNITS if any(c.endswith(unit) for c in one.columns)]
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     for axes, (growth, unit) in zip(figure.subplots(2, 2).flat, panels, strict=True):
@@ -172,7 +182,7 @@ def plot(growths: Sequence[Growth], path: Path) -> None:
 
 
 def report(growth: Growth) -> dict[str, Any]:
-    """Prints the table, and gives its JSON."""
+    """Prints the table of a group of curves, and returns its figures for the JSON object."""
     print(f"{growth.by:<14}" + "".join(f"{x:>10g}" for x in growth.xs) + f"{'b':>8}")
     figures: dict[str, Any] = {"x": growth.xs}
     for column, ys in growth.columns.items():
@@ -184,9 +194,9 @@ def report(growth: Growth) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--plot", type=Path, help="a PNG to draw the curves into")
-    parser.add_argument("--quick", action="store_true", help="few points, to see that it runs")
+    parser.add_argument("--runs", type=int, default=5, help="number of runs; the figures are their medians")
+    parser.add_argument("--plot", type=Path, help="a PNG file for the curves")
+    parser.add_argument("--quick", action="store_true", help="only few points, to check that it runs")
     arguments = parser.parse_args()
     runs, some = arguments.runs, slice(1, 4) if arguments.quick else slice(None)
     network, cpu = random_network(ARCHITECTURES["resnet50_fpn"].build), torch.device("cpu")

@@ -1,16 +1,16 @@
-"""Loads the running app with clients that each ask again as soon as they are answered.
+"""Loads the running app with many clients. Each client asks again as soon as it has an answer.
 
     python benchmarks/load.py [--clients 32] [--seconds 600] [--phase-seconds 30] [--flood]
 
-Wants benchmarks/requirements.txt. Starts the app with the `scenes` model in a process of its own. Every
-client has an address and a connection of its own, and sends pictures that nobody sent before; one that is
-told "busy" waits a second. Phases with 1 and with 8 clients come first. Prints one JSON object as the last
-line: requests are `results`, `busy` or `lost`, which is anything else, with what was said in `lost_because`;
-p50 and p95 in seconds are of results.
+The script needs benchmarks/requirements.txt. It starts the app with the `scenes` model in a process of its
+own. Every client has an address and a connection of its own, and sends pictures that nobody sent before. A
+client that is told "busy" waits a second. Phases with 1 and with 8 clients come first. The last line is one
+JSON object. It counts the requests as `results`, `busy` or `lost`. `lost` counts every other outcome, and
+`lost_because` lists the reasons. p50 and p95 are percentiles of the seconds that results took.
 
-With --flood instead: one address sends 20 photos at once, then another visitor sends one.
-`delay_service_times` is how much later than one sent alone the slowest of that visitor's photos came, in
-mean times of a photo sent alone.
+With --flood the script runs another test: one address sends 20 photos at once, then another visitor sends one
+photo. `delay_service_times` says how much longer the slowest of this visitor's photos took than a photo that
+is sent alone. The unit is the mean time of a photo that is sent alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ VISITOR, FLOODER = address(1000), address(2000)
 
 
 def closed_loop(server: Server, clients: int, seconds: float, seeds: Iterator[int]) -> list[Answer]:
-    """The answers that so many clients got; a request that was begun in time is waited for."""
+    """Returns the answers that `clients` clients got. Waits for the requests that began within `seconds`."""
     answers: list[Answer] = []
     end = time.monotonic() + seconds
     with tqdm(desc=f"{clients} clients", unit=" answers", mininterval=5, file=sys.stderr) as progress:
@@ -61,14 +61,14 @@ def closed_loop(server: Server, clients: int, seconds: float, seeds: Iterator[in
 
 
 def percentile(answers: list[Answer], percent: float) -> float:
-    """Of the seconds that results took; 0 if there are none."""
+    """Returns a percentile of the seconds that results took, or 0 if there are no results."""
     seconds = [answer.seconds for answer in answers if answer.outcome == "result"]
     return round(float(np.percentile(seconds or [0.0], percent)), 3)
 
 
 @contextmanager
 def memory_peak(server: Server) -> Iterator[list[float]]:
-    """A list whose one value becomes the most memory in MB that the app held meanwhile, over that now."""
+    """Yields a list with one value: the app's peak memory during the block, in MB above its memory before."""
     idle = server.rss_mb
     peaks, stopped = [0.0], threading.Event()
 
@@ -86,6 +86,7 @@ def memory_peak(server: Server) -> Iterator[list[float]]:
 
 
 def warm_up(client: Client, seeds: Iterator[int]) -> None:
+    """Sends a few photos. Raises `RuntimeError` if the app does not answer one of them with a result."""
     for _ in range(WARM_UPS):
         answer = client.ask("segment", picture(next(seeds)))
         if answer.outcome != "result":
@@ -93,6 +94,7 @@ def warm_up(client: Client, seeds: Iterator[int]) -> None:
 
 
 def load(clients: int, seconds: float, phase_seconds: float) -> dict[str, Any]:
+    """Returns the figures of the load, with the phases of 1 and of 8 clients before it."""
     seeds = itertools.count()
     with serving() as server:
         with Client(server.url, VISITOR) as client:
@@ -122,6 +124,7 @@ def load(clients: int, seconds: float, phase_seconds: float) -> dict[str, Any]:
 
 
 def flood(rounds: int = 5, solos: int = 10) -> dict[str, Any]:
+    """Returns the figures of `rounds` floods, after `solos` photos that the visitor sends alone."""
     seeds = itertools.count()
     others: list[Answer] = []
     flooded: list[Answer] = []
@@ -153,11 +156,13 @@ def flood(rounds: int = 5, solos: int = 10) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--phase-seconds", type=float, default=30, help="with 1 and with 8 clients")
+    parser.add_argument("--clients", type=int, default=32, help="number of clients of the load")
+    parser.add_argument("--seconds", type=float, default=600, help="length of the load")
     parser.add_argument(
-        "--flood", action="store_true", help="one visitor beside a flood, instead of the load"
+        "--phase-seconds", type=float, default=30, help="length of the phases with 1 and with 8 clients"
+    )
+    parser.add_argument(
+        "--flood", action="store_true", help="measure one visitor beside a flood, instead of the load"
     )
     arguments = parser.parse_args()
     figures = (

@@ -1,11 +1,12 @@
-"""Times `segment` beside torchvision's own forward pass and other runtimes: same weights, same pictures.
+"""Times `segment`, torchvision's own forward pass and other runtimes with the same weights and pictures.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/network.py [--runs 5] [--instances 100 20] [--size 768x1024] [--ours]
 
-Random V1 weights. Each contender has a process of its own, set up as its documentation advises, and they take
-turns; every run has a picture of its own. Prints a table of medians, then one JSON object as the last line:
-seconds, `ratio` (torchvision's time over the contender's) and the peak of memory over idle, in megabytes.
+The weights are random V1 weights. Each contender has a process of its own, set up as the contender's
+documentation advises. The contenders take turns, and every run has a picture of its own. The script prints a
+table of medians, then one JSON object as the last line. The object holds the seconds, `ratio` (torchvision's
+time divided by the contender's time) and the peak memory in MB above idle.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ PEERS = {
     "OpenVINO bfloat16": "openvino_bfloat16",
 }
 TUNED = "torchvision, our memory settings"
-"""Not how torchvision is run, but shows which part of the gain is memory's."""
+"""Nobody runs torchvision like this. It shows which part of the gain comes from the memory settings."""
 
 _find: Callable[[Any], int]
-"""In a contender's process: how many instances it finds in an (H, W, 3) uint8 picture."""
+"""Returns the number of instances in an (H, W, 3) uint8 picture. `set_up` sets it for a contender."""
 
 
 def set_up(name: str, instances: int, size_hw: tuple[int, int], folder: str) -> None:
@@ -47,7 +48,7 @@ def set_up(name: str, instances: int, size_hw: tuple[int, int], folder: str) -> 
     global _find
     if name in (*OURS, TUNED):
         runtime.prepare()
-    import torch  # here, since what `prepare` sets is read when torch is loaded
+    import torch  # not at the top: torch reads the settings of `prepare` when it is loaded
 
     from inference import PRECISIONS, SegmentationModel, segment
     from network.acceleration import accelerate
@@ -82,7 +83,7 @@ def _pixels(picture: Any) -> Any:
 
 
 def run(size_hw: tuple[int, int], seed: int) -> tuple[float, int, float]:
-    """Seconds for one picture, instances found, and the peak of memory over that before, in megabytes."""
+    """Returns the seconds one picture took, the number of instances, and the peak memory above idle in MB."""
     from benchmarks.exports import peak_mb_over_idle
     from tools.random_weights import random_picture
 
@@ -102,11 +103,11 @@ def run(size_hw: tuple[int, int], seed: int) -> tuple[float, int, float]:
 def started(
     name: str, instances: int, size_hw: tuple[int, int], folder: str, environment: dict[str, str]
 ) -> Pool:
-    """A process in which the contender is ready."""
+    """Returns a process in which the contender is ready. The process starts with this `environment`."""
     before = dict(os.environ)
     os.environ.update(environment)
     process = multiprocessing.get_context("spawn").Pool(1, set_up, (name, instances, size_hw, folder))
-    process.apply(run, (size_hw, 1000))  # waits until it is ready, too
+    process.apply(run, (size_hw, 1000))  # a first run, which also waits until the contender is ready
     os.environ.clear()
     os.environ.update(before)
     return process
@@ -115,13 +116,14 @@ def started(
 def measure(
     names: list[str], instances: int, size_hw: tuple[int, int], runs: int
 ) -> dict[str, dict[str, Any]]:
-    """Medians of `runs` runs of each contender, after two that do not count."""
+    """Returns the medians of `runs` runs of each contender, after two runs that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in names}
     found: dict[str, list[int]] = {name: [] for name in names}
     memory: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for name in names:
-            # With glibc's own settings, which ours then leave alone: memory that is kept would not be seen.
+            # The memory is measured with glibc's default setting, which `prepare` does not overwrite. With
+            # our setting the process keeps freed memory, so a later peak would not show.
             default = {"MALLOC_TRIM_THRESHOLD_": "131072"}
             with started(name, instances, size_hw, folder, default) as process:
                 memory[name] = process.apply(run, (size_hw, 1001))[2]
@@ -150,10 +152,10 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--instances", type=int, nargs="+", default=[100, 20])
+    parser.add_argument("--runs", type=int, default=5, help="number of runs; the times are their medians")
+    parser.add_argument("--instances", type=int, nargs="+", default=[100, 20], help="instances in a picture")
     parser.add_argument("--size", default="768x1024", help="height x width of the pictures in pixels")
-    parser.add_argument("--ours", action="store_true", help="without the other runtimes")
+    parser.add_argument("--ours", action="store_true", help="leave out the other runtimes")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     names = [TORCHVISION, TUNED, *OURS, *([] if arguments.ours else PEERS)]

@@ -1,10 +1,11 @@
-"""The same network in other runtimes on the CPU, as fast as each gives it: ONNX Runtime and OpenVINO.
+"""Runs the same network in other runtimes on the CPU, ONNX Runtime and OpenVINO, as fast as each of them can.
 
-Both run one ONNX file, which torch's older exporter (`dynamo=False`) traces at a fixed size. It holds the
-whole network: transform, backbone, region proposals with NMS, RoIAlign, both heads, boxes in pixels of the
-picture. It stops where `segment` stops, at mask probabilities of 28x28: masks are not pasted, as
-torchvision's own export pastes in a loop that copies all earlier masks, and OpenVINO cannot read that loop.
-So set these beside `segment`; torchvision's forward pass pastes, and has more to do.
+Both runtimes read one ONNX file, which torch's older exporter (`dynamo=False`) traces at a fixed size. The
+file holds the whole network: the transform, the backbone, the region proposals with NMS, RoIAlign, both
+heads, and the boxes in pixels of the picture. Like `segment`, it ends with mask probabilities of 28x28 and
+does not paste the masks. Torchvision's own export pastes them in a loop that copies all earlier masks, and
+OpenVINO cannot read this loop. So compare these runtimes with `segment`. Torchvision's forward pass also
+pastes the masks, so it has more to do.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.transform import resize_boxes
 
 OPSET = 17
-"""From 16 on, RoIAlign can place its samples as torchvision does."""
+"""From opset 16 on, RoIAlign can place its samples as torchvision does."""
 
 
 class Found(NamedTuple):
-    """What torchvision's forward pass gives for one picture, with masks as (N, 1, M, M) probabilities."""
+    """The results of torchvision's forward pass for one picture, with masks as (N, 1, M, M) probabilities."""
 
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -38,16 +39,19 @@ class Found(NamedTuple):
 
 
 class Peer(Protocol):
-    """One runtime, with the network made ready for pictures of one size."""
+    """One runtime in which the network is ready for pictures of one size."""
 
     @property
     def name(self) -> str: ...
 
     def find(self, pixels: NDArray[np.float32]) -> Found:
-        """The instances in (3, H, W) float32 RGB from 0 to 1; the next call may overwrite the arrays."""
+        """Returns the instances in (3, H, W) float32 RGB from 0 to 1.
+
+        The next call may overwrite the arrays.
+        """
 
     def __call__(self, pixels: NDArray[np.float32]) -> int:
-        """How many `find` finds."""
+        """Returns the number of instances that `find` finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class _Peer:
 
 
 class _Unpasted(nn.Module):
-    """Torchvision's four stages and its resizing of boxes."""
+    """Torchvision's four stages and its resizing of boxes, without the pasting of masks."""
 
     def __init__(self, network: MaskRCNN) -> None:
         super().__init__()
@@ -76,14 +80,15 @@ class _Unpasted(nn.Module):
 
 
 def exported(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Path:
-    """The ONNX file for pictures of `size_hw`; made once, so a folder is for one network and its weights.
+    """Returns the ONNX file for pictures of `size_hw`. Writes the file if `folder` does not hold it yet.
 
-    The exporter knows torchvision's own layers, so `network` is as built, without ours in their place.
+    A folder is for one network with one set of weights. The exporter knows only torchvision's own layers, so
+    `network` must not contain our accelerated layers.
     """
     path = folder / f"{size_hw[0]}x{size_hw[1]}-{network.roi_heads.detections_per_img}.onnx"
     if not path.exists():
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of sizes that become constants, as they should
+            warnings.simplefilter("ignore")  # they say that sizes become constants, which is right here
             torch.onnx.export(
                 _Unpasted(network).eval(),
                 (torch.rand(3, *size_hw),),
@@ -97,24 +102,24 @@ def exported(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Path:
 
 
 def onnx_runtime(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
-    """ONNX Runtime in float32, with torch's number of threads and all of its own changes to the graph."""
+    """Returns ONNX Runtime in float32, with torch's number of threads and all of its graph optimizations."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3  # errors; it warns of every shape that it cannot foresee
+    options.log_severity_level = 3  # only errors: it warns of every shape that it does not know in advance
     path = exported(network, size_hw, folder)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return _Peer("ONNX Runtime float32", lambda pixels: Found(*session.run(None, {"pixels": pixels})))
 
 
 def openvino_float32(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
-    """OpenVINO, all of it in float32. Where nothing is found it gives one instance of leftover memory."""
+    """Returns OpenVINO in float32. If there is no instance, it finds one that is made of leftover memory."""
     return _openvino("OpenVINO float32", "f32", exported(network, size_hw, folder))
 
 
 def openvino_bfloat16(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
-    """OpenVINO with its layers in bfloat16; it keeps the arithmetic of boxes and scores in float32."""
+    """Returns OpenVINO with bfloat16 layers. It keeps the arithmetic of boxes and scores in float32."""
     return _openvino("OpenVINO bfloat16", "bf16", exported(network, size_hw, folder))
 
 

@@ -1,10 +1,11 @@
-"""All of `docs/performance.md` anew: runs other benchmarks one after the other and prints what they print.
+"""Measures all figures of `docs/performance.md` again. It runs other benchmarks and prints their output.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/performance.py [--runs 5] [--plot docs/growth.png] [--precision ARGUMENTS]
 
-About half an hour on two cores, with nothing else running. The last line is one JSON object with the
-figures of each part under its name. Other figures of speed: `filter.py`, `exports.py`, `load.py`.
+The run takes about half an hour on two cores, if nothing else runs. The last line is one JSON object with the
+figures of each benchmark under its name. `filter.py`, `exports.py` and `load.py` measure other figures of
+speed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def run(name: str, *arguments: str) -> dict[str, object]:
-    """The figures that a benchmark prints as its last line; everything before that is printed."""
+    """Runs a benchmark, and returns the figures in the last line of its output. Prints the other lines."""
     print(f"\n== {name}", flush=True)
     command = [sys.executable, str(FOLDER / f"{name}.py"), *arguments]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -32,8 +33,8 @@ def run(name: str, *arguments: str) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--runs", default="5", help="of which each figure is the median")
-    parser.add_argument("--plot", help="a PNG file for the curves of growth")
+    parser.add_argument("--runs", default="5", help="number of runs; the figures are their medians")
+    parser.add_argument("--plot", help="a PNG file for the curves of growth.py")
     parser.add_argument("--precision", default="", help="arguments for precision.py")
     arguments = parser.parse_args()
     runs = ("--runs", arguments.runs)

@@ -1,11 +1,12 @@
-"""What bfloat16 does to results: average precision on drawn scenes, and agreement of instances on photos.
+"""Measures how bfloat16 changes average precision on drawn scenes, and the instances found on photos.
 
     python benchmarks/precision.py [--scenes 200] [--photos DIR --factory module:function]
 
-The `scenes` network runs in float32 and in bfloat16, both as the app runs them. With --photos, so does the
-network that `function()` returns: any with torchvision's four stages whose labels are the categories' ids;
-put its folder in PYTHONPATH. An instance agrees if one of the other run has the same category and a box
-with an IoU of at least 0.5. Prints one JSON object as the last line.
+The `scenes` network runs in float32 and in bfloat16, as the app runs it. With --photos, the network that
+`function()` returns runs in both precisions too. This network needs torchvision's four stages, and its labels
+must be the categories' ids. Put the folder of its module in PYTHONPATH. An instance agrees if the other run
+has an instance of the same category and the IoU of their boxes is at least 0.5. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import torch
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from inference import load_model, segment
+from inference import load, segment
 from photo.images import read_image
 from tools.coco_results import KINDS, Result, coco_results, twelve_numbers
 from tools.evaluate import load_from_factory
@@ -35,16 +36,16 @@ from training.scenes.draw import to_coco
 from training.scenes.train import held_out_scenes
 
 SURE = 0.5
-"""Scores above this are those that a visitor sees at first."""
+"""The page first shows the instances with a score above this one."""
 
 
 def scenes_figures(count: int) -> dict[str, dict[str, float]]:
-    """AP of boxes and masks of the `scenes` network in both precisions, on the same held-out scenes."""
+    """Returns the AP of the `scenes` network's boxes and masks in both precisions on held-out scenes."""
     scenes = list(held_out_scenes(count))
     truth = to_coco(scenes, [f"{i}.png" for i in range(count)])
     figures = {}
     for precision in ("float32", "bfloat16"):
-        model = load_model("scenes", device="cpu", precision=precision)
+        model = load("scenes", device="cpu", precision=precision)
         results: list[Result] = []
         for image_id, scene in enumerate(tqdm(scenes, desc=precision, unit="scene"), start=1):
             results += coco_results(segment(model, scene.image), image_id)
@@ -55,7 +56,7 @@ def scenes_figures(count: int) -> dict[str, dict[str, float]]:
 
 
 def agreement(folder: Path, factory: str) -> dict[str, float]:
-    """Of the instances that float32 is sure of: how many bfloat16 finds, and how far they are apart."""
+    """Returns how many of the sure float32 instances bfloat16 finds too, and how far the two are apart."""
     models = [load_from_factory(factory, precision) for precision in ("float32", "bfloat16")]
     agreeing, scores, overlaps, masks = [], [], [], []
     for path in tqdm(sorted(folder.glob("*.jp*g")), unit="photo"):
@@ -83,9 +84,9 @@ def agreement(folder: Path, factory: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--scenes", type=int, default=200)
-    parser.add_argument("--photos", type=Path, help="a folder of JPEGs")
-    parser.add_argument("--factory", help="module:function that builds a network for them")
+    parser.add_argument("--scenes", type=int, default=200, help="number of drawn scenes")
+    parser.add_argument("--photos", type=Path, help="a folder of JPEG files")
+    parser.add_argument("--factory", help="module:function that builds the network for --photos")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {"scenes": scenes_figures(arguments.scenes)}
     if arguments.photos:

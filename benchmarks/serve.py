@@ -1,6 +1,6 @@
 """Serves the app with the `scenes` model on a free port of this machine, for `clients.serving`.
 
-Prints the address, and ends when its standard input does, and so with the process that started it.
+Prints the address. The script ends when its standard input ends, so it ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import app
-from inference import load_model
+from inference import load
 from serving.models import Models
 from serving.service import Request
 
@@ -25,7 +25,7 @@ leak: list[bytes] = []
 
 
 def keep_memory(megabytes: float) -> None:
-    """Makes the app forget to free so much with every request."""
+    """Makes the app keep this much memory after every request, as a leak does."""
     close = Request.close
 
     def close_and_keep(self: Request) -> None:
@@ -36,6 +36,7 @@ def keep_memory(megabytes: float) -> None:
 
 
 def free_port() -> int:
+    """Returns the number of a port that is free now."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         port: int = listener.getsockname()[1]
@@ -44,8 +45,8 @@ def free_port() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--keep-seconds", type=float, help="how old a temporary file may become")
-    parser.add_argument("--leak-mb", type=float, default=0, help="memory that each request leaves behind")
+    parser.add_argument("--keep-seconds", type=float, help="seconds that a temporary file may stay")
+    parser.add_argument("--leak-mb", type=float, default=0, help="memory that each request leaks, in MB")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -54,13 +55,13 @@ def main() -> None:
     if arguments.keep_seconds:
         app.KEEP_SECONDS = arguments.keep_seconds
         app.SWEEP_SECONDS = arguments.keep_seconds / 10
-    models = Models(lambda: (load_model("scenes"), None))
+    models = Models(lambda: (load("scenes"), None))
     demo = app.create_demo(models)
     models.start().result()
     _, url, _ = app.launch(
         demo, prevent_thread_lock=True, quiet=True, server_name=HOST, server_port=free_port()
     )
-    gc.collect()  # the event loops that starting leaves behind, whose files would hide a leak of others
+    gc.collect()  # frees the event loops of the start: their open files would hide a leak of other files
     print(url, flush=True)
     sys.stdin.read()
     demo.close(verbose=False)

@@ -1,13 +1,18 @@
-"""Sends many requests to the running app, and sees whether it keeps memory, files or threads.
+"""Sends many requests to the running app, and measures whether the app leaks memory, files or threads.
 
     python benchmarks/soak.py [--requests 300] [--keep-seconds 20] [--leak-mb 0] [--seed 0]
 
-Wants benchmarks/requirements.txt. Starts the app with the `scenes` model in a process of its own; two clients
-ask its three endpoints for pictures that differ. Some pictures are broken, which the app must say; some
-clients go away before they are answered. Prints how it stands now and then, and one JSON object as the last
-line: `rss_growth_mb` is that of the second half, along a line through all its samples; `failed` counts
-answers other than expected; `temp_bytes_after_retention` is what is left on the disk once files are older
-than --keep-seconds. --leak-mb makes the app keep that much memory with each request: growth must show it.
+The script needs benchmarks/requirements.txt. It starts the app with the `scenes` model in a process of its
+own. Two clients call the app's three endpoints, each time with another picture. Some pictures are broken, and
+the app must refuse them. Some clients disconnect before they have an answer. From time to time the script
+prints what the app holds. The last line is one JSON object:
+
+- `rss_growth_mb` is the growth of memory over the second half of the requests, along a line through all
+  samples.
+- `failed` counts the answers that are not as expected.
+- `temp_bytes_after_retention` is the size of the temporary files that are left after --keep-seconds.
+
+With --leak-mb the app keeps that much memory after each request. Then `rss_growth_mb` must show the leak.
 """
 
 from __future__ import annotations
@@ -32,23 +37,23 @@ from benchmarks.clients import Client, Server, picture, serving, together
 
 CLIENTS = 2
 WARM_UPS = 60
-"""Requests before the first that counts, while caches and the allocator's pools fill up."""
+"""Requests that do not count. They fill the caches and the allocator's pools."""
 BROKEN_SHARE, LEAVING_SHARE = 0.06, 0.06
 PRINT_EVERY = 25
 SETTLE_SECONDS = 15.0
-"""After the last request: idle connections and threads end within this."""
+"""Idle connections and threads end within this time after the last request."""
 EFFECTS = (None, "cut_out", "spotlight", "blur", "pixelate", "blur_background", "color_background")
 FORMATS = ("annotated", "coco", "yolo", "labelme", "instances", "categories", "csv", "cutouts", "zip")
 APOLOGIES = ("Something went wrong", "The server")
-"""How sentences begin that tell of the app's faults and not of the picture's."""
+"""The first words of the sentences that report a fault of the app instead of a fault of the picture."""
 
 
 class Plan(NamedTuple):
-    """A request to be made.
+    """A request that a client will send.
 
     Attributes:
-        broken: The picture is; the app must refuse it.
-        leaves_after: Seconds; None for a client that waits for its answer.
+        broken: Whether the picture is broken. The app must refuse a broken picture.
+        leaves_after: Seconds until the client disconnects. None for a client that waits for its answer.
     """
 
     endpoint: str
@@ -59,7 +64,7 @@ class Plan(NamedTuple):
 
 
 def plan(seed: int) -> Plan:
-    """One request, the same for the same seed."""
+    """Returns a request. The same seed gives the same request."""
     chance = random.Random(seed)
     endpoint = chance.choice(("segment", "annotate", "export"))
     arguments: dict[str, Any] = {"score_threshold": chance.choice((0.3, 0.5, 0.7))}
@@ -76,7 +81,7 @@ def plan(seed: int) -> Plan:
 
 
 def fault_in(client: Client, one: Plan) -> str | None:
-    """Carries out a plan. What went otherwise than it should, None if nothing did."""
+    """Sends the request of a plan. Returns a description of the unexpected answer, or None if all is well."""
     if one.leaves_after is not None:
         client.leave(one.endpoint, one.picture, one.leaves_after, **one.arguments)
         return None
@@ -90,7 +95,7 @@ def fault_in(client: Client, one: Plan) -> str | None:
 
 @dataclass
 class Samples:
-    """What the app held after each request."""
+    """The memory, open files, threads and temporary files that the app held after each request."""
 
     rss_mb: list[float] = field(default_factory=list)
     fds: list[int] = field(default_factory=list)
@@ -98,6 +103,7 @@ class Samples:
     temp_mb: list[float] = field(default_factory=list)
 
     def take(self, server: Server) -> None:
+        """Adds a sample of each."""
         self.rss_mb.append(server.rss_mb)
         self.fds.append(server.process.num_fds())
         self.threads.append(server.process.num_threads())
@@ -105,6 +111,7 @@ class Samples:
 
     @property
     def last(self) -> str:
+        """The last samples as a line to print."""
         return (
             f"{len(self.rss_mb):>6} requests {self.rss_mb[-1]:>8.1f} MB {self.fds[-1]:>4} files "
             f"{self.threads[-1]:>4} threads {self.temp_mb[-1]:>7.1f} MB on the disk"
@@ -112,14 +119,14 @@ class Samples:
 
 
 def growth(values: list[float]) -> float:
-    """How much values rise from first to last, along the line with the median slope (Theil and Sen)."""
+    """Returns the rise of the values along the line with the median slope (Theil and Sen)."""
     later, earlier = np.triu_indices(len(values), 1)[::-1]
     slopes = (np.array(values)[later] - np.array(values)[earlier]) / (later - earlier)
     return float(np.median(slopes)) * (len(values) - 1)
 
 
 def settled(server: Server) -> tuple[int, int]:
-    """Open files and threads once nobody is connected: the least that is seen while idle."""
+    """Returns the least numbers of open files and of threads while no client is connected."""
     fds, threads = [], []
     end = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < end:
@@ -130,7 +137,7 @@ def settled(server: Server) -> tuple[int, int]:
 
 
 def bytes_after(server: Server, seconds: float) -> int:
-    """What is left on the disk so long after now; the first sweep that finds nothing ends the wait."""
+    """Returns the size of the temporary files after `seconds`, or 0 as soon as none is left."""
     end = time.monotonic() + seconds
     while server.temp_bytes and time.monotonic() < end:
         time.sleep(0.5)
@@ -138,6 +145,7 @@ def bytes_after(server: Server, seconds: float) -> int:
 
 
 def soak(requests: int, seed: int, keep_seconds: float, leak_mb: float) -> dict[str, Any]:
+    """Returns the figures of `requests` requests, after `WARM_UPS` requests that do not count."""
     samples, faults, kinds, sampling = Samples(), list[str](), Counter[str](), threading.Lock()
     with serving("--keep-seconds", str(keep_seconds), "--leak-mb", str(leak_mb)) as server:
 
@@ -185,10 +193,10 @@ def soak(requests: int, seed: int, keep_seconds: float, leak_mb: float) -> dict[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--requests", type=int, default=300)
-    parser.add_argument("--keep-seconds", type=float, default=20)
-    parser.add_argument("--leak-mb", type=float, default=0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--requests", type=int, default=300, help="number of requests that count")
+    parser.add_argument("--keep-seconds", type=float, default=20, help="seconds that a file may stay")
+    parser.add_argument("--leak-mb", type=float, default=0, help="memory that each request leaks, in MB")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed of the requests")
     arguments = parser.parse_args()
     print(json.dumps(soak(arguments.requests, arguments.seed, arguments.keep_seconds, arguments.leak_mb)))
 

@@ -1,7 +1,8 @@
-"""Acceleration: a network changed so that it gives the same results in less time.
+"""Acceleration: makes a network faster without changing its results.
 
-What is changed, and what each step gives, is in `docs/performance.md`. Only parts whose kind is known are
-changed; any other part, and so any network with torchvision's four stages, stays as it is.
+`accelerate` replaces parts of the network by faster ones. It replaces only the parts whose type it knows, and
+leaves all other parts as they are, so it accepts any network with torchvision's four stages.
+`docs/performance.md` lists the steps and the time that each step saves.
 """
 
 from __future__ import annotations
@@ -26,20 +27,25 @@ from network.roi_align import RowRoIAlign
 from network.winograd import WinogradConv2d
 
 MASKS_AT_ONCE = 16
-"""So that what lies between the two layers of the mask predictor stays in the processor's caches."""
+"""Masks computed together: few enough for the values between the mask predictor's two layers to stay in the
+processor's caches."""
 LAST_LAYERS = {FastRCNNPredictor: ("cls_score", "bbox_pred"), MaskRCNNPredictor: ("mask_fcn_logits",)}
-"""Layers whose results are compared with thresholds and stay in float32; `JoinedRPNHead` sees to its own."""
+"""Layers that stay in float32, because their results are compared with thresholds.
+
+The last layers of the region proposals stay in float32 too; `JoinedRPNHead` takes care of them.
+"""
 
 
 def accelerate(
     network: GeneralizedRCNN, device: torch.device, precision: torch.dtype = torch.float32
 ) -> None:
-    """Changes `network` in place. Results are equal to rounding, of `precision`.
+    """Makes `network` faster, in place. Its results change only by rounding errors of `precision`.
 
     Args:
-        network: In evaluation mode; it cannot be trained afterwards, and its state dict is another.
-        device: Where it will run.
-        precision: Of most of its arithmetic: where it is not float32, that of the `torch.autocast` around it.
+        network: A network in evaluation mode. It cannot be trained afterwards, and its state dict changes.
+        device: The device that the network will run on.
+        precision: The type of most of its arithmetic. If it is not float32, the caller must run the network
+            inside `torch.autocast` with the same type.
     """
     _fold_batch_norms(network)
     if type(network.roi_heads) is RoIHeads and type(network.roi_heads.mask_predictor) is MaskRCNNPredictor:
@@ -56,10 +62,10 @@ def accelerate(
 
 
 class OwnMaskHeads(nn.Module):
-    """What `heads` give at inference; each instance's mask is computed for its own category only.
+    """Gives the same as `heads` at inference, but computes each instance's mask for its own label only.
 
     Args:
-        heads: Torchvision's, with its mask predictor, which gives a mask for each of the 91 labels.
+        heads: Torchvision's heads. Their mask predictor computes a mask for each of the 91 labels.
     """
 
     def __init__(self, heads: RoIHeads) -> None:
@@ -76,13 +82,13 @@ class OwnMaskHeads(nn.Module):
         image_shapes: list[tuple[int, int]],
         targets: None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """As `RoIHeads.forward` without targets."""
+        """Does the same as `RoIHeads.forward` without targets."""
         heads = self.heads
         precision = next(iter(features.values())).dtype
         features = {name: feature.float() for name, feature in features.items()}  # for both poolers
         regions = heads.box_roi_pool(features, proposals, image_shapes).to(precision)
         predicted = heads.box_predictor(heads.box_head(regions))
-        with torch.autocast(regions.device.type, enabled=False):  # which looks at each small step
+        with torch.autocast(regions.device.type, enabled=False):  # autocast slows down small steps
             boxes, scores, labels = heads.postprocess_detections(*predicted, proposals, image_shapes)
         insides = heads.mask_head(heads.mask_roi_pool(features, boxes, image_shapes).to(precision))
         masks = torch.split(self._masks(insides, torch.cat(labels)), [len(some) for some in labels])
@@ -93,7 +99,7 @@ class OwnMaskHeads(nn.Module):
         ], {}
 
     def _masks(self, regions: Tensor, labels: Tensor) -> Tensor:
-        """(n, C, h, w) features of instances with `labels` to (n, 1, 2h, 2w) probabilities."""
+        """Turns (n, C, h, w) features of instances with `labels` into (n, 1, 2h, 2w) mask probabilities."""
         upsample = self.heads.mask_predictor.conv5_mask
         masks = []
         parts = torch.split(regions, MASKS_AT_ONCE), torch.split(labels, MASKS_AT_ONCE)
@@ -107,10 +113,12 @@ class OwnMaskHeads(nn.Module):
 
 
 class JoinedRPNHead(nn.Module):
-    """What `head` gives; its two last layers, which read the same, are one, in float32.
+    """Gives the same as `head`, but computes its two last layers as one layer, in float32.
+
+    The two layers can be joined because they read the same features.
 
     Args:
-        head: Torchvision's, which gives objectness and box deltas for each anchor.
+        head: Torchvision's head. It gives objectness and box deltas for each anchor.
     """
 
     def __init__(self, head: RPNHead) -> None:
@@ -122,7 +130,7 @@ class JoinedRPNHead(nn.Module):
         self.bias = nn.Parameter(torch.cat([layer.bias for layer in last]), requires_grad=False)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """As `RPNHead.forward`."""
+        """Does the same as `RPNHead.forward`."""
         outputs = []
         for feature in features:
             hidden = self.conv(feature)
@@ -133,7 +141,10 @@ class JoinedRPNHead(nn.Module):
 
 
 class Float32(nn.Module):
-    """`module` in float32, whatever is around it: for layers whose results are compared with thresholds."""
+    """Runs `module` in float32, also inside `torch.autocast`.
+
+    It is made for layers whose results are compared with thresholds.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -146,10 +157,10 @@ class Float32(nn.Module):
 
 
 def _fold_batch_norms(network: nn.Module) -> None:
-    """Moves each batch norm into the convolution before it, where it is known to follow that."""
+    """Folds each batch norm into the convolution before it, where we know that it directly follows."""
     for parent in list(network.modules()):
         names = list(parent._modules)
-        if isinstance(parent, nn.Sequential | IntermediateLayerGetter):  # which run what they list in order
+        if isinstance(parent, nn.Sequential | IntermediateLayerGetter):  # both run their children in order
             pairs = list(pairwise(names))
         elif isinstance(parent, BasicBlock | Bottleneck):
             pairs = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3) if f"bn{i}" in names]
@@ -163,7 +174,7 @@ def _fold_batch_norms(network: nn.Module) -> None:
 
 
 def _replace(network: nn.Module, faster: type[Any]) -> None:
-    """Puts `faster` in the place of every part that it can replace."""
+    """Replaces each part of `network` that `faster` accepts by a `faster` made from it."""
     for parent in list(network.modules()):
         for name, part in list(parent.named_children()):
             if faster.replaces(part):
@@ -171,7 +182,7 @@ def _replace(network: nn.Module, faster: type[Any]) -> None:
 
 
 def _lower(network: nn.Module, precision: torch.dtype) -> None:
-    """Keeps the weights in `precision`, except for those of the last layers."""
+    """Converts the weights to `precision`, except for the last layers."""
     for parent in list(network.modules()):
         for name, part in list(parent.named_children()):
             if name in LAST_LAYERS.get(type(parent), ()):

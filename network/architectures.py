@@ -1,7 +1,7 @@
-"""The networks this project can run: how each is built, and what its labels mean.
+"""Architectures: builds the networks that this project can run, and says what their labels mean.
 
-Every builder returns a torchvision `MaskRCNN` with random weights; `network/weights.py` knows where the trained
-ones are, `inference.py` puts the two together.
+Each builder returns a torchvision `MaskRCNN` with random weights. `network/weights.py` finds the trained
+weights, and `inference.py` loads them into the network.
 """
 
 from __future__ import annotations
@@ -28,48 +28,51 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, MultiScaleRoIAlign
 
 COCO_LABELS = tuple(range(91))
-"""Torchvision's COCO models use the category ids themselves as labels; 0 is background."""
+"""Torchvision's COCO models use the COCO category ids as labels. Label 0 is the background."""
 
 SCENES_LABELS = (0, 10, 13, 28, 34, 37, 38, 44, 52, 60, 85)
-"""COCO category id of each label of the `scenes` network: traffic light, stop sign, umbrella, frisbee,
-sports ball, kite, bottle, banana, donut, clock; 0 is background."""
-
+"""The COCO category id of each label of the `scenes` network: background, then traffic light, stop sign,
+umbrella, frisbee, sports ball, kite, bottle, banana, donut, clock."""
 
 STARTER_LABELS = tuple(
     label
     for label, name in enumerate(MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
     if name != "N/A"
 )
-"""COCO category id of each label of the `starter` network: 0 is background, then all 80 in order."""
+"""The COCO category id of each label of the `starter` network: background, then all 80 in rising order."""
 
 STARTER_ANCHORS = (
     (40, 34), (126, 145), (437, 287), (304, 261), (59, 134), (188, 300), (423, 133), (94, 62),
     (97, 238), (38, 73), (13, 18), (293, 115), (205, 190), (171, 80), (268, 420),
 )  # fmt: skip
-"""(width, height) in px of the working image of the boxes that the `starter` network begins with in each cell
-of its feature map. They are its teacher's in whole pixels, in its order, so that it can learn the teacher's
-answer for each of them (`training/starter/train.py`)."""
+"""The anchors of the `starter` network in each cell of its feature map: (width, height) in pixels of the
+working image.
+
+They are the teacher's anchors, rounded to whole pixels, in the teacher's order. So the network can learn the
+teacher's answer for each anchor (`training/starter/train.py`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One network by name: what to build and what its outputs mean."""
+    """A network: its name, how to build it, and what its labels mean."""
 
     name: str
     title: str
-    """What a visitor reads."""
+    """The name that a visitor reads."""
     build: Callable[[], GeneralizedRCNN]
     label_ids: tuple[int, ...]
-    """COCO category id of each label the network gives; index 0 is background."""
+    """The COCO category id of each label that the network gives. Index 0 is the background."""
     published: WeightsEnum | None
-    """Torchvision's entry for the trained weights; None where they ship with the project."""
+    """Torchvision's entry for the trained weights. None if the weights ship with the project."""
 
 
 def resnet50_fpn() -> MaskRCNN:
-    """torchvision's `maskrcnn_resnet50_fpn` in the layout of COCO_V1, weights random.
+    """Builds torchvision's `maskrcnn_resnet50_fpn` in the layout of COCO_V1, with random weights.
 
-    Torchvision builds it with frozen batch norms and, for COCO_V1 only, sets their epsilon to 0
-    (`overwrite_eps` in `torchvision/models/detection/mask_rcnn.py`), as those weights were made.
+    Torchvision builds this network with frozen batch norms. For COCO_V1 only, it sets their epsilon to 0,
+    because these weights were trained that way (`overwrite_eps` in
+    `torchvision/models/detection/mask_rcnn.py`).
     """
     network = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=91)
     for module in network.modules():
@@ -79,16 +82,17 @@ def resnet50_fpn() -> MaskRCNN:
 
 
 def resnet50_fpn_v2() -> MaskRCNN:
-    """torchvision's `maskrcnn_resnet50_fpn_v2` in the layout of COCO_V2, weights random."""
+    """Builds torchvision's `maskrcnn_resnet50_fpn_v2` in the layout of its COCO_V1, with random weights."""
     network: MaskRCNN = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=91)
     return network
 
 
 def scenes() -> MaskRCNN:
-    """A small Mask R-CNN for the drawn scenes of `training/scenes/draw.py` (trained by `training/scenes/train.py`).
+    """Builds a small Mask R-CNN for drawn scenes, with random weights.
 
-    Four strided stages of 3x3 convolutions, a feature pyramid with strides 8, 16 and 32 and 64 channels,
-    and torchvision's own region proposal, box and mask heads at a quarter of their usual width.
+    `training/scenes/draw.py` draws the scenes, and `training/scenes/train.py` trains the network. The
+    backbone has four strided stages of 3x3 convolutions, and a feature pyramid of 64 channels with strides 8,
+    16 and 32. The region proposal, box and mask heads are torchvision's, at a quarter of their usual width.
     """
     body = nn.Sequential(
         OrderedDict(
@@ -101,7 +105,7 @@ def scenes() -> MaskRCNN:
     )
     levels = {"stage2": "0", "stage3": "1", "stage4": "2"}
     channels = 64
-    backbone = BackboneWithFPN(body, levels, [64, 128, 192], channels)  # adds a pooled fourth level
+    backbone = BackboneWithFPN(body, levels, [64, 128, 192], channels)  # adds a fourth level by pooling
     anchors = AnchorGenerator(
         sizes=((16, 24), (40, 64), (96, 144), (200, 260)), aspect_ratios=((0.5, 1.0, 2.0),) * 4
     )
@@ -126,11 +130,11 @@ def scenes() -> MaskRCNN:
 
 
 def starter() -> MaskRCNN:
-    """A small Mask R-CNN for photos and all 80 categories (trained by `training/starter/train.py`).
+    """Builds a small Mask R-CNN for photos and all 80 categories, with random weights.
 
-    One feature map with stride 16, and inverted residuals in the backbone and before torchvision's own
-    predictors of regions, boxes and masks. Labels are those of `STARTER_LABELS`. Masks come at
-    24x24.
+    `training/starter/train.py` trains it. The network has one feature map with stride 16. The backbone and
+    the heads consist of inverted residuals. The last layers are torchvision's predictors of regions, boxes
+    and masks. `STARTER_LABELS` says what the labels mean. Masks have 24x24 cells.
     """
     backbone = _StarterBackbone()
     channels = backbone.out_channels
@@ -173,9 +177,10 @@ def starter() -> MaskRCNN:
 
 
 class _InvertedResidual(nn.Module):
-    """More channels, 3x3 in each of them, fewer channels (Sandler et al. 2018), without norms.
+    """An inverted residual block (Sandler et al. 2018) without batch norms.
 
-    What it does not change in shape it adds to: `skip`.
+    It widens the channels, runs a 3x3 convolution in each channel, and narrows the channels again. If the
+    shape stays the same, the block adds its input to the result (`skip`).
     """
 
     def __init__(self, inputs: int, inside: int, outputs: int, stride: int = 1) -> None:
@@ -191,15 +196,16 @@ class _InvertedResidual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         looked = self.depthwise(torch.relu(self.expand(features)))
-        # Not a stride of the convolution: its gradient takes processors ten times as long.
+        # Slicing instead of a strided convolution, whose gradient takes ten times as long on a CPU.
         changed: Tensor = self.project(looked[:, :, :: self.stride, :: self.stride])
         return features + changed if self.skip else changed
 
 
 class _StarterBackbone(nn.Module):
-    """A stem down to stride 4 and inverted residuals down to stride 16.
+    """The backbone of the `starter` network: a stem to stride 4, then inverted residuals to stride 16.
 
-    What each of the `stages` gives can be learnt by itself, from the teacher's map in its place.
+    Each of the `stages` can be trained separately: it then receives the teacher's feature map in place of the
+    output of the stage before.
     """
 
     out_channels = 128
@@ -234,17 +240,20 @@ class _StarterBackbone(nn.Module):
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) to {"0": (N, out_channels, H / stride, W / stride)}; H and W divide by 16."""
+        """Turns (N, 3, H, W) into {"0": (N, out_channels, H / stride, W / stride)}.
+
+        H and W must be multiples of 16.
+        """
         return OrderedDict([("0", self.stages(images))])
 
 
 def _staged(stages: Iterable[nn.Module], last: nn.Module) -> nn.Module:
-    """A head: its stages, and the layer that makes of them what the predictor reads."""
+    """Builds a head: its stages, then the last layer, whose output the predictor reads."""
     return nn.Sequential(OrderedDict(stages=nn.Sequential(*stages), last=last))
 
 
 def _anchors(shapes: tuple[tuple[int, int], ...], stride: int) -> AnchorGenerator:
-    """Anchors of given shapes, (width, height), about the middle of each cell of one map."""
+    """Returns anchors of the given (width, height) around the centre of each cell of one feature map."""
     generator = AnchorGenerator(sizes=(tuple(width for width, _ in shapes),), aspect_ratios=((1.0,),))
     half = torch.tensor(shapes) / 2
     generator.cell_anchors = [torch.cat((stride / 2 - half, stride / 2 + half), dim=1)]
@@ -257,7 +266,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
 
 
 def _stage(inputs: int, outputs: int) -> nn.Module:
-    """Halves the resolution, then looks twice more."""
+    """Builds three 3x3 convolutions; the first one halves the resolution."""
     return nn.Sequential(
         _convolution(inputs, outputs, stride=2),
         _convolution(outputs, outputs),

@@ -1,8 +1,9 @@
-"""Download: one file from an address, whole and right or not at all.
+"""Download: fetches one file from an address, and gives either the complete, correct file or an error.
 
-What has arrived lies beside the final name as `NAME.part`, and goes on from there after a broken connection
-or a killed process; only a file with the right SHA-256 gets the name. One process downloads while others
-wait for it, by a lock on `NAME.lock` that the operating system frees when its holder dies.
+The bytes are written to `NAME.part` beside the final name. After a broken connection or a killed process the
+download continues where it stopped. Only a file with the right SHA-256 gets the final name. One process
+downloads while the other processes wait. They share a lock on `NAME.lock`, which the operating system frees
+when the process that holds it dies.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 TIMEOUT_SECONDS = 20.0
-"""To connect, and for each next piece."""
+"""The longest wait for a connection, and for each next piece of the file."""
 STALL_SECONDS, STALL_BYTES = 20.0, 100_000
-"""A server that sends less than these bytes in these seconds has stalled, though it never falls silent."""
+"""A server that sends fewer bytes than this in so many seconds has stalled, even if it still sends some."""
 PAUSES_SECONDS = (1.0, 2.0, 4.0)
-"""Before each further attempt, when a server fails or a connection breaks off."""
+"""The pause before each further attempt, after a server failed or a connection broke."""
 LOCK_SECONDS = 600.0
-"""How long one process waits for another."""
+"""How long one process waits while another one downloads the file."""
 MAX_BYTES = 2_000_000_000
-"""More than this is no weights file; it would only fill the disk."""
+"""The largest file that is accepted. No weights file is larger; such a file would only fill the disk."""
 CHUNK_BYTES = 1 << 20
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -41,27 +42,29 @@ logger = logging.getLogger(__name__)
 
 
 class DownloadError(RuntimeError):
-    """The file could not be had; the message says why, in a sentence for people."""
+    """The file could not be downloaded. The message is a sentence for people that says why."""
 
 
 class _BrokenOff(ConnectionError):
-    """The answer ended too early. What came is kept, and the rest can be asked for."""
+    """The response ended too early. The received bytes are kept, and the rest can be requested."""
 
 
 class _Refused(OSError):
-    """The server does what it must not. What came is dropped."""
+    """The server did something that we do not accept. The received bytes are deleted."""
 
 
 def download(url: str, path: Path, sha256: str) -> None:
-    """Puts the file at `url` under the name `path`, unless it is there and right already.
+    """Downloads the file at `url` to `path`. Does nothing if the correct file is already there.
 
     Args:
-        url: http or https.
-        path: A wrong file of that name is set aside as `.bad`. Its folder is made where there is none.
-        sha256: Of the file, or at least the first 8 of its 64 hexadecimal digits.
+        url: An http or https address.
+        path: Where the file goes. The folder is created if it does not exist. A wrong file at `path` is
+            renamed to `.bad`.
+        sha256: The SHA-256 of the file in hexadecimal digits: all 64, or at least the first 8.
 
     Raises:
-        DownloadError: The server, the connection or the disk failed, or what came is not that file.
+        DownloadError: The server, the connection or the disk failed, or the server sent another file.
+        ValueError: `sha256` is too short.
     """
     if len(sha256) < 8:
         raise ValueError(f"sha256: expected 8 digits or more, got {sha256!r}")
@@ -79,17 +82,18 @@ def download(url: str, path: Path, sha256: str) -> None:
         raise DownloadError(
             f"{failed}: another process has been at it for {LOCK_SECONDS:.0f} seconds; try again later."
         ) from error
-    except NotImplementedError as error:  # filelock, where a file system cannot lock
+    except NotImplementedError as error:  # from filelock, if the file system has no locks
         raise DownloadError(f"{failed}: the cache folder's file system has no locks.") from error
     except OSError as error:  # urllib's errors and time-outs are OSErrors too
         raise DownloadError(f"{failed}: {_reason(error)}.") from error
 
 
 def _fits(path: Path, sha256: str) -> bool:
+    """Whether the file exists and has this SHA-256."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest().startswith(sha256)
-    except OSError:  # not there, or the disk cannot give it back
+    except OSError:  # the file does not exist, or the disk cannot read it
         return False
 
 
@@ -100,9 +104,13 @@ def _set_aside(path: Path) -> None:
 
 
 def _complete(url: str, part: Path, sha256: str) -> None:
-    """Makes `part` the whole file, on the disk; it is gone where it cannot become that."""
+    """Downloads what is missing in `part` and forces it to the disk.
+
+    If a file from several responses is wrong, it is downloaded once more from the beginning. `part` is
+    deleted if the file is still wrong, if we refuse the server's response, or if the disk is full.
+    """
     try:
-        if not _fits(part, sha256):  # it may, where a process died just before it gave the file its name
+        if not _fits(part, sha256):  # it does fit if a process died just before the renaming
             pieced = _receive(url, part)
             if pieced and not _fits(part, sha256):
                 part.unlink()
@@ -121,7 +129,10 @@ def _complete(url: str, part: Path, sha256: str) -> None:
 
 
 def _receive(url: str, part: Path) -> bool:
-    """Asks for what `part` lacks until nothing is lacking; True where several answers were put together."""
+    """Requests the missing bytes of `part` until it is complete.
+
+    Returns True if the last response continued bytes of an earlier one.
+    """
     pauses = iter(PAUSES_SECONDS)
     while True:
         kept = part.stat().st_size if part.exists() else 0
@@ -140,7 +151,7 @@ def _receive(url: str, part: Path) -> bool:
 
 
 def _ask(url: str, start: int) -> tuple[HTTPResponse, int]:
-    """The server's answer, and the byte of the file that it begins with: `start`, or 0."""
+    """Returns the server's response and the position of its first byte in the file: `start`, or 0."""
     if urlsplit(url).scheme not in ("http", "https"):
         raise _Refused("its address is neither http nor https")
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
@@ -164,7 +175,7 @@ def _ask(url: str, start: int) -> tuple[HTTPResponse, int]:
 
 
 class _Redirects(HTTPRedirectHandler):
-    """To http and https only, and never from https to http."""
+    """Follows redirects to http and https only, and never from https to http."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -175,7 +186,10 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _write(response: HTTPResponse, part: Path, start: int) -> None:
-    """Appends the body of an answer that begins with byte `start`; 0 begins the file anew."""
+    """Writes the body of a response that begins at byte `start` of the file to `part`.
+
+    Appends the bytes, or replaces `part` if `start` is 0.
+    """
     total = None if response.length is None else start + response.length
     size = start
     with (
@@ -193,7 +207,7 @@ def _write(response: HTTPResponse, part: Path, start: int) -> None:
 
 
 def _chunks(response: HTTPResponse) -> Iterator[bytes]:
-    """The body as it comes in, not in full chunks: so that a trickle is seen."""
+    """Yields the body as it arrives. It does not wait for full chunks, so a very slow server is noticed."""
     began, received = time.monotonic(), 0
     try:
         while chunk := response.read1(CHUNK_BYTES):
@@ -210,8 +224,8 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a renaming last through a power cut."""
-    if os.name == "nt":  # folders cannot be opened there
+    """Makes sure that a renaming in `folder` survives a power cut."""
+    if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -221,6 +235,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
+    """Returns what went wrong, in words for people."""
     if isinstance(error, HTTPError):
         return f"the server answered {error.code}"
     if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):

@@ -1,8 +1,10 @@
-"""RoIAlign on the CPU, as sums of rows: torchvision's `MultiScaleRoIAlign`, on all cores and in vectors.
+"""RoIAlign: computes the same as torchvision's `MultiScaleRoIAlign`, but faster on a CPU.
 
-He et al., "Mask R-CNN" (2017), section 3: each bin of a region is the mean of a few samples of the feature
-map, each of which is interpolated between four cells. So a bin is a weighted sum of cells, and all bins
-together are what `torch.nn.functional.embedding_bag` computes, with the cells of the map as its table.
+Each bin of a region is the mean of a few samples of the feature map, and each sample is interpolated between
+four cells. So a bin is a weighted sum of cells. `torch.nn.functional.embedding_bag` computes the sums of all
+bins together, with the cells of the map as its table. It uses all cores and vector instructions.
+
+RoIAlign is described in He et al., "Mask R-CNN" (2017), section 3.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from torchvision.ops.poolers import LevelMapper
 
 
 class RowRoIAlign(nn.Module):
-    """What `pooler` gives, faster on a CPU.
+    """Gives the same as `pooler`, but faster on a CPU.
 
     Args:
-        pooler: One that `replaces` accepts.
+        pooler: A `MultiScaleRoIAlign` that `replaces` accepts.
     """
 
     def __init__(self, pooler: MultiScaleRoIAlign) -> None:
@@ -29,18 +31,24 @@ class RowRoIAlign(nn.Module):
 
     @staticmethod
     def replaces(module: nn.Module) -> bool:
-        """Whether `module` takes the same number of samples in each bin, as torchvision's networks do."""
+        """Whether `module` is a `MultiScaleRoIAlign` with a fixed number of samples in each bin.
+
+        Torchvision's networks use such ones.
+        """
         return isinstance(module, MultiScaleRoIAlign) and int(module.sampling_ratio) > 0
 
     def forward(
         self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Tensor:
-        """The features of all images' regions, (regions, C, bins, bins) float32, in channels-last order.
+        """Returns the features of the regions of all images.
 
         Args:
-            features: (N, C, H, W) for each level; those that are not the pooler's are left out.
+            features: (N, C, H, W) for each level. Levels that the pooler does not use are ignored.
             boxes: (regions, 4) for each image: x1, y1, x2, y2 in pixels of the image.
-            image_shapes: Height and width of each image.
+            image_shapes: The height and width of each image in pixels.
+
+        Returns:
+            (regions, C, bins, bins) float32, in channels-last order.
         """
         pooler = self.pooler
         levels = [feature for name, feature in features.items() if name in pooler.featmap_names]
@@ -71,12 +79,15 @@ class RowRoIAlign(nn.Module):
 def _cells(
     regions: Tensor, image_of: Tensor, size_hw: tuple[int, int], bins_hw: tuple[int, int], samples: int
 ) -> tuple[Tensor, Tensor]:
-    """The cells of each bin, and the share of each in it: (bins of all regions, cells), int32 and float32.
+    """Returns the cells that make up each bin, and the weight of each cell in the bin.
 
     Args:
-        regions: (regions, 4) in cells of a map of `size_hw`.
-        image_of: (regions,) int32, the image that each lies in.
-        samples: In each bin along each axis.
+        regions: (regions, 4) x1, y1, x2, y2 in cells of a map of `size_hw`.
+        image_of: (regions,) int32, the index of the image that each region lies in.
+        samples: The number of samples in each bin along each axis.
+
+    Returns:
+        Two arrays of (bins of all regions, cells): the cells' indices (int32) and weights (float32).
     """
     height, width = size_hw
     rows, row_shares = cells_along(regions[:, 1], regions[:, 3], bins_hw[0], samples, height)
@@ -88,7 +99,11 @@ def _cells(
 
 
 def cells_along(start: Tensor, end: Tensor, bins: int, samples: int, size: int) -> tuple[Tensor, Tensor]:
-    """`_cells` along one axis, (regions, bins, 2 * samples), computed as in torchvision's kernel."""
+    """Does the work of `_cells` along one axis, with the same arithmetic as torchvision's kernel.
+
+    Returns:
+        Two arrays of (regions, bins, 2 * samples): the cells' indices (int32) and weights (float32).
+    """
     bin_size = ((end - start).clamp(min=1) / bins)[:, None, None]
     offsets = (torch.arange(samples, dtype=torch.float32) + 0.5) * bin_size / samples
     at = start[:, None, None] + torch.arange(bins)[:, None] * bin_size + offsets

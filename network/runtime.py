@@ -1,6 +1,6 @@
-"""Runtime: how this process uses memory and threads. To be set before torch is imported.
+"""Runtime: sets how this process uses memory and threads, so that networks run faster.
 
-What each of these settings gives is in `docs/performance.md`.
+Call `prepare` before torch is imported. `docs/performance.md` lists the time that each setting saves.
 """
 
 from __future__ import annotations
@@ -10,22 +10,27 @@ import os
 import sys
 
 SPINS = "2000"
-"""Rounds that an idle thread of OpenMP waits actively, some tens of microseconds. By default they are
-milliseconds: so long may each of a network's many steps take where other work needs the core."""
+"""How many rounds an idle OpenMP thread waits actively: some tens of microseconds.
+
+By default the thread waits actively for milliseconds. If other work needs the core, each of a network's many
+steps may then take that long.
+"""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-"""Names of glibc's malloc.h."""
+"""Parameters of `mallopt`, from glibc's malloc.h."""
 KEPT_BYTES = 1 << 30
+"""glibc keeps freed memory up to this size."""
 
 
 def prepare() -> None:
-    """Lets OpenMP's threads sleep soon, and glibc keep the memory that a network frees for its next run.
+    """Lets idle OpenMP threads sleep soon, and makes glibc keep freed memory for the network's next run.
 
-    By default each large tensor is got from the kernel and given back, page by page, which takes long.
-    With one arena, all threads use what one has freed. What an owner has set in the environment stays.
+    By default glibc gets each large tensor from the kernel and gives it back, page by page, which takes long.
+    With one arena, all threads can use the memory that one thread has freed. Settings that the owner made in
+    the environment are not changed.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not in every libc
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every libc has it
         if mallopt:
             mallopt(M_ARENA_MAX, 1)
             mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)

@@ -10,13 +10,14 @@ that is: not so for a file that the caller or the environment names, whose hash 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
 import pickle  # nosec B403
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -26,7 +27,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from network.architectures import ARCHITECTURES, Architecture
 from network.download import DownloadError, download
@@ -80,10 +81,18 @@ def find_weights(architecture: Architecture, file: str | os.PathLike[str] | None
         return _read_for(architecture, Path(file), f"file {Path(file).name}")
     if architecture.published is None:
         return _bundled(architecture)
+    if (configured := _configured(architecture)) is not None:
+        return configured
     reasons: list[str] = []
-    for weights in _configured(architecture, reasons):
-        if layout_of(weights.state_dict) == architecture.name:
-            return weights
+    repo = os.environ.get(REPO_VARIABLE)
+    if repo:
+        try:
+            weights = _from_hub(repo, architecture)
+            if layout_of(weights.state_dict) == architecture.name:
+                return weights
+        except WeightsError as error:
+            logger.warning("%s", error)
+            reasons.append(str(error))
     try:
         return _published(architecture.published.url)
     except WeightsError as error:
@@ -169,22 +178,25 @@ def _shapes(state_dict: StateDict) -> dict[str, tuple[int, ...]]:
 
 
 def _expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    return _shapes_of(architecture.build)
+
+
+@functools.cache
+def _shapes_of(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        return _shapes(architecture.build().state_dict())
+        return _shapes(build().state_dict())
 
 
-def _configured(architecture: Architecture, reasons: list[str]) -> Iterator[Weights]:
-    """What the environment names. A named file must do; a repository that fails adds to `reasons`."""
+def _configured(architecture: Architecture) -> Weights | None:
+    """The weights in the file that the environment names, if they belong to this network.
+
+    The names and shapes of the tensors tell whose weights they are. So a file for another network is neither
+    read whole nor hashed.
+    """
     file = os.environ.get(FILE_VARIABLE)
-    if file:
-        yield _read(Path(file), f"file {Path(file).name}")
-    repo = os.environ.get(REPO_VARIABLE)
-    if repo:
-        try:
-            yield _from_hub(repo, architecture)
-        except WeightsError as error:
-            logger.warning("%s", error)
-            reasons.append(str(error))
+    if not file or layout_of_file(file) != architecture.name:
+        return None
+    return _read(Path(file), f"file {Path(file).name}")
 
 
 def _from_hub(repo: str, architecture: Architecture) -> Weights:

@@ -1,10 +1,12 @@
-"""Winograd: 3x3 convolutions with a quarter of the multiplications, and no less exact.
+"""Winograd: computes 3x3 convolutions with a quarter of the multiplications, and just as exactly.
 
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): the image is cut into overlapping
-tiles of 6x6, from each of which comes a 4x4 tile of the output. In the basis of six points the convolution of
-a tile is 36 products instead of 144, and these, over all channels and tiles, are 36 matrix products. With the
-points 0, ±√½, ±√2 and ∞ in place of the paper's 0, ±1, ±2 and ∞ the rounding error is that of a direct
-convolution in float32 (`tests/network/test_winograd.py` compares both with float64).
+The image is cut into overlapping tiles of 6x6 pixels. Each of them gives a tile of 4x4 pixels of the output.
+The tiles are first written in the basis of six points. There, the convolution of a tile takes 36 products
+instead of 144. Over all channels and tiles these products are 36 matrix products.
+
+The algorithm is that of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016). The paper
+uses the points 0, ±1, ±2 and ∞. We use 0, ±√½, ±√2 and ∞, because then the rounding error is as small as that
+of a direct convolution in float32 (`tests/network/test_winograd.py` compares both with float64).
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 TILE = 4
-"""Side of an output tile; the input tile is two pixels wider."""
+"""The side of an output tile in pixels. An input tile is two pixels wider."""
 TILES_AT_ONCE = 140
-"""So that what lies between the steps (5 MB for each at 256 channels) stays in the processor's caches."""
+"""Tiles computed together: few enough for the values between two steps to stay in the processor's caches.
+
+At 256 channels these values take 5 MB for each step.
+"""
 LEAST_CHANNELS = 256
-"""With fewer, transforming the tiles takes the time that the products save."""
+"""With fewer channels, transforming the tiles takes as much time as the products save."""
 ROOT = math.sqrt(0.5)
 KERNEL_TO_POINTS = (
     (1, 0, 0),
@@ -31,14 +36,15 @@ KERNEL_TO_POINTS = (
     (1 / 6, -1 / 3 * ROOT, 1 / 3),
     (0, 0, 1),
 )
-"""G of the paper: a kernel's polynomial at 0, √½, -√½, √2, -√2, ∞, over the products of their differences."""
+"""The matrix G of the paper: gives the values of a kernel's polynomial at the points 0, √½, -√½, √2, -√2 and
+∞, each divided by the product of the differences between this point and the others."""
 
 
 class WinogradConv2d(nn.Module):
-    """What `convolution` gives, faster on a CPU in float32; for evaluation only.
+    """Gives the same as `convolution`, but faster, on a CPU in float32. It cannot be trained.
 
     Args:
-        convolution: One that `replaces` accepts.
+        convolution: A convolution that `replaces` accepts.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
@@ -53,7 +59,7 @@ class WinogradConv2d(nn.Module):
 
     @staticmethod
     def replaces(module: nn.Module) -> bool:
-        """Whether `module` is a convolution that this one can stand for, and is faster than."""
+        """Whether this class can compute `module`, and computes it faster."""
         return (
             type(module) is nn.Conv2d
             and module.kernel_size == (3, 3)
@@ -64,7 +70,7 @@ class WinogradConv2d(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float32 to (N, K, H, W), in channels-last order."""
+        """Turns (N, C, H, W) float32 into (N, K, H, W) float32 in channels-last order."""
         rows = images.permute(0, 2, 3, 1)
         count, height, width, _ = rows.shape
         output = images.new_empty(count, height, width, len(self.bias))
@@ -79,7 +85,7 @@ class WinogradConv2d(nn.Module):
         return output.permute(0, 3, 1, 2)
 
     def _strip(self, images: Tensor, top: int, bottom: int) -> Tensor:
-        """Rows `top` to `bottom` of the output for (n, H, W, C) images."""
+        """Computes the rows `top` to `bottom` (exclusive) of the output for (n, H, W, C) images."""
         count, height, width, channels = images.shape
         down, across = math.ceil((bottom - top) / TILE), math.ceil(width / TILE)
         first, last = max(top - 1, 0), min(bottom + 1, height)
@@ -104,7 +110,10 @@ class WinogradConv2d(nn.Module):
 
 
 def _to_points(rows: Sequence[Tensor], points: Sequence[Tensor]) -> None:
-    """Writes the six `rows` of tiles in the basis of the points to `points` (the paper's transposed B)."""
+    """Writes the six `rows` of the tiles, transformed to the basis of the points, to `points`.
+
+    This is the multiplication by the transposed matrix B of the paper.
+    """
     even, odd = torch.sub(rows[4], rows[2], alpha=2), torch.sub(rows[3], rows[1], alpha=2)
     torch.add(even, odd, alpha=ROOT, out=points[1])
     torch.sub(even, odd, alpha=ROOT, out=points[2])
@@ -119,7 +128,10 @@ def _to_points(rows: Sequence[Tensor], points: Sequence[Tensor]) -> None:
 
 
 def _from_points(points: Sequence[Tensor], rows: Sequence[Tensor]) -> None:
-    """Writes the four rows of output that the values at the six points make (the paper's transposed A)."""
+    """Computes the four `rows` of output from the values at the six `points`.
+
+    This is the multiplication by the transposed matrix A of the paper.
+    """
     near, far = points[1] + points[2], points[3] + points[4]
     torch.add(near, far, alpha=4, out=rows[2]).mul_(0.5)
     torch.add(near.add_(far), points[0], out=rows[0])

@@ -21,8 +21,8 @@ from pathlib import Path
 import httpcore
 
 from photo.images import ImageError
+from photo.limits import MAX_FILE_BYTES
 
-MAX_BYTES = 25 * 1024 * 1024
 TOTAL_SECONDS = 30.0
 REDIRECTS = 3
 PORTS = (80, 443)
@@ -64,7 +64,7 @@ async def fetch(
 
     Raises:
         ImageError: The address cannot be fetched, takes longer than `TOTAL_SECONDS`, or gives more than
-            `MAX_BYTES`. The sentence does not tell what lies behind an address that is not public.
+            `MAX_FILE_BYTES`. The sentence does not tell what lies behind an address that is not public.
     """
     if url.startswith("data:"):
         name, content = "picture", _decoded(url)
@@ -108,8 +108,8 @@ async def _get(pool: httpcore.AsyncConnectionPool, url: str, ports: tuple[int, .
         content = bytearray()
         async for chunk in response.aiter_stream():
             content += chunk
-            if len(content) > MAX_BYTES:
-                raise ImageError(f"image: what the address gives is over {MAX_BYTES >> 20} MB.")
+            if len(content) > MAX_FILE_BYTES:
+                raise ImageError(f"image: what the address gives is over {MAX_FILE_BYTES >> 20} MB.")
         return bytes(content)
 
 
@@ -133,8 +133,8 @@ def _check(url: str, ports: tuple[int, ...]) -> None:
 
 def _decoded(url: str) -> bytes:
     header, comma, content = url.partition(",")
-    if len(content) > MAX_BYTES * 4 // 3 + 4:
-        raise ImageError(f"image: the data URL holds more than {MAX_BYTES >> 20} MB.")
+    if len(content) > MAX_FILE_BYTES * 4 // 3 + 4:
+        raise ImageError(f"image: the data URL holds more than {MAX_FILE_BYTES >> 20} MB.")
     try:
         if comma and header.endswith(";base64"):
             return base64.b64decode(urllib.parse.unquote(content), validate=True)

@@ -17,25 +17,22 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from photo.av1 import sequence_sizes
+from photo.limits import MAX_ASPECT, MAX_PIXELS, MAX_SIDE
 
-FORMATS = {name.upper(): name for name in ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")}
+READABLE = {name.upper(): name for name in ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")}
 """The formats that are read: Pillow's name for each, and people's."""
 
 with contextlib.suppress(ImportError):
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
-    FORMATS["HEIF"] = "HEIC"
+    READABLE["HEIF"] = "HEIC"
 
-ACCEPTED = f"{', '.join([*FORMATS.values()][:-1])} or {[*FORMATS.values()][-1]}"
+ACCEPTED = f"{', '.join([*READABLE.values()][:-1])} or {[*READABLE.values()][-1]}"
 """The formats for a message: "JPEG, PNG, ... or AVIF"."""
 
-MAX_PIXELS = 40_000_000
 MAX_ANIMATION_PIXELS = 20_000_000
 """Of an animated WebP: its decoder keeps two frames, and copies each, which takes 16 bytes a pixel."""
-MAX_SIDE = 20_000
-MAX_ASPECT = 30
-"""Beyond this ratio of the sides the shorter one would be too few pixels for the network."""
 
 # A second net, for what a header does not tell: Pillow refuses at twice this number. At half of it Pillow
 # would refuse before `_check_size` can say why, and warn of photos that are within our limits.
@@ -84,7 +81,7 @@ class Photo:
     Attributes:
         pixels: (h, w, 3) uint8 RGB, upright; the whole picture, or reduced if that was asked for.
         size: (height, width) of the whole picture.
-        format: One of the values of `FORMATS`.
+        format: One of the values of `READABLE`.
         animated: The file holds more frames or pages than the one in `pixels`.
     """
 
@@ -119,16 +116,16 @@ def read_photo(file: str | os.PathLike[str], longest_side: float = math.inf) -> 
         raise ImageError("This file is empty. Please choose a picture with something in it.")
     try:
         # From an open file: of a path, Pillow maps the pixels of uncompressed TIFFs, and turned ones wrongly.
-        with path.open("rb") as opened, Image.open(opened, formats=[*FORMATS]) as image:
+        with path.open("rb") as opened, Image.open(opened, formats=[*READABLE]) as image:
             _check_size(*image.size)
             _check_cost(image, opened)
             pixels, size = _to_rgb(image, opened, longest_side)
             # "MPO" to Pillow is a phone's JPEG with a preview or a gain map behind it. Whether it is animated
             # is asked last: a GIF looks for its second frame then, and may lose its first over it.
-            format = FORMATS.get(image.format or "", "JPEG")
+            format = READABLE.get(image.format or "", "JPEG")
             return Photo(pixels, size, format, format != "JPEG" and _is_animated(image))
     except UnidentifiedImageError as error:
-        others = "a PDF or an SVG" if "HEIF" in FORMATS else "a photo in HEIC, a PDF or an SVG"
+        others = "a PDF or an SVG" if "HEIF" in READABLE else "a photo in HEIC, a PDF or an SVG"
         raise ImageError(
             f"This file is not a picture that can be read here. Please use {ACCEPTED} "
             f"({others} must be saved as one of these first, such as JPEG)."

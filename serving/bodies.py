@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder, is_in_or_equal, is_static_file
 
-from answer.result import said
+from answer.settings import said
 
 
 def checker(blocks: gr.Blocks) -> Callable[[str | None, bool, Any], str | None]:

@@ -22,8 +22,9 @@ from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from photo.limits import MAX_FILE_BYTES
+
 MEGABYTE = 1024 * 1024
-UPLOAD_BYTES = 25 * MEGABYTE
 JSON_BYTES = MEGABYTE
 INSTANT_BYTES = 64 * 1024
 """Of the page's instant events, which carry settings and no pictures."""
@@ -153,7 +154,7 @@ class Guard:
         return None
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = UPLOAD_BYTES + ENVELOPE_BYTES
+        limit = MAX_FILE_BYTES + ENVELOPE_BYTES
         try:
             _check_declared(scope, limit)
             if shutil.disk_usage(self.folder if self.folder.exists() else ".").free < SPARE_BYTES:

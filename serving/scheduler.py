@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple, TypeVar
 
+from answer.progress import OnStage, ignore_stage
+
 T = TypeVar("T")
 
 POLL_SECONDS = 0.5
@@ -46,7 +48,7 @@ class Abandoned(RuntimeError):
 class Job:
     """What a piece of work is told of its request, and tells of itself."""
 
-    def __init__(self, on_stage: Callable[[float, str], object] = lambda share, words: None) -> None:
+    def __init__(self, on_stage: OnStage = ignore_stage) -> None:
         self._on_stage = on_stage
         self._unwanted = threading.Event()
 

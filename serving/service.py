@@ -19,7 +19,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,18 +28,20 @@ from gradio import processing_utils
 from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
-from answer.result import Result, SettingsError, said
+from answer.progress import OnStage, ignore_stage
+from answer.result import Result
+from answer.settings import SettingsError, said
 from inference import NAMES, ModelError, SegmentationModel
 from network.weights import WeightsError
 from photo.fetch import fetch
 from photo.images import ImageError
 from serving.janitor import touch
 from serving.models import Models
+from serving.photos import segment_file
 from serving.scheduler import Abandoned, Busy, Job, Scheduler, TookTooLong, Visitor, wanted_result
 from serving.sessions import named
 
 T = TypeVar("T")
-OnStage = Callable[[float, str], object]
 
 FETCHES, FETCHES_EACH = 8, 2
 """Pictures that are fetched from web addresses at once, and how many of them for one address."""
@@ -74,8 +75,6 @@ class Service:
         self.scheduler = scheduler or Scheduler()
         self.views = views or Scheduler(waiting=100, waiting_each=50, wait_seconds=30.0, run_seconds=60.0)
         self._fetching: Counter[str] = Counter()
-        self._loaders = ThreadPoolExecutor(len(NAMES), "load")
-        self._loading: dict[str, asyncio.Future[SegmentationModel]] = {}
 
     async def fetch(self, url: str) -> Path:
         """The file of what a web address or data URL leads to; raises as `fetch.fetch`, or `Busy`."""
@@ -89,18 +88,8 @@ class Service:
             self._fetching[address] -= 1
             self._fetching += Counter()  # drops those that are at 0
 
-    def load(self, name: str) -> asyncio.Future[SegmentationModel]:
-        """The model of that name, when it is loaded; one thread loads it for all who ask."""
-        loading = self._loading.get(name)
-        if loading is None or loading.done():
-            loop = asyncio.get_running_loop()
-            loading = self._loading[name] = loop.run_in_executor(self._loaders, self.models.get, name)
-        return loading
-
     @asynccontextmanager
-    async def request(
-        self, kind: str, on_stage: OnStage = lambda share, words: None
-    ) -> AsyncIterator[Request]:
+    async def request(self, kind: str, on_stage: OnStage = ignore_stage) -> AsyncIterator[Request]:
         """For the time of one request. Whatever goes wrong inside comes out as `gr.Error` with a sentence.
 
         Args:
@@ -164,7 +153,7 @@ class Request:
         """The model of that name, once it is loaded.
 
         Raises:
-            ModelError, WeightsError: As `inference.load_model`.
+            ModelError, WeightsError: As `inference.load`.
             TookTooLong: It is still being loaded.
         """
         if name not in NAMES:
@@ -172,8 +161,9 @@ class Request:
         if (ready := self._service.models.ready(str(name))) is not None:
             return ready
         self._job.stage(0.0, "Loading the model (the first time takes longest)")
+        loading = asyncio.wrap_future(self._service.models.start(str(name)))
         try:
-            return await wanted_result(self._service.load(str(name)), LOAD_SECONDS, _is_wanted)
+            return await wanted_result(loading, LOAD_SECONDS, _is_wanted)
         except TimeoutError as error:
             raise TookTooLong("The model is still being loaded. Please try again in some minutes.") from error
 
@@ -197,8 +187,9 @@ class Request:
 
         return await (line or self._service.scheduler).run(_visitor(), loudly, self._job, _is_wanted)
 
-    def saw(self, result: Result) -> Result:
-        """Notes for the log what kind of photo it was. Returns `result`."""
+    def segment(self, path: Path, model: SegmentationModel, job: Job) -> Result:
+        """Runs `model` on a photo's file, as `segment_file`, and notes for the log what the photo was."""
+        result = segment_file(path, model, job.stage, self._service.models.on_cpu)
         height, width = result.detections.image_size
         self._facts |= {"format": result.format, "width": width, "height": height}
         self._facts |= {"model": result.model.name, "instances": len(result.detections)}

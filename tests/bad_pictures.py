@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from photo.images import FORMATS, ImageError, read_photo
+from photo.images import READABLE, ImageError, read_photo
 
 ORIENTATION = 0x0112
 
@@ -140,7 +140,7 @@ def _good_pictures(chance: random.Random) -> list[BadPicture]:
         "1x1.png": _saved(Image.new("RGB", (1, 1)), "PNG"),
         "1x30.png": _saved(Image.new("RGB", (1, 30)), "PNG"),
     }
-    if "HEIF" in FORMATS:
+    if "HEIF" in READABLE:
         good["rgb.heic"] = _saved(noise(), "HEIF")
     for orientation in range(1, 9):
         exif = Image.Exif()

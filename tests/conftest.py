@@ -31,8 +31,7 @@ runtime.prepare()
 
 import torch
 
-import inference
-from inference import SegmentationModel, load_model
+from inference import SegmentationModel, load
 from network.architectures import ARCHITECTURES
 from tools.random_weights import random_network
 
@@ -62,17 +61,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
-@pytest.fixture
-def no_models_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As in a process that has just begun."""
-    monkeypatch.setattr(inference, "_models", {})
-    monkeypatch.setattr(inference, "_locks", {})
-    yield
-
-
 @pytest.fixture(scope="session")
 def scenes_model() -> SegmentationModel:
-    return load_model("scenes", device="cpu")
+    return load("scenes", device="cpu")
 
 
 @pytest.fixture(scope="session")

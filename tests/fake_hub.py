@@ -1,4 +1,4 @@
-"""A Hugging Face Hub of our own: as a client in memory, and as a server for the real client."""
+"""Fakes the Hugging Face Hub: as a client in memory, and as a server for the real client."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 
 COMMIT = "c" * 40
 FIRST_FILES = {".gitattributes": b"*.png filter=lfs", "README.md": b"new"}
-"""What the Hub puts into each new repository."""
+"""The files that the Hub puts into each new repository."""
 
 
 class FakeHub:
-    """What the tools use of `HfApi`; `repos` is what is stored, `calls` what was asked for, in order."""
+    """A fake of the `HfApi` methods that the tools use.
+
+    `repos` holds the files of each repository. `calls` lists the calls in their order.
+    """
 
     def __init__(self, **repos: dict[str, bytes]) -> None:
         self.repos = dict(repos)
@@ -77,7 +80,10 @@ class FakeHub:
         return [call[0] for call in self.calls]
 
     def download(self, cache: Path) -> Any:
-        """`hf_hub_download` from this Hub, with a cache that links names to blobs named by their SHA-256."""
+        """Returns a fake `hf_hub_download` that reads from this Hub.
+
+        Its cache links each file name to a blob. The blob's name is its SHA-256.
+        """
 
         def hf_hub_download(
             repo_id: str, filename: str, *, revision: str | None = None, local_files_only: bool = False
@@ -98,7 +104,7 @@ class FakeHub:
 
 
 def answer(status: int, message: str = "", path: str = "/api/spaces/me/objects") -> Any:
-    """An answer as the Hub's client sees it, whatever HTTP library this release of it uses."""
+    """Returns an answer as the Hub's client sees it, made with the HTTP library that its release uses."""
     from huggingface_hub import errors
 
     http = __import__(errors.Response.__module__.partition(".")[0])
@@ -108,7 +114,11 @@ def answer(status: int, message: str = "", path: str = "/api/spaces/me/objects")
 
 
 class _Server(ThreadingHTTPServer):
-    """`asked` lists the requests, `fails` gives the status and message of those whose path it matches."""
+    """A fake Hub at an address of this machine.
+
+    `asked` lists the requests. `fails` maps patterns to a status and a message. A request that matches a
+    pattern gets them as its answer.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -179,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub_server() -> Iterator[_Server]:
-    """A Hub at an address of this machine, which takes every file as it is."""
+    """Runs a fake Hub at an address of this machine. It accepts every file, and none goes to LFS."""
     with _Server() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -191,7 +201,7 @@ def hub_server() -> Iterator[_Server]:
 
 
 def committed(server: _Server) -> dict[str, bytes | None]:
-    """What the last commit put under each path; None for what it deleted."""
+    """Returns the content of each file in the last commit, by its path; None for a deleted file."""
     files: dict[str, bytes | None] = {}
     for line in server.commit:
         if line["key"] == "file":

@@ -17,7 +17,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from answer import coco
 from answer.files import export_file
-from answer.result import Filters, Result
+from answer.result import Result
+from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel
 from visualize import Style

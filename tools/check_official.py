@@ -1,13 +1,14 @@
-"""Checks torchvision's two trained models once, as the app fetches them: to be run with a network connection.
+"""Checks torchvision's two trained models, fetched as the app fetches them. Needs a network connection.
 
     python tools/check_official.py
     python tools/check_official.py --coco-images val2017 --coco-annotations annotations/instances_val2017.json
 
-Both models are fetched and looked at: the SHA-256 of their files, and what they see in the example photos (a
-person, a cat, a cup). With COCO's photos, average precision on the first --limit of them is set beside the
-published one. So few photos scatter: with a small network, samples of 100 of 302 photos gave 3 points more
-than all of them, give or take 3. So only a figure more than 5 points below the published one counts as wrong.
-The last line is the verdict, and the exit code is 0 or 1.
+The tool fetches both models. It checks the SHA-256 of their files, and whether they see the person, the cat
+and the cup in the example photos. With COCO's photos, the tool also measures average precision on the first
+--limit photos, and compares it with the published figure. So few photos give an uncertain figure: with a
+small network, samples of 100 out of 302 photos gave 3 points more than all 302 photos, give or take 3. So a
+figure counts as wrong only if it is more than 5 points below the published figure. The last line printed is
+the verdict. The exit code is 0 if all is well, else 1.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from network import runtime
 runtime.prepare()
 
 from answer import coco
-from inference import ModelError, SegmentationModel, load_model, segment
+from inference import ModelError, SegmentationModel, load, segment
 from network.architectures import ARCHITECTURES
 from network.weights import WeightsError, published_digits
 from photo.images import read_image
@@ -34,14 +35,14 @@ from tools.evaluate import EvaluationError, count, measure, published
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SEEN_IN = {"astronaut.png": "person", "chelsea.png": "cat", "coffee.png": "cup"}
 SURE = 0.5
-"""The score from which on an instance counts as seen: what a visitor is shown at first."""
+"""Least score of an instance that counts as seen. The page starts with the same score threshold."""
 TOLERANCE = 0.05
-"""Of an average precision of 0 to 1."""
+"""How far an average precision (0 to 1) may be below the published one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coco:
-    """Photos with known objects."""
+    """COCO's photos, their annotations, and the number of photos to measure."""
 
     images: Path
     annotations: Path
@@ -49,7 +50,7 @@ class Coco:
 
 
 def problems(name: str, load: Callable[[str], SegmentationModel], on: Coco | None) -> Iterator[str]:
-    """Loads and checks one model, prints what is seen, and gives a sentence part for all that is wrong."""
+    """Loads one model, checks it and prints the findings. Yields a part of a sentence for each problem."""
     try:
         model = load(name)
     except (ModelError, WeightsError) as error:
@@ -92,20 +93,20 @@ def _low_figures(model: SegmentationModel, name: str, on: Coco) -> Iterator[str]
 
 
 def known_digits(name: str) -> str:
-    """The first digits of the SHA-256 of torchvision's file, which its name ends in."""
+    """Returns the first digits of the SHA-256 of torchvision's file. The file's name ends in these digits."""
     weights = ARCHITECTURES[name].published
     assert weights is not None
     return published_digits(weights.url)
 
 
-def main(
-    arguments: Sequence[str] | None = None, load: Callable[[str], SegmentationModel] = load_model
-) -> int:
-    """Checks the published models; the last line says whether all is well, and so does the exit code."""
+def main(arguments: Sequence[str] | None = None, load: Callable[[str], SegmentationModel] = load) -> int:
+    """Checks the published models. The last line printed and the exit code say whether all is well."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--coco-images", type=Path, help="folder of COCO's photos, such as val2017")
-    parser.add_argument("--coco-annotations", type=Path, help="such as instances_val2017.json")
-    parser.add_argument("--limit", type=count, default=100, help="photos to measure on (default: 100)")
+    parser.add_argument("--coco-images", type=Path, help="the folder of COCO's photos, such as val2017")
+    parser.add_argument(
+        "--coco-annotations", type=Path, help="COCO's annotation file, such as instances_val2017.json"
+    )
+    parser.add_argument("--limit", type=count, default=100, help="number of photos to measure (default: 100)")
     chosen = parser.parse_args(arguments)
     if bool(chosen.coco_images) != bool(chosen.coco_annotations):
         parser.error("--coco-images and --coco-annotations go together")

@@ -1,4 +1,8 @@
-"""COCO results: what a network found, in COCO's format, and what pycocotools makes of it."""
+"""Writes detections in COCO's result format and computes COCO's twelve numbers for them.
+
+`coco_results` and `coco_result` write the format. `twelve_numbers` and `evaluated` let pycocotools compare
+the results with annotations.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +19,23 @@ from answer.formats import to_rle
 from detections import Detections
 
 KINDS = {"box": "bbox", "mask": "segm"}
-"""What is compared, and pycocotools' word for it."""
+"""The two kinds of comparison, and pycocotools' name for each."""
 NAMES = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
     *("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
 )
-"""COCO's twelve numbers in pycocotools' order; source: "Detection evaluation" of https://cocodataset.org."""
+"""The names of COCO's twelve numbers, in pycocotools' order.
+
+Source: "Detection evaluation" on https://cocodataset.org.
+"""
 
 Result = dict[str, Any]
 CocoDataset = dict[str, Any]
-"""Images, annotations and categories, as in COCO's annotation files."""
+"""A dictionary with images, annotations and categories, as in COCO's annotation files."""
 
 
 def coco_results(found: Detections, image_id: int) -> list[Result]:
-    """The instances of one image; masks at its original size."""
+    """Returns one result for each instance of an image. The masks have the image's original size."""
     return [
         coco_result(
             image_id,
@@ -44,7 +51,12 @@ def coco_results(found: Detections, image_id: int) -> list[Result]:
 def coco_result(
     image_id: int, category_id: int, score: float, box_xyxy: Sequence[float], mask: Mapping[str, Any]
 ) -> Result:
-    """One instance; the mask is compressed RLE with its counts as `str`, as JSON wants them."""
+    """Returns one instance as COCO's result. Its box becomes x, y, width and height.
+
+    Args:
+        box_xyxy: x1 y1 x2 y2 in pixels.
+        mask: Compressed RLE. Its counts are a `str`, because JSON holds no bytes.
+    """
     x1, y1, x2, y2 = box_xyxy
     return {
         "image_id": image_id,
@@ -56,7 +68,10 @@ def coco_result(
 
 
 def twelve_numbers(truth: CocoDataset, results: Sequence[Result], kind: str) -> dict[str, float]:
-    """By `NAMES`, 0 to 1, or -1 where `truth` has no object of that size; `kind` is a key of `KINDS`."""
+    """Returns COCO's twelve numbers by their names in `NAMES`.
+
+    Each number is 0 to 1, or -1 if `truth` has no object of the number's size. `kind` is a key of `KINDS`.
+    """
     evaluation = evaluated(truth, results, kind)
     with redirect_stdout(StringIO()):
         evaluation.summarize()
@@ -69,17 +84,18 @@ def evaluated(
     kind: str,
     area_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> COCOeval:
-    """pycocotools' evaluation of all images and categories in `truth`, accumulated.
+    """Returns pycocotools' accumulated evaluation of all images and categories in `truth`.
 
-    Where a result states no `area`, it is that of what is compared, the box or the mask. (`COCO.loadRes`
-    takes the box's for masks too, if a result has both.) There may be no results, which `loadRes` refuses.
+    A result without an `area` gets the area of its box or of its mask, depending on `kind`. (`COCO.loadRes`
+    takes the box's area for masks too, if a result has both.) `results` may be empty; `loadRes` refuses that.
 
     Args:
         kind: A key of `KINDS`.
-        area_ranges: Lowest and highest area of each range by its name; COCO's four by default.
+        area_ranges: Lowest and highest area of each range in square pixels, by the range's name. Default:
+            COCO's four ranges.
     """
     reference, detected = COCO(), COCO()
-    # Numbered anew, since pycocotools takes an object with the id 0 for one that was not found.
+    # The annotations get new ids, because pycocotools never counts an object with the id 0 as found.
     reference.dataset = truth | {
         "annotations": [{"iscrowd": 0} | a | {"id": i} for i, a in enumerate(truth["annotations"], start=1)]
     }

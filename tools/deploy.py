@@ -1,12 +1,12 @@
-"""Creates a Hugging Face Space from this checkout, or brings it up to date.
+"""Creates a Hugging Face Space from this checkout, or updates an existing Space.
 
     python tools/deploy.py owner/name --dry-run
     python tools/deploy.py owner/name --private --hardware cpu-upgrade
     python tools/deploy.py owner/name --weights-repo owner/weights@v1.0
 
-Wants git and huggingface_hub, no torch. What is sent are the files as git knows them, without what only
-developers need; the Space's settings are those at the top of README.md. Files on the Space that are none of
-these are deleted (its history keeps them). A setting that no option names stays as it is on the Space.
+The tool needs git and huggingface_hub, but not torch. It sends the files that git tracks, except the files
+that only developers need. The Space's settings are at the top of README.md. The tool deletes all other files
+on the Space (the Space's history keeps them). A setting that no option names stays as it is on the Space.
 """
 
 from __future__ import annotations
@@ -39,44 +39,45 @@ LEFT_OUT = (
     "pyproject.toml",
     "requirements-dev.txt",
 )
-"""What git tracks and a Space has no use for; a star stands for slashes too."""
+"""Patterns of files that git tracks but a Space does not need. A star also matches slashes."""
 KEPT = (".gitattributes",)
-"""What the Hub puts into each repository, and needs."""
-REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"  # that of `weights`, which would import torch
+"""Files that the Hub puts into each repository and needs there."""
+REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"  # as in network/weights.py, which imports torch
 WEIGHTS_FILE = "maskrcnn_resnet50_fpn.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsRepo:
-    """The repository on the Hub from which a Space takes its weights."""
+    """The repository on the Hub from which a Space loads its weights."""
 
     name: str
-    """owner/name"""
+    """The repository's name, as owner/name."""
     revision: str | None = None
-    """A branch, a tag or a commit."""
+    """A branch, a tag or a commit; None for the newest commit."""
     private: bool = False
 
     @property
     def variable(self) -> str:
-        """As `network/weights.py` reads it."""
+        """The value of SEGMENTATION_WEIGHTS_REPO, as `network/weights.py` reads it."""
         return f"{self.name}@{self.revision}" if self.revision else self.name
 
     @property
     def preload(self) -> str:
-        """As the Hub reads it in `preload_from_hub`."""
+        """The entry in `preload_from_hub`, as the Hub reads it."""
         return " ".join(filter(None, (self.name, WEIGHTS_FILE, self.revision)))
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Of a Space, beside what stands in its README."""
+    """The settings that the Hub gets together with a Space's files."""
 
     sdk: str = "gradio"
     hardware: str | None = None
-    """None leaves it as it is; a new Space gets `suggested`."""
+    """None keeps the hardware of an existing Space; a new Space gets `suggested`."""
     suggested: str | None = None
+    """The hardware that README.md suggests for a new Space."""
     private: bool = False
-    """False leaves it as it is, which is public for a new Space."""
+    """False keeps an existing Space as it is; a new Space is then public."""
     weights: WeightsRepo | None = None
 
 
@@ -84,28 +85,28 @@ class Settings:
 
 
 def space_files(root: Path) -> list[str]:
-    """The paths, relative to `root`, of the files that belong on the Space.
+    """Returns the paths of the files that belong on the Space, relative to `root`.
 
     Raises:
-        HubError: `root` is no git checkout.
+        HubError: `root` is not a git checkout, or git is not installed.
     """
     return [path for path in _git(root, "ls-files", "-z") if belongs(path) and (root / path).is_file()]
 
 
 def uncommitted(root: Path) -> list[str]:
-    """The files of the Space that are not as they were committed, and those that git does not know."""
+    """Returns the Space's files that differ from the last commit, and files that git does not know yet."""
     changed = _git(root, "diff", "--name-only", "--relative", "-z", "HEAD")
     new = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
     return [path for path in (*changed, *new) if belongs(path)]
 
 
 def belongs(path: str) -> bool:
-    """Whether a file, by its path in the checkout, belongs on the Space if git tracks it."""
+    """Returns whether a tracked file belongs on the Space. `path` is relative to the checkout."""
     return not any(fnmatchcase(path, pattern) for pattern in LEFT_OUT)
 
 
 def _git(root: Path, *arguments: str) -> list[str]:
-    """What git says, cut at its zeros."""
+    """Runs git and returns its output, split at the NUL characters."""
     try:
         run = subprocess.run(  # nosec B603 B607
             ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=False
@@ -124,14 +125,14 @@ def _git(root: Path, *arguments: str) -> list[str]:
 
 
 def space_readme(readme: Path, space: str, weights: WeightsRepo | None) -> bytes:
-    """README.md as the Space gets it: the weights it uses and the picture that stands for it are named."""
+    """Returns README.md for the Space: its settings name the weights and the thumbnail's full address."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "README.md"
         copy.write_bytes(readme.read_bytes())
         matter = front_matter(copy)
         if weights:
             matter["models"] = [weights.name]
-            if not weights.private:  # what builds the Space has no token
+            if not weights.private:  # the Hub builds the Space without a token
                 matter["preload_from_hub"] = [weights.preload]
         thumbnail = matter.get("thumbnail")
         if thumbnail and "://" not in thumbnail:
@@ -142,10 +143,10 @@ def space_readme(readme: Path, space: str, weights: WeightsRepo | None) -> bytes
 
 
 def front_matter(readme: Path) -> dict[str, Any]:
-    """The settings at the top of a README.md.
+    """Returns the settings at the top of a README.md.
 
     Raises:
-        HubError: There are none.
+        HubError: The file has no settings.
     """
     matter = metadata_load(readme)
     if not matter:
@@ -157,10 +158,12 @@ def front_matter(readme: Path) -> dict[str, Any]:
 
 
 def check_weights(client: Client, weights: WeightsRepo) -> WeightsRepo:
-    """`weights` as they are found on the Hub: whether private, a revision as the commit that it is now.
+    """Looks up `weights` on the Hub. Returns them with `private` filled in.
+
+    A revision becomes the commit that it names now.
 
     Raises:
-        HubError: The repository or the revision is not there, or not the file.
+        HubError: The repository, the revision or the weights file does not exist.
     """
     with plainly(f"The weights' repository {weights.variable} could not be looked at"):
         found = client.model_info(weights.name, revision=weights.revision)
@@ -176,10 +179,12 @@ def check_weights(client: Client, weights: WeightsRepo) -> WeightsRepo:
 def deploy(
     client: Client, space: str, files: Mapping[str, bytes], settings: Settings, message: str
 ) -> list[str]:
-    """Makes the Space what `files` and `settings` say, in one commit; returns what it deleted there.
+    """Creates the Space or changes its settings, then sends `files` in one commit.
+
+    The commit also deletes the Space's other files. Returns the paths of the deleted files.
 
     Raises:
-        HubError: The Hub cannot be reached or refuses, or the Space is one of another kind.
+        HubError: The Hub cannot be reached or refuses, or the Space has another SDK.
     """
     with plainly(f"The Space {space} could not be looked at"):
         info = _space_info(client, space)
@@ -206,7 +211,7 @@ def _space_info(client: Client, space: str) -> Any | None:
     try:
         return client.space_info(space)
     except RepositoryNotFoundError as error:
-        if error.response.status_code != 404:  # a refused token is told in this way too
+        if error.response.status_code != 404:  # a refused token raises the same error
             raise
         return None
 
@@ -247,7 +252,11 @@ def _amount(files: Mapping[str, bytes]) -> str:
 
 
 def weights_repo(text: str) -> WeightsRepo:
-    """owner/name or owner/name@revision; a type for `argparse`."""
+    """Parses owner/name or owner/name@revision; a type for `argparse`.
+
+    Raises:
+        argparse.ArgumentTypeError: `text` has another form, or the Hub does not allow the name.
+    """
     name, at, revision = text.partition("@")
     if (at and not revision) or set(revision) & set(": "):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form owner/name or owner/name@revision")
@@ -258,17 +267,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("space", type=repo_id, metavar="owner/name", help="of the Space")
-    parser.add_argument("--hardware", help="for example cpu-upgrade (a new Space: as README suggests)")
-    parser.add_argument("--private", action="store_true", help="nobody but the owner sees the Space")
+    parser.add_argument("space", type=repo_id, metavar="owner/name", help="the Space's name")
+    parser.add_argument(
+        "--hardware",
+        help="the Space's hardware, such as cpu-upgrade (default for a new Space: README.md's suggestion)",
+    )
+    parser.add_argument("--private", action="store_true", help="hide the Space from everybody but its owner")
     parser.add_argument(
         "--weights-repo",
         type=weights_repo,
         metavar="owner/name[@revision]",
-        help="where the Space has its weights from, while it is built (see tools/publish_weights.py)",
+        help="the repository with the Space's weights (see tools/publish_weights.py); the Hub downloads them "
+        "while it builds the Space, if the repository is public",
     )
-    parser.add_argument("--allow-dirty", action="store_true", help="send files that are not committed too")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be sent; asks nobody")
+    parser.add_argument("--allow-dirty", action="store_true", help="also send changes that are not committed")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be sent, without asking the Hub"
+    )
     chosen = parser.parse_args(arguments)
     try:
         _run(chosen)
@@ -310,7 +325,7 @@ def _run(chosen: argparse.Namespace) -> None:
 
 
 def _show(space: str, files: Mapping[str, bytes], settings: Settings, changed: Sequence[str]) -> None:
-    """What would be sent, and the settings."""
+    """Prints the files that would be sent, and the settings."""
     for name, content in files.items():
         print(f"{len(content):>10,}  {name}{'  (not committed)' if name in changed else ''}")
     print(f"{_amount(files)}; everything else on the Space would be deleted")

@@ -1,19 +1,20 @@
-"""Measures what the app finds against COCO: the twelve numbers for boxes and the twelve for masks.
+"""Measures the app's detections against COCO: twelve numbers for boxes and twelve for masks.
 
     python tools/evaluate.py --images val2017 --annotations annotations/instances_val2017.json
     python tools/evaluate.py --images DIR --annotations FILE --model resnet50_fpn_v2 --limit 500
     PYTHONPATH=folder python tools/evaluate.py --images DIR --annotations FILE --model-factory module:function
 
-What is measured is `inference.segment` as the app calls it: the photo reduced to at most 1024 px, 100
-instances with scores above 0.05, masks pasted at the photo's own size. A factory is a function without
-arguments that returns a network with torchvision's four stages whose labels are COCO's category ids; it runs
-on the CPU.
+The tool calls `inference.segment` as the app does. Photos are reduced to at most 1024 px. A photo gives at
+most 100 instances, with scores above 0.05. Masks are pasted at the photo's own size. A model factory is a
+function without arguments. It returns a network with torchvision's four stages, whose labels are COCO's
+category ids. Such a network runs on the CPU.
 
-Each photo's instances are written to --results as they are found. Stopped or killed, the same command goes
-on with the first photo that is not in there. The last line printed is one JSON object with all figures.
+The tool writes each photo's instances to --results as soon as it has them. If a run was stopped or killed,
+the same command continues with the first photo that is not in the file. The last line printed is one JSON
+object with all figures.
 
-pycocotools counts, since the published figures are its own. faster-coco-eval is there to save time, but
-nearly all of it goes into the network.
+pycocotools computes the numbers, because it also computed the published figures. faster-coco-eval would save
+little time, because the network takes nearly all of the time.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from inference import (
     WORKING_SIDE,
     ModelError,
     SegmentationModel,
-    load_model,
+    load,
     segment,
 )
 from network.acceleration import accelerate
@@ -59,28 +60,33 @@ from tools.journal import note, resume
 BUILD = Path(__file__).resolve().parent.parent / "build"
 STAGES = ("transform", "backbone", "rpn", "roi_heads")
 PUBLISHED_ON = "COCO-val2017"
-"""Torchvision's name for the 5000 photos that its figures are of."""
+"""Torchvision's name for the 5000 photos on which its figures were measured."""
 
 Found = dict[int, dict[str, Any]]
-"""By image id: one line of a results file."""
+"""The lines of a results file by image id, without the heading."""
 Figures = dict[str, Any]
+"""The figures that the command prints as JSON."""
 
 
 class EvaluationError(ValueError):
-    """Photos, annotations, results or a factory cannot be used; the message says why, and what would do."""
+    """Photos, annotations, results or a factory cannot be used; the message says why, and what to use."""
 
 
 # --- The model ----------------------------------------------------------------------------------------------
 
 
 def load_from_factory(factory: str, precision: str = "float32") -> SegmentationModel:
-    """The network that `function()` of `factory` ("module:function") returns, made ready as the app does it.
+    """Loads the network that a function returns, and prepares it as the app does. It runs on the CPU.
 
-    It runs on the CPU, and its labels are COCO's category ids. The SHA-256 is that of its state dict, or
-    empty where it has none.
+    The network's labels are COCO's category ids. The model's `sha256` is the hash of the network's state
+    dict. It is empty if the state dict is empty.
+
+    Args:
+        factory: The function, as "module:function".
 
     Raises:
-        EvaluationError: There is no such function, or it returns no network with torchvision's four stages.
+        EvaluationError: The function does not exist, or it does not return a network with torchvision's four
+            stages.
     """
     module_name, _, function = factory.partition(":")
     if not (module_name and function):
@@ -113,7 +119,7 @@ def load_from_factory(factory: str, precision: str = "float32") -> SegmentationM
 
 
 def published(name: str) -> dict[str, float]:
-    """AP of boxes and masks, 0 to 1, that torchvision states for its weights; {} for other networks."""
+    """Returns torchvision's stated AP of boxes and masks, 0 to 1; {} for models without torchvision's weights."""
     architecture = ARCHITECTURES.get(name)
     if architecture is None or architecture.published is None:
         return {}
@@ -121,14 +127,14 @@ def published(name: str) -> dict[str, float]:
     return {kind: metrics[f"{kind}_map"] / 100 for kind in KINDS}
 
 
-# --- Photos and what is known of them -----------------------------------------------------------------------
+# --- Photos and their annotations ---------------------------------------------------------------------------
 
 
 def read_annotations(file: Path, limit: int | None = None) -> CocoDataset:
-    """The annotations in `file`, of the first `limit` images by id only.
+    """Reads the images in `file`, at most the first `limit` by id, and their annotations.
 
     Raises:
-        EvaluationError: Not a file of COCO instances with at least one image.
+        EvaluationError: The file does not hold COCO instances with at least one image.
     """
     try:
         dataset = json.loads(file.read_bytes())
@@ -154,7 +160,11 @@ def read_annotations(file: Path, limit: int | None = None) -> CocoDataset:
 
 
 def check_photos(dataset: CocoDataset, folder: Path) -> None:
-    """Raises EvaluationError if a photo of `dataset` is not in `folder`."""
+    """Checks that all photos of `dataset` are in `folder`.
+
+    Raises:
+        EvaluationError: A photo is missing.
+    """
     names = [image["file_name"] for image in dataset["images"]]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
@@ -164,10 +174,13 @@ def check_photos(dataset: CocoDataset, folder: Path) -> None:
 
 
 def look(model: SegmentationModel, path: Path, image: dict[str, Any]) -> dict[str, Any]:
-    """What `model` finds in the photo at `path`, read as the app reads it: one line of a results file.
+    """Runs `model` on the photo at `path`, read as the app reads it. Returns one line of a results file.
+
+    Args:
+        image: COCO's record of the photo.
 
     Raises:
-        EvaluationError: The photo cannot be read, or its size is not that in `image`, COCO's record of it.
+        EvaluationError: The photo cannot be read, or its size differs from the size in `image`.
     """
     try:
         photo = read_photo(path, WORKING_SIDE)
@@ -193,7 +206,7 @@ def look(model: SegmentationModel, path: Path, image: dict[str, Any]) -> dict[st
 
 
 def heading(model: SegmentationModel, annotations: Path) -> dict[str, Any]:
-    """The first line of a results file: what all the others depend on."""
+    """Returns the first line of a results file. It holds everything that the other lines depend on."""
     return {
         "model": model.name,
         "sha256": model.sha256,
@@ -205,16 +218,18 @@ def heading(model: SegmentationModel, annotations: Path) -> dict[str, Any]:
 
 
 def default_results(head: dict[str, Any]) -> Path:
-    """In `build/`; another one for each heading."""
+    """Returns the default path of a results file, in `build/`. Each heading has its own path."""
     name = head["model"].replace(":", "-")
     return BUILD / f"coco-{name}-{hashlib.sha256(json.dumps(head).encode()).hexdigest()[:8]}.jsonl"
 
 
 def open_results(file: Path, head: dict[str, Any]) -> Found:
-    """What an earlier run wrote to `file`; begins the file where there is none, and drops half a last line.
+    """Returns the lines that an earlier run wrote to `file`, by image id.
+
+    Starts the file if it does not exist. Removes the last line if it is incomplete.
 
     Raises:
-        EvaluationError: It belongs to another model or to other annotations, or is no results file.
+        EvaluationError: The file belongs to another model or to other annotations, or is not a results file.
     """
     try:
         theirs, lines = resume(file, head)
@@ -246,16 +261,18 @@ def measure(
     limit: int | None = None,
     results_file: Path | None = None,
 ) -> Figures:
-    """The twelve numbers for boxes and for masks, and what they are of; goes on where an earlier run stopped.
+    """Returns the twelve numbers for boxes and for masks, and facts about the model and the photos.
+
+    Continues an earlier run that was stopped.
 
     Args:
-        folder: Where the photos are, under the names that the annotations give.
+        folder: The folder of photos. They have the file names that the annotations give.
         annotations: A file of COCO instances.
-        limit: Only the first so many images by id, and what is annotated in them.
-        results_file: Where instances are kept; by default one in `build/`.
+        limit: Measures only the first `limit` images by id.
+        results_file: The file that keeps the instances. Default: a file in `build/`.
 
     Raises:
-        EvaluationError: As the functions above. What was found until then is kept.
+        EvaluationError: For the reasons of the functions above. The results file keeps the instances found so far.
     """
     dataset = read_annotations(annotations, limit)
     check_photos(dataset, folder)
@@ -286,7 +303,7 @@ def _rounded(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def table(figures: Figures) -> str:
-    """The figures for people, in percent; a dash where no object has that size."""
+    """Returns the figures as a table for people, in percent. A dash means that no object has that size."""
     rows = [f"{'':10}{'boxes':>8}{'masks':>8}"]
     for name in NAMES:
         percents = (f"{100 * figures[kind][name]:.1f}" if figures[kind][name] >= 0 else "-" for kind in KINDS)
@@ -299,26 +316,35 @@ def table(figures: Figures) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures a model against COCO; the last line printed is all figures as JSON, 0 to 1."""
+    """Measures a model against COCO. The last line printed is a JSON object with all figures, 0 to 1."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--images", type=Path, required=True, help="folder of the photos")
-    parser.add_argument("--annotations", type=Path, required=True, help="JSON file of COCO instances")
-    parser.add_argument("--limit", type=count, help="only the first so many images by id")
-    parser.add_argument("--results", type=Path, help="where instances are kept (default: a file in build/)")
+    parser.add_argument("--images", type=Path, required=True, help="the folder of photos")
+    parser.add_argument("--annotations", type=Path, required=True, help="a JSON file of COCO instances")
+    parser.add_argument("--limit", type=count, help="measure only the first LIMIT images by id")
+    parser.add_argument(
+        "--results", type=Path, help="the file that keeps the instances (default: a file in build/)"
+    )
     models = parser.add_mutually_exclusive_group()
     models.add_argument(
-        "--model", choices=[*ARCHITECTURES], default=DEFAULT_NAME, help="(default: %(default)s)"
+        "--model",
+        choices=[*ARCHITECTURES],
+        default=DEFAULT_NAME,
+        help="the model to measure (default: %(default)s)",
     )
-    models.add_argument("--weights", type=Path, help="a .pth or .safetensors file of one of these")
-    models.add_argument("--model-factory", metavar="MODULE:FUNCTION", help="gives a network of your own")
+    models.add_argument(
+        "--weights", type=Path, help="a .pth or .safetensors file with weights of one of these models"
+    )
+    models.add_argument(
+        "--model-factory", metavar="MODULE:FUNCTION", help="a function that returns your own network"
+    )
     chosen = parser.parse_args(arguments)
     try:
         if chosen.model_factory:
             model = load_from_factory(chosen.model_factory)
         elif chosen.weights:
-            model = load_model("auto", weights=chosen.weights)
+            model = load("auto", weights=chosen.weights)
         else:
-            model = load_model(chosen.model)
+            model = load(chosen.model)
         figures = measure(model, chosen.images, chosen.annotations, chosen.limit, chosen.results)
     except (EvaluationError, ModelError, WeightsError) as error:
         raise SystemExit(str(error)) from error
@@ -332,7 +358,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def count(text: str) -> int:
-    """A number of photos on the command line, 1 or more."""
+    """Parses a number of photos, 1 or more; a type for `argparse`.
+
+    Raises:
+        argparse.ArgumentTypeError: The number is below 1.
+    """
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")

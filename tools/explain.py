@@ -1,4 +1,4 @@
-"""Makes the pictures of the page's "How it works", with the `scenes` model, on the examples.
+"""Makes the pictures for the page's section "How it works", with the `scenes` model and the example photos.
 
     python tools/explain.py [--out assets/how]
 
@@ -21,36 +21,37 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script as well
 
 from answer.report import picture_labels
-from answer.result import Filters, view
+from answer.result import view
+from answer.settings import Filters
 from detections import Detections
-from inference import SegmentationModel, load_model, segment
+from inference import SegmentationModel, load, segment
 from photo.images import read_image
 from visualize import Style, annotate
 
 GAP = 10
-"""Pixels between the parts of a picture, which are transparent."""
+"""Width of the transparent gap between the parts of a picture, in pixels."""
 SHOWN_AT = 2
-"""Pictures are twice as large as the examples: their letters are read on a phone too."""
+"""How much larger the pictures are than the examples. Their letters must be readable on a phone too."""
 WIDTH = 1200
-"""Pixels of a picture at most."""
+"""Largest width of a picture, in pixels."""
 THRESHOLDS = (0.05, 0.5, 0.9)
 MASK_THRESHOLDS = (0.1, 0.5, 0.95)
 UMBRELLA_TWICE = (300, 120, 512, 340)
-"""x1 y1 x2 y2 in scene 1."""
+"""x1 y1 x2 y2 of an umbrella in scene 1 that the model finds twice, in pixels of the example."""
 EYE = (60, 40, 270, 200)
-"""The same of a cat's, in `chelsea.png`."""
+"""x1 y1 x2 y2 of the cat's eye in `chelsea.png`, in pixels of the example."""
 
 Picture = NDArray[np.uint8]
 
 
 def scores(model: SegmentationModel) -> Picture:
-    """One scene with what passes a low, the usual and a high score threshold."""
+    """Shows one scene with the instances that pass a low, the usual and a high score threshold."""
     scene, found = _looked_at(model, "scenes/scene-4.png")
     return _beside([_drawn(scene, view(found, Filters(threshold)), labels=False) for threshold in THRESHOLDS])
 
 
 def mask(model: SegmentationModel) -> Picture:
-    """One object: its part of the photo, the network's 28x28 probabilities, and three thresholds of them."""
+    """Shows one object: its photo, the network's 28x28 probabilities, and its mask at three thresholds."""
     scene, found = _looked_at(model, "scenes/scene-1.png")
     clock = found.select(found.ids == 2)
     x1, y1, x2, y2 = np.round(clock.boxes[0]).astype(int)
@@ -65,7 +66,7 @@ def mask(model: SegmentationModel) -> Picture:
 
 
 def mistakes(model: SegmentationModel) -> Picture:
-    """One object found twice, and one that is of none of the kinds that the model knows."""
+    """Shows two mistakes: an object that is found twice, and an object of an unknown kind that is found."""
     scene, found = _looked_at(model, "scenes/scene-1.png")
     twice = _drawn(scene, found.select(np.isin(found.ids, (5, 9))))
     cat, seen = _looked_at(model, "chelsea.png")
@@ -79,7 +80,10 @@ def mistakes(model: SegmentationModel) -> Picture:
 
 
 def _looked_at(model: SegmentationModel, name: str) -> tuple[Picture, Detections]:
-    """An example, enlarged, and what the model finds in it as it is."""
+    """Returns an enlarged example, and the model's detections at the same size.
+
+    The model sees the example before it is enlarged.
+    """
     picture = read_image(ROOT / "examples" / name)
     height, width = (SHOWN_AT * side for side in picture.shape[:2])
     found = segment(model, picture).resized(height, width)
@@ -97,7 +101,7 @@ def _at_height(picture: Picture, height: int) -> Picture:
 
 
 def _beside(parts: Sequence[Picture]) -> Picture:
-    """(H, W, 4) uint8: the parts, of one height, from left to right."""
+    """Returns the parts side by side in one picture, (H, W, 4) uint8. All parts must have the height H."""
     gap = np.zeros((parts[0].shape[0], GAP, 4), np.uint8)
     row = [gap]
     for part in parts:
@@ -109,7 +113,7 @@ PICTURES = {"scores": scores, "mask": mask, "mistakes": mistakes}
 
 
 def at_its_size(picture: Picture) -> Image.Image:
-    """As the page shows it: at most `WIDTH` wide."""
+    """Returns the picture at the size that the page shows: at most `WIDTH` wide."""
     shown = Image.fromarray(picture)
     shown.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
     return shown
@@ -120,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "how")
     folder = parser.parse_args(arguments).out
     folder.mkdir(parents=True, exist_ok=True)
-    model = load_model("scenes", device="cpu")
+    model = load("scenes", device="cpu")
     for name, make in PICTURES.items():
         path = folder / f"{name}.webp"
         at_its_size(make(model)).save(path, quality=80, method=6)

@@ -1,4 +1,7 @@
-"""Hub: what the tools that write to the Hugging Face Hub share: a client, names, errors as sentences."""
+"""Gives the tools that write to the Hugging Face Hub a client, checked names and errors in plain sentences.
+
+`sign_in` returns the client. `repo_id` checks a name. `plainly` turns the client's errors into `HubError`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HfHubHTTPError,
     HFValidationError,
-    HTTPError,  # of httpx or its successor, whichever this release speaks with
+    HTTPError,  # from httpx or its successor, depending on the release
     OfflineModeIsEnabled,
 )
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -25,15 +28,15 @@ REASONS = {
     404: "it is not there, or the token may not see it",
     429: "that were too many requests; try again later",
 }
-"""By status of the Hub's answer."""
+"""Why the Hub refused, by the HTTP status of its answer."""
 
 
 class HubError(RuntimeError):
-    """The Hub could not be given what it should have; the message says why, in a sentence for people."""
+    """Something could not be sent to the Hub; the message says why, in a sentence for people."""
 
 
 class Client(Protocol):
-    """What the tools use of `huggingface_hub.HfApi`."""
+    """The methods of `huggingface_hub.HfApi` that the tools use."""
 
     def space_info(self, repo_id: str) -> Any: ...
     def model_info(self, repo_id: str, *, revision: str | None = None) -> Any: ...
@@ -60,10 +63,10 @@ class Client(Protocol):
 
 
 def sign_in() -> HfApi:
-    """The Hub's client with this machine's token, which nobody has asked yet whether it is any good.
+    """Returns the Hub's client with this machine's token. Does not ask the Hub whether the token is valid.
 
     Raises:
-        HubError: There is no token.
+        HubError: This machine has no token.
     """
     token = get_token()
     if token is None:
@@ -75,10 +78,10 @@ def sign_in() -> HfApi:
 
 
 def repo_id(text: str) -> str:
-    """`text` if it is owner/name as the Hub allows it; a type for `argparse`.
+    """Returns `text` if it is a name of the form owner/name that the Hub allows; a type for `argparse`.
 
     Raises:
-        argparse.ArgumentTypeError: It is not.
+        argparse.ArgumentTypeError: `text` is not such a name.
     """
     try:
         validate_repo_id(text)
@@ -91,7 +94,10 @@ def repo_id(text: str) -> str:
 
 @contextmanager
 def plainly(failed: str) -> Iterator[None]:
-    """Turns what goes wrong between us and the Hub into a `HubError` of the form "`failed`: why."."""
+    """Turns errors of the Hub's client into a `HubError` whose message is "`failed`: reason.".
+
+    Other errors pass unchanged, because they are bugs.
+    """
     try:
         yield
     except HfHubHTTPError as error:

@@ -1,6 +1,7 @@
-"""Journal: a file of JSON lines that lets a long run go on where it was stopped or killed.
+"""Lets a long run continue where it was stopped or killed. Keeps the finished work in a file of JSON lines.
 
-The first line is a heading, on which all others depend; a record is a line that is written when it is done.
+The first line is the heading. It describes the run, and all other lines depend on it. Each other line is a
+record. The run writes a record as soon as a piece of work is finished.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ Record = dict[str, Any]
 
 
 def resume(file: Path, heading: Record) -> tuple[Any, list[Any]]:
-    """The heading and the records that are in `file`; begins it with `heading` where there is none.
+    """Returns the heading and the records in `file`. Starts the file with `heading` if it does not exist.
 
-    Half a last line is cut off if the heading in the file is the same; what is of another run stays as it is.
+    An incomplete last line is cut off if the file's heading equals `heading`. The file of another run stays
+    unchanged.
 
     Raises:
-        OSError: It cannot be read or written.
-        ValueError: It is no file of JSON lines.
+        OSError: The file cannot be read or written.
+        ValueError: The file does not hold JSON lines.
     """
     first = _line(heading)
     content = file.read_bytes() if file.exists() else b""
-    if first.startswith(content):  # new, or killed in the first line
+    if first.startswith(content):  # the file is new, or the run was killed while it wrote the heading
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(first)
         return json.loads(first), []
@@ -36,7 +38,7 @@ def resume(file: Path, heading: Record) -> tuple[Any, list[Any]]:
 
 
 def note(file: Path, record: Record) -> None:
-    """Adds a record; what is written outlives this process."""
+    """Appends a record. The record stays in the file even if this process is killed afterwards."""
     with file.open("ab") as opened:
         opened.write(_line(record))
 

@@ -1,12 +1,12 @@
-"""Puts torchvision's trained weights into a model repository on the Hugging Face Hub, as .safetensors.
+"""Publishes torchvision's trained weights in a model repository on the Hugging Face Hub, as .safetensors.
 
     python tools/publish_weights.py owner/name --dry-run
     python tools/publish_weights.py owner/name --network resnet50_fpn_v2 --file maskrcnn_resnet50_fpn_v2.pth
 
-The file is the one that torchvision publishes, fetched as the app fetches it, or a copy of it (`--file`).
-What is uploaded holds the same numbers, is the same byte for byte each time, and comes with a model card,
-which speaks of one network: give each a repository of its own. The app takes it by
-SEGMENTATION_WEIGHTS_REPO=owner/name, and a Space by `tools/deploy.py --weights-repo owner/name`.
+The tool fetches torchvision's file as the app does, or reads a copy of the file (`--file`). The uploaded file
+holds the same numbers. The file is the same, byte for byte, each time. The tool also uploads a model card. The
+card describes one network, so give each network its own repository. The app loads the weights with
+SEGMENTATION_WEIGHTS_REPO=owner/name. A Space loads them with `tools/deploy.py --weights-repo owner/name`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from torchvision.ops import FrozenBatchNorm2d
 model = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=91)
 for module in model.modules():
     if isinstance(module, FrozenBatchNorm2d):
-        module.eps = 0.0  # as these weights were made
+        module.eps = 0.0  # the value with which these weights were made
 model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
 """,
     "resnet50_fpn_v2": """\
@@ -60,8 +60,11 @@ model = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
 model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
 """,
 }
-"""By name of the network: how torchvision reads the new file. Its `maskrcnn_resnet50_fpn` without weights has
-other batch norms than the trained one."""
+"""Python code that loads the new file with torchvision, by the network's name.
+
+The code for V1 does not call `maskrcnn_resnet50_fpn`: without weights, that function builds other batch norms
+than the trained network has.
+"""
 CARD = """\
 ---
 license: bsd-3-clause
@@ -77,10 +80,10 @@ tags:
 
 # {title}: torchvision's weights as safetensors
 
-The trained weights that torchvision publishes as `{source}`: the same numbers,
-under the names that torchvision's layers have today, in a file that is read without running a pickle. Mask
-R-CNN finds the objects in a photo and gives for each of them a category, a score, a box and a mask. This one
-knows the 80 categories of COCO.
+These are the trained weights that torchvision publishes as `{source}`. The
+numbers are the same. Their names are the names that torchvision's layers have today. Loading the file runs no
+pickle. Mask R-CNN finds the objects in a photo and gives each object a category, a score, a box and a mask. This
+model knows the 80 categories of COCO.
 
 | | SHA-256 |
 | --- | --- |
@@ -103,44 +106,51 @@ With the demo "See every object in a photo":
 
 ## Accuracy
 
-As torchvision publishes it, on COCO val2017: box AP {box_ap}, mask AP {mask_ap}. It was not measured again.
+Torchvision publishes these figures for COCO val2017: box AP {box_ap}, mask AP {mask_ap}. They were not
+measured again.
 
 ## Intended use, and what it is not for
 
-For demos, teaching, and for sorting and counting everyday objects in photos where somebody looks at the
-result. Not for finding out who somebody is, nor for watching people, nor where safety depends on it (traffic,
-medicine, weapons, machines).
+The model is for demos, for teaching, and for sorting and counting everyday objects in photos if somebody looks
+at the result. It is not for finding out who somebody is, and not for watching people. Do not use it where
+safety depends on the result (traffic, medicine, weapons, machines).
 
 Known failings:
 
-- It knows 80 kinds of object. Everything else is passed over, or taken for one of them.
-- COCO's photos were collected on Flickr, and show mostly Western homes, streets and food. The same objects
-  may be found less often where they look different.
-- Nearly a third of the objects in COCO are persons, many other kinds are rare, and accuracy differs between
-  kinds. People who are seldom in such photos may be found less often; that was not measured here.
-- Small objects, crowds, and objects that cover each other are often missed or joined.
-- It is over-confident: a score of 0.9 does not mean that nine of ten such finds are right, least of all in
-  photos unlike COCO's.
-- Drawings, satellite and medical pictures, and photos by night are not what it was trained on.
+- The model knows 80 kinds of object. It misses every other object, or takes it for one of the 80 kinds.
+- COCO's photos were collected on Flickr, and show mostly Western homes, streets and food. The model may find the
+  same objects less often where they look different.
+- Nearly a third of the objects in COCO are persons. Many other kinds are rare. Accuracy differs between kinds.
+  The model may less often find people who are rare in such photos. This was not measured here.
+- The model often misses or joins small objects, objects in crowds, and objects that cover each other.
+- The model is over-confident. A score of 0.9 does not mean that nine of ten such detections are right, least of
+  all in photos unlike COCO's.
+- The model was not trained on drawings, on satellite or medical pictures, or on photos taken at night.
 
 ## Licence
 
-Torchvision is under BSD-3-Clause, which this repository keeps. The weights were trained on
-[COCO](https://cocodataset.org/#termsofuse): its annotations are under CC BY 4.0, its photos have terms
-of their own, chosen on Flickr by those who took them. Whether your use is covered is for you to judge.
+Torchvision's licence is BSD-3-Clause, and this repository keeps it. The weights were trained on
+[COCO](https://cocodataset.org/#termsofuse). COCO's annotations are under CC BY 4.0. COCO's photos have their own
+terms: each photographer chose the terms on Flickr. Please judge yourself whether they allow your use.
 """
 
 
 def file_name(architecture: Architecture) -> str:
-    """What `network/weights.py` looks for in a repository."""
+    """Returns the name of the file that `network/weights.py` looks for in a repository."""
     return f"maskrcnn_{architecture.name}.safetensors"
 
 
-def published(architecture: Architecture, file: Path | None = None) -> Weights:
-    """Torchvision's weights, whatever the environment names; from a copy of the file, or fetched.
+def unset_variables_and_load(architecture: Architecture, file: Path | None = None) -> Weights:
+    """Unsets the environment variables that name other weights, then returns torchvision's weights.
+
+    SEGMENTATION_WEIGHTS and SEGMENTATION_WEIGHTS_REPO stay unset in this process, because `find_weights` would
+    prefer their weights to torchvision's.
+
+    Args:
+        file: A copy of torchvision's file. By default the file is fetched.
 
     Raises:
-        WeightsError: They cannot be had, or the file is another one.
+        WeightsError: The weights cannot be read or fetched, or the file is not the one that torchvision publishes.
     """
     for variable in (FILE_VARIABLE, REPO_VARIABLE):
         os.environ.pop(variable, None)
@@ -156,10 +166,11 @@ def published(architecture: Architecture, file: Path | None = None) -> Weights:
 
 
 def to_safetensors(state_dict: StateDict, metadata: Mapping[str, str]) -> bytes:
-    """The tensors as a .safetensors file, the same for the same tensors and metadata.
+    """Returns the tensors as a .safetensors file. The same tensors and metadata give the same bytes.
 
-    The library writes metadata in an order that changes from run to run, so they are put in here: the file
-    begins with the length of its JSON header (8 bytes, little-endian), which is padded to a multiple of 8.
+    The safetensors library writes metadata in an order that changes from run to run. So this function inserts
+    the metadata itself, sorted by name. The file begins with the length of its JSON header (8 bytes,
+    little-endian). Spaces pad the header to a multiple of 8 bytes.
     """
     body: bytes = save({name: tensor.contiguous() for name, tensor in state_dict.items()})
     length = int.from_bytes(body[:8], "little")
@@ -170,7 +181,7 @@ def to_safetensors(state_dict: StateDict, metadata: Mapping[str, str]) -> bytes:
 
 
 def repository(repo: str, architecture: Architecture, weights: Weights) -> dict[str, bytes]:
-    """The files of the model repository by name: the weights and the card."""
+    """Returns the files of the model repository by name: the weights and the model card."""
     metadata = {
         "format": "pt",
         "licence": LICENCE,
@@ -183,7 +194,7 @@ def repository(repo: str, architecture: Architecture, weights: Weights) -> dict[
 
 
 def model_card(repo: str, architecture: Architecture, source_sha256: str, sha256: str) -> str:
-    """README.md of the model repository, with the settings that the Hub reads at its top."""
+    """Returns the model repository's README.md. At its top are the settings that the Hub reads."""
     assert architecture.published is not None
     accuracy = architecture.published.meta["_metrics"]["COCO-val2017"]
     loading = LOADING.get(architecture.name, "").format(repo=repo, file=file_name(architecture))
@@ -203,7 +214,7 @@ def model_card(repo: str, architecture: Architecture, source_sha256: str, sha256
 
 
 def publish(client: Client, repo: str, files: Mapping[str, bytes], private: bool = False) -> None:
-    """Puts `files` into the model repository, which is created where there is none, in one commit.
+    """Sends `files` to the model repository in one commit. Creates the repository if it does not exist.
 
     Raises:
         HubError: The Hub cannot be reached or refuses.
@@ -228,18 +239,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("repo", type=repo_id, metavar="owner/name", help="of the model repository")
-    parser.add_argument("--file", type=Path, help="torchvision's file, where you have it already")
-    parser.add_argument("--network", choices=names, default=names[0], help=f"default: {names[0]}")
-    parser.add_argument("--private", action="store_true", help="nobody but the owner sees the repository")
+    parser.add_argument("repo", type=repo_id, metavar="owner/name", help="the model repository's name")
+    parser.add_argument("--file", type=Path, help="a copy of torchvision's file, if you have one")
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be sent; asks nobody at the Hub"
+        "--network", choices=names, default=names[0], help=f"the network to publish (default: {names[0]})"
+    )
+    parser.add_argument(
+        "--private", action="store_true", help="hide the repository from everybody but its owner"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be sent, without asking the Hub"
     )
     chosen = parser.parse_args(arguments)
     architecture = ARCHITECTURES[chosen.network]
     try:
         client = None if chosen.dry_run else sign_in()
-        files = repository(chosen.repo, architecture, published(architecture, chosen.file))
+        files = repository(chosen.repo, architecture, unset_variables_and_load(architecture, chosen.file))
         for name, content in files.items():
             print(f"{len(content):>12,}  {name}  SHA-256 {hashlib.sha256(content).hexdigest()}")
         if client is None:

@@ -1,8 +1,10 @@
-"""Random weights under which a Mask R-CNN behaves like a trained one: sane activations, many detections.
+"""Gives a Mask R-CNN random weights under which it behaves like a trained network.
 
-With plain random weights activations overflow or vanish and nothing is detected; tests of fidelity and
-benchmarks of speed would then compare nothing. Here, one pass over a picture sets each batch norm to the
-statistics it sees, and scales the output layers so that their values spread as a trained network's do.
+Its activations are sane, and it detects many objects.
+With plain random weights, activations overflow or vanish, and the network detects nothing. Tests of fidelity and
+benchmarks of speed would then compare nothing. Here, the network runs once on a random picture. During this run,
+hooks set each batch norm to the statistics of its input. Other hooks scale the output layers, so that their
+values spread as in a trained network.
 """
 
 from __future__ import annotations
@@ -24,14 +26,16 @@ SPREADS = {
     "roi_heads.box_predictor.bbox_pred": 0.5,
     "roi_heads.mask_predictor.mask_fcn_logits": 2.0,
 }
-"""Standard deviation that each output layer is scaled to."""
+"""Standard deviation of each output layer's values after the scaling."""
 RESIDUAL = 0.2
-"""Standard deviation of what a residual block adds to its input. With 1, each block amplifies rounding errors
-as no trained network does."""
+"""Standard deviation of the values that a residual block adds to its input.
+
+With 1, each block would amplify rounding errors. No trained network does so.
+"""
 
 
 def random_network(build: Callable[[], MaskRCNN], seed: int = 0) -> MaskRCNN:
-    """`build()` with seeded random weights, in evaluation mode."""
+    """Returns the network that `build` makes, with seeded random weights, in evaluation mode."""
     torch.manual_seed(seed)
     network = build().eval()
     picture = torch.from_numpy(random_picture(256, 320, seed)).permute(2, 0, 1) / 255
@@ -49,7 +53,7 @@ def random_network(build: Callable[[], MaskRCNN], seed: int = 0) -> MaskRCNN:
 
 
 def random_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8: coloured noise at three scales, so that there is something to see."""
+    """Returns coloured noise, (height, width, 3) uint8. Its three scales give the network shapes to detect."""
     rng = np.random.default_rng(seed)
     layers = []
     for cells in (6, 24, 96):
@@ -60,7 +64,7 @@ def random_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def _normalise_to(deviation: float) -> Callable[[nn.Module, tuple[Tensor]], None]:
-    """A hook that makes a batch norm give its input with mean 0 and this standard deviation."""
+    """Returns a hook that makes a batch norm scale its input to mean 0 and this standard deviation."""
 
     def hook(module: nn.Module, inputs: tuple[Tensor]) -> None:
         assert isinstance(module.running_mean, Tensor) and isinstance(module.running_var, Tensor)
@@ -71,9 +75,10 @@ def _normalise_to(deviation: float) -> Callable[[nn.Module, tuple[Tensor]], None
 
 
 def _spread_to(deviation: float) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
-    """A hook that centres a layer's output channels and scales them to `deviation`, by its parameters.
+    """Returns a hook that centres a layer's output channels and scales them to `deviation`.
 
-    A layer that is used at several levels is scaled at the first, where most of its outputs are.
+    The hook changes the layer's parameters. If the network uses the layer at several levels, the hook scales the
+    layer at the first level, where most of its outputs are.
     """
     seen: list[nn.Module] = []
 

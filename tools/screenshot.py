@@ -1,9 +1,10 @@
-"""Takes the README's pictures of the page: drawn scenes, segmented by the `scenes` model.
+"""Takes the README's pictures of the page, which shows drawn scenes, segmented by the `scenes` model.
 
     python tools/screenshot.py [--out docs]
 
-Writes `screenshot.png` (the whole page), `thumbnail.png` (for links to it) and `tour.webp` (an animation).
-Wants requirements-dev.txt and Chromium. Starts the app on a free port of this machine and stops it again.
+The tool writes `screenshot.png` (the whole page), `thumbnail.png` (for links to the page) and `tour.webp` (an
+animation). It needs requirements-dev.txt and Chromium. It starts the app on a free port of this machine, and
+stops the app at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from app import create_demo, launch
-from inference import load_model
+from inference import load
 from serving.models import Models
 
 CHROMIUM_FLAGS = [
@@ -34,18 +35,18 @@ CHROMIUM_FLAGS = [
     "--no-first-run",
 ]
 PAGE, THUMBNAIL, TOUR = (1280, 900), (1200, 630), (1200, 900)
-"""Width and height of the window, in pixels."""
+"""Width and height of the browser's window for each picture, in pixels."""
 TOUR_WIDTH = 800
-"""Of the animation's pictures."""
+"""Width of the animation, in pixels."""
 SETTLE_MS = 1000
-"""Until the page's own transitions are over."""
+"""Milliseconds until the page's own transitions are over."""
 
 Frame = tuple[bytes, int]
-"""A screenshot, and for how many milliseconds it is shown."""
+"""A screenshot, and the time in milliseconds for which the animation shows it."""
 
 
 def opened(page: Page, url: str, query: str, size: tuple[int, int]) -> Page:
-    """The page as that link opens it, in a window of that size, with the result there."""
+    """Opens the link in a window of this size (width, height), waits for the result, and returns the page."""
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.goto(f"{url}?{query}")
     page.locator("#picture .outlines path").first.wait_for(state="attached")
@@ -54,7 +55,7 @@ def opened(page: Page, url: str, query: str, size: tuple[int, int]) -> Page:
 
 
 def tour(page: Page) -> Iterator[Frame]:
-    """Points at objects, moves the threshold, unticks a kind, and looks at an effect."""
+    """Points at objects, moves the threshold, unticks a kind and opens an effect. Yields the frames."""
 
     def shot(milliseconds: int) -> Frame:
         page.evaluate("window.scrollTo(0, 0)")
@@ -81,12 +82,13 @@ def tour(page: Page) -> Iterator[Frame]:
 
 
 def save_still(screenshot: bytes, path: Path) -> None:
-    """As PNG; a palette is enough, and a third of the size."""
+    """Saves a screenshot as PNG with a palette, which is good enough and a third of the size."""
     with Image.open(io.BytesIO(screenshot)) as picture:
         picture.convert("RGB").quantize(256).save(path, optimize=True)
 
 
 def save_animation(frames: Sequence[Frame], path: Path) -> None:
+    """Saves the frames as an animation that repeats, `TOUR_WIDTH` wide."""
     pictures = []
     for screenshot, _ in frames:
         picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
@@ -102,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     out = parser.parse_args(arguments).out
-    models = Models(lambda: (load_model("scenes"), None))
+    models = Models(lambda: (load("scenes"), None))
     demo = create_demo(models)
     models.start()
     _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")

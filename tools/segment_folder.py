@@ -1,11 +1,12 @@
-"""Segments a folder of photos: one COCO file for all of them, and an annotated picture of each.
+"""Segments a folder of photos. Writes one COCO file for all photos, and an annotated picture of each photo.
 
     python tools/segment_folder.py PHOTOS OUT [--recursive] [--score-threshold 0.7] [--classes person dog]
     python tools/segment_folder.py PHOTOS OUT --server http://127.0.0.1:7860
     python tools/segment_folder.py PHOTOS OUT --server owner/space --no-pictures
 
-Writes OUT/instances.json and OUT/pictures/NAME-segmented.png. Stopped or killed, the same command goes on
-where it was: OUT/journal.jsonl says what is done. Photos that failed, or changed since, are taken again.
+The tool writes OUT/instances.json and OUT/pictures/NAME-segmented.png. OUT/journal.jsonl lists the finished
+photos. If a run was stopped or killed, the same command continues with the other photos. The tool repeats photos
+that failed or that changed since.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from answer.formats import to_coco
-from answer.result import Filters, SettingsError
+from answer.settings import Filters, SettingsError
 from detections import Detections
-from inference import NAMES, ModelError, load_model
+from inference import NAMES, ModelError, load
 from network.weights import WeightsError
-from photo.images import FORMATS
+from photo.images import READABLE
 from tools.journal import note, resume
 from tools.segmenters import (
     PhotoError,
@@ -47,24 +48,25 @@ from tools.segmenters import (
     remote_segmenter,
 )
 
-SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
-# Phones' own also where they cannot be read here: a server may, and no photo is left out in silence.
+SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in READABLE}
+# Phones' HEIC photos count even if this machine cannot read them. A server may read them, and no photo is
+# skipped silently.
 SUFFIXES |= {".heic", ".heif"}
 
 INSTANCES, PICTURES, JOURNAL = "instances.json", "pictures", "journal.jsonl"
 PARTIAL, LOCK = ".partial", ".lock"
-"""What else lies in OUT: files that are being made, which go after each photo, and who is at work there."""
+"""Other names in OUT: a folder of unfinished files, emptied after each photo, and the running tool's lock."""
 INTERRUPTED = 130
-"""The exit code of what Control-C ended."""
+"""The exit code after Control-C."""
 
 
 # --- The folder ---------------------------------------------------------------------------------------------
 
 
 def photos_in(folder: Path, out: Path, recursive: bool) -> list[str]:
-    """The photos in `folder`, told by their suffixes, as sorted relative paths with forward slashes.
+    """Returns the photos in `folder` as sorted relative paths with forward slashes.
 
-    Hidden files, hidden folders and `out` are passed over.
+    A file is a photo if its suffix is in `SUFFIXES`. Hidden files, hidden folders and `out` are skipped.
     """
     found = []
     for path in folder.rglob("*") if recursive else folder.iterdir():
@@ -80,13 +82,15 @@ def _is_in(path: Path, folder: Path) -> bool:
 
 
 class Journal:
-    """What is done: a line of JSON with the settings, then one for each photo, written when it is done.
+    """The finished photos, in a file of JSON lines.
+
+    The first line holds the settings. Each other line holds one photo, and is written when the photo is finished.
 
     Args:
-        settings: All that decides on the instances.
+        settings: Everything that decides which instances are found.
 
     Raises:
-        SettingsError: The file there is of other settings, or none of ours.
+        SettingsError: The file was written with other settings, or is not a journal of this tool.
     """
 
     def __init__(self, file: Path, settings: dict[str, Any]) -> None:
@@ -111,7 +115,7 @@ class Journal:
         return f"Name another folder, or delete {self._file} to start over."
 
     def add(self, photo: str, stamp: list[int], found: dict[str, Any]) -> dict[str, Any]:
-        """Notes that a photo is done, as it was at `stamp`. Gives what `get` will."""
+        """Writes that the photo with this stamp is finished. Returns the record, as `get` does."""
         kept = {key: found[key] for key in ("images", "annotations")}
         record = {"photo": photo, "stamp": stamp, **kept}
         note(self._file, record)
@@ -119,22 +123,22 @@ class Journal:
         return record
 
     def get(self, photo: str, stamp: list[int]) -> dict[str, Any] | None:
-        """The images and annotations of a photo's COCO file, if it is done and has not changed since."""
+        """Returns a finished photo's images and annotations; None if it is unfinished or changed since."""
         record = self._done.get(photo)
         return record if record and record["stamp"] == stamp else None
 
 
 @dataclass
 class Outcome:
-    """What became of a run.
+    """The outcome of a run.
 
     Args:
-        photos: How many there are.
-        done: How many of them are done, also by runs before.
-        instances: How many were found in these.
-        failures: The sentence of each photo that failed.
-        stopped: Why the run did not come to its end, if it did not.
-        interrupted: It was Control-C.
+        photos: The number of photos.
+        done: The number of finished photos. Photos that earlier runs finished count too.
+        instances: The number of instances in the finished photos.
+        failures: Why a photo failed, in a sentence, by the photo's name.
+        stopped: Why the run stopped early, in a sentence. Empty if it did not.
+        interrupted: Whether Control-C stopped the run.
     """
 
     photos: int
@@ -153,14 +157,15 @@ def segment_folder(
     settings: dict[str, Any],
     pictures: bool = True,
 ) -> Outcome:
-    """Segments each photo that is not done yet, and writes the COCO file of all that are.
+    """Segments each photo that is not finished yet. Then writes one COCO file for all finished photos.
 
     Args:
-        names: Of the photos, relative to `photos`, as `photos_in` gives them.
-        settings: As `Journal` takes them.
+        names: The photos' paths relative to `photos`, as `photos_in` returns them.
+        settings: The settings for `Journal`.
+        pictures: Whether a finished photo is segmented again if its annotated picture is missing.
 
     Raises:
-        SettingsError: As `Journal`.
+        SettingsError: `Journal` refuses the settings or the file.
     """
     out.mkdir(parents=True, exist_ok=True)
     journal = Journal(out / JOURNAL, settings)
@@ -168,7 +173,7 @@ def segment_folder(
     records: dict[str, dict[str, Any]] = {}
     try:
         for name in tqdm(names, unit="photo"):
-            # With the photo's own suffix, since there may be a.jpg and a.png.
+            # The name keeps the photo's suffix, because a.jpg and a.png may both be there.
             picture = out / PICTURES / f"{name}-segmented.png"
             try:
                 stamp = _stamp(photos / name)
@@ -197,7 +202,10 @@ def segment_folder(
 
 
 def merged(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """One COCO file of those of single photos, whose names are the keys. Ids count from 1, in their order."""
+    """Joins the COCO files of single photos into one. The keys of `records` are the photos' names.
+
+    The ids of images and annotations count from 1, in the order of `records`.
+    """
     nothing = np.zeros(0, np.int64)
     no_scores, no_boxes, no_masks = (np.zeros(shape, np.float32) for shape in (0, (0, 4), (0, 28, 28)))
     whole = to_coco(Detections(no_boxes, no_scores, nothing, no_masks, nothing, (1, 1)), "")
@@ -216,7 +224,7 @@ def merged(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _stamp(photo: Path) -> list[int]:
-    """What changes when a file does: its size in bytes, and when it was written, in nanoseconds."""
+    """Returns two numbers that change with the file: its size in bytes and its writing time in nanoseconds."""
     try:
         with photo.open("rb") as opened:
             status = os.fstat(opened.fileno())
@@ -234,17 +242,27 @@ def _empty(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Segments a folder of photos. Gives the exit code: 0, or 1 if a photo failed or the run was ended."""
+    """Segments a folder of photos. The exit code is 0, 1 after a failure, or 130 after Control-C."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="the folder of photos")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write into")
-    parser.add_argument("--server", help="a running app's address, or a Space, owner/space (default: none)")
-    parser.add_argument("--score-threshold", type=float, default=0.5, help="the least score (default: 0.5)")
-    parser.add_argument("--mask-threshold", type=float, default=0.5, help="of a mask's pixels (default: 0.5)")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="COCO categories (default: all)")
+    parser.add_argument(
+        "--server",
+        help="address of a running app, or a Space as owner/space (default: this machine runs the model)",
+    )
+    parser.add_argument(
+        "--score-threshold", type=float, default=0.5, help="least score of an instance (default: 0.5)"
+    )
+    parser.add_argument(
+        "--mask-threshold",
+        type=float,
+        default=0.5,
+        help="a mask keeps pixels with a higher probability (default: 0.5)",
+    )
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="COCO categories to keep (default: all)")
     parser.add_argument("--model", choices=NAMES, default="auto")
-    parser.add_argument("--no-pictures", action="store_true", help="write the COCO file only")
-    parser.add_argument("--recursive", action="store_true", help="photos in folders of the folder, too")
+    parser.add_argument("--no-pictures", action="store_true", help="write only the COCO file")
+    parser.add_argument("--recursive", action="store_true", help="also segment the photos in subfolders")
     chosen = parser.parse_args(arguments)
     photos, out = chosen.photos, chosen.out
     classes = tuple(sorted(set(chosen.classes))) if chosen.classes else None
@@ -267,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"Another run is writing into {out}; wait for its end, or name another folder.")
     except (PhotoError, ServerError, SettingsError, ModelError, WeightsError) as error:
         return _failed(str(error))
-    except OSError as error:  # of files in OUT; those of photos have been told
+    except OSError as error:  # about a file in OUT; errors of photos are handled before
         return _failed(f"{out} cannot be written: {error}.")
     except KeyboardInterrupt:
         return _failed("Stopped before the first photo.", INTERRUPTED)
@@ -275,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> Outcome:
-    """Makes the segmenter that was asked for, and lets it work; leaves no half-made files."""
+    """Makes the segmenter that the options name, and segments the photos. Leaves no unfinished files."""
     out, pictures = chosen.out, not chosen.no_pictures
     folder = out / PARTIAL
     try:
@@ -285,10 +303,10 @@ def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> 
             answering = server.model(chosen.model)
             segment = remote_segmenter(server, answering["name"], filters, folder, pictures)
         else:
-            model = load_model(chosen.model)
+            model = load(chosen.model)
             answering = {"name": model.name, "sha256": model.sha256}
             segment = local_segmenter(model, filters, folder, pictures)
-        # Not where the model runs: the same weights find the same.
+        # The settings do not say where the model runs, because the same weights find the same instances.
         settings = {"model": answering["name"], "sha256": answering["sha256"], **asdict(filters)}
         return segment_folder(chosen.photos, names, out, segment, settings, pictures)
     finally:
@@ -296,7 +314,7 @@ def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> 
 
 
 def _told(outcome: Outcome, out: Path) -> int:
-    """Says what became of a run; gives the exit code."""
+    """Prints the outcome of a run. Returns the exit code."""
     for name, sentence in outcome.failures.items():
         print(f"{name}: {sentence}", file=sys.stderr)
     print(

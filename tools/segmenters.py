@@ -1,4 +1,8 @@
-"""Segmenters: a photo's COCO file and annotated picture, made in this process or by a running app."""
+"""Makes a photo's COCO file and its annotated picture, in this process or with a running app.
+
+A segmenter is a function that does this for one photo. `local_segmenter` returns one that runs a model here.
+`remote_segmenter` returns one that asks a `Server`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # the client would report that it is used
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # else the client would report its use to Gradio
 
 import httpx
 from gradio_client import Client, handle_file
@@ -23,32 +27,37 @@ from tqdm import tqdm
 
 from answer.files import export_file
 from answer.formats import to_coco
-from answer.result import Filters, segment_file, view
+from answer.result import view
+from answer.settings import Filters
 from inference import SegmentationModel
 from photo.images import ImageError
+from serving.photos import segment_file
 from visualize import Style
 
 PAUSES = (5.0, 15.0, 45.0, 135.0)
-"""Seconds before a server that is busy or gone is asked again."""
+"""Seconds to wait before each new request to a server that is busy or gone."""
 SILENCE_SECONDS = 60.0
-"""Without a word from the server the connection is lost; Gradio sends a sign of life every 15 seconds."""
+"""After so long a silence the connection counts as lost. Gradio sends a sign of life every 15 seconds."""
 AGAIN = re.compile(r"Please try again (in|later)|queue is full", re.IGNORECASE)
-"""In the sentences that say that not the photo is in the way, but that others are being served."""
+"""Part of the server's messages that it is busy. Such a message says nothing about the photo."""
 
 Segmenter = Callable[[Path], tuple[dict[str, Any], Path | None]]
-"""Gives a photo's COCO file as `to_coco` makes it, and its annotated picture, which may be moved away."""
+"""Returns a photo's COCO file as `to_coco` makes it, and the path of its annotated picture or None.
+
+The caller may move the picture.
+"""
 
 
 class PhotoError(ValueError):
-    """This photo could not be segmented, others may be; the message says why."""
+    """This photo could not be segmented, but other photos may be; the message says why."""
 
 
 class ServerError(RuntimeError):
-    """The server cannot be reached, or is none of ours; the message says which."""
+    """The server cannot be reached, or does not run this project's app; the message says which."""
 
 
 class _TryAgainError(Exception):
-    """The server is busy or gone. `last` is what is raised when it was asked often enough."""
+    """The server is busy or gone. `last` is the error to raise if no attempt is left."""
 
     def __init__(self, last: PhotoError | ServerError) -> None:
         super().__init__(str(last))
@@ -56,7 +65,12 @@ class _TryAgainError(Exception):
 
 
 def local_segmenter(model: SegmentationModel, filters: Filters, folder: Path, pictures: bool) -> Segmenter:
-    """Runs `model` in this process, and writes pictures, if wanted, into `folder`."""
+    """Returns a segmenter that runs `model` in this process.
+
+    Args:
+        folder: The segmenter writes annotated pictures into this folder.
+        pictures: Whether the segmenter makes annotated pictures.
+    """
 
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         try:
@@ -75,11 +89,17 @@ def local_segmenter(model: SegmentationModel, filters: Filters, folder: Path, pi
 
 
 def remote_segmenter(server: Server, model: str, filters: Filters, folder: Path, pictures: bool) -> Segmenter:
-    """Has `server` run the model of that name; `folder` is where its answers are put.
+    """Returns a segmenter that asks `server` to run a model.
 
-    The network runs twice for a photo with its picture. One "zip" would hold both, but all else too: of a
-    photo of 12 megapixels with 9 instances it took 1.5 s and 34 MB, "coco" and "annotated" 1.0 s and 15 MB
-    together (built-in model, the server on the same machine), and each cut-out adds to it.
+    With pictures, the network runs twice for each photo: once for the format "coco", once for "annotated". The
+    format "zip" would hold both, but also all other files. It took 1.5 s and 34 MB for a photo of 12 megapixels
+    with 9 instances, and each cut-out adds to this. "coco" and "annotated" together took 1.0 s and 15 MB
+    (built-in model, the server on the same machine).
+
+    Args:
+        model: The model's name on the server.
+        folder: The folder in which `server` puts its answers.
+        pictures: Whether the segmenter also asks for annotated pictures.
     """
     settings = {
         "model": model,
@@ -97,15 +117,15 @@ def remote_segmenter(server: Server, model: str, filters: Filters, folder: Path,
 
 
 class Server:
-    """A running app or a Space, asked again where it is busy or gone for a while.
+    """A running app or a Space. A request is repeated while the server is busy or gone.
 
     Args:
-        address: "http://127.0.0.1:7860" or "owner/space".
-        folder: Where its files are put.
-        pause: Waits so many seconds.
+        address: The server's address, such as "http://127.0.0.1:7860" or "owner/space".
+        folder: The folder for the files that the server sends.
+        pause: A function that waits for a number of seconds.
 
     Raises:
-        ServerError: It cannot be reached. Here it is asked once.
+        ServerError: The server cannot be reached. This first attempt is not repeated.
     """
 
     def __init__(self, address: str, folder: Path, pause: Callable[[float], object] = time.sleep) -> None:
@@ -114,9 +134,9 @@ class Server:
         self._client: Client | None = self._connected()
 
     def model(self, name: str) -> dict[str, Any]:
-        """What `/segment` says of the model that answers to `name`: "name", "sha256" and more.
+        """Returns the facts that `/segment` states about the model called `name`: "name", "sha256" and more.
 
-        What a visitor should know about it is told on standard error.
+        Prints the server's warnings on standard error.
         """
         blank = self.folder / "blank.png"
         Image.new("RGB", (32, 32), "grey").save(blank)
@@ -124,7 +144,7 @@ class Server:
             answer = self.call("/segment", blank, model=name)
         except PhotoError:
             raise
-        except ValueError as error:  # Gradio's client finds no such endpoint
+        except ValueError as error:  # Gradio's client did not find the endpoint
             raise ServerError(f"{self.address} is not this project's app: it has no /segment.") from error
         for warning in answer["warnings"]:
             tqdm.write(warning, file=sys.stderr)
@@ -132,11 +152,11 @@ class Server:
         return model
 
     def call(self, endpoint: str, photo: Path, **settings: object) -> Any:
-        """What an endpoint answers.
+        """Sends a photo to an endpoint and returns the answer.
 
         Raises:
-            PhotoError: It refused the photo, or was busy each time it was asked.
-            ServerError: It was gone each time.
+            PhotoError: The server refused the photo, or was still busy at the last attempt.
+            ServerError: The server was gone at the last attempt.
         """
         for seconds in (*PAUSES, None):
             try:
@@ -150,7 +170,7 @@ class Server:
 
     def _call(self, endpoint: str, photo: Path, settings: dict[str, object]) -> Any:
         try:
-            # A server that was started anew knows nothing of a client it had before.
+            # A restarted server does not know its earlier clients, so a lost connection needs a new client.
             self._client = self._client or self._connected()
             most = self._client.config.get("max_file_size")
             if most and photo.stat().st_size > most:
@@ -161,7 +181,8 @@ class Server:
         try:
             return job.result()
         except KeyboardInterrupt:
-            job.cancel()  # else its thread would wait for the answer, and Python for the thread
+            # Else the job's thread would wait for the answer, and Python would wait for the thread.
+            job.cancel()
             raise
         except AppError as error:
             if AGAIN.search(str(error)):
@@ -185,6 +206,6 @@ class Server:
                 analytics_enabled=False,
                 httpx_kwargs={"timeout": SILENCE_SECONDS},
             )
-        except Exception as error:  # Gradio's client and the Hub's promise no types
+        except Exception as error:  # Gradio's and the Hub's clients do not say which errors they raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ServerError(f"{self.address} cannot be reached ({reason:.200}).") from error

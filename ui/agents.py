@@ -12,9 +12,10 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from answer.files import to_json
+from answer.data import to_json
 from answer.report import picture_labels
-from answer.result import Filters, Result, segment_file, view
+from answer.result import Result, view
+from answer.settings import Filters
 from serving.service import Service
 from ui.api import filters_of, warnings_of
 from ui.components import picture_file
@@ -39,9 +40,7 @@ def add_tools(service: Service) -> None:
         async with service.request(kind) as request:
             filters = filters_of(score_threshold, classes)
             path, network = await request.photo(image), await request.model("auto")
-            return await request.run(
-                lambda job: make(request.saw(segment_file(path, network, job.stage)), filters)
-            )
+            return await request.run(lambda job: make(request.segment(path, network, job), filters))
 
     def told(result: Result, filters: Filters) -> str:
         """JSON of the instances in view."""

@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from answer.files import check_effect, check_format, effect_file, export_file, rgb, to_json
-from answer.result import Filters, SettingsError, check_fraction, said, segment_file
+from answer.data import to_json
+from answer.files import check_format, effect_file, export_file
+from answer.settings import Filters, SettingsError, check_effect, check_fraction, rgb, said
 from serving.models import Models
 from serving.scheduler import Job
 from serving.service import Service, new_folder
@@ -50,7 +51,7 @@ def add_endpoints(service: Service) -> None:
             path, network = await request.photo(image), await request.model(model)
 
             def work(job: Job) -> dict[str, Any]:
-                result = request.saw(segment_file(path, network, job.stage))
+                result = request.segment(path, network, job)
                 return to_json(result, filters, (*warnings_of(service.models, model), *result.notes))
 
             return await request.run(work)
@@ -96,7 +97,7 @@ def add_endpoints(service: Service) -> None:
             path, network = await request.photo(image), await request.model(model)
 
             def work(job: Job) -> Path:
-                result = request.saw(segment_file(path, network, job.stage))
+                result = request.segment(path, network, job)
                 if effect is None:
                     return export_file(result, filters, style, "annotated", new_folder(), on_stage=job.stage)
                 return effect_file(result, filters, effect, new_folder(), color)
@@ -137,7 +138,7 @@ def add_endpoints(service: Service) -> None:
             path, network = await request.photo(image), await request.model(model)
 
             def work(job: Job) -> Path:
-                result = request.saw(segment_file(path, network, job.stage))
+                result = request.segment(path, network, job)
                 style = Style(mask_threshold=filters.mask_threshold)
                 return export_file(result, filters, style, format, new_folder(), edges, job.stage)
 

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from answer import coco
-from answer.result import Filters, counts
+from answer.result import counts
+from answer.settings import MASK_RANGE, SCORE_RANGE, Filters
 from detections import Detections
-from inference import SCORE_FLOOR
 from ui.components import ForgivingSlider, kind_filter
 from visualize import PARTS, Style
 
@@ -43,8 +43,7 @@ class Controls:
 def add_controls(picture: gr.HTML) -> Controls:
     """Adds all of them to the page but `picture`, which stands elsewhere and knows what is hidden by hand."""
     threshold = ForgivingSlider(
-        SCORE_FLOOR,
-        1.0,
+        *SCORE_RANGE,
         value=0.5,
         step=0.01,
         label="Score threshold",
@@ -62,8 +61,7 @@ def add_controls(picture: gr.HTML) -> Controls:
             [("each object", "instance"), ("each kind", "category")], value="instance", label="A colour for"
         )
         mask_threshold = ForgivingSlider(
-            0.05,
-            0.95,
+            *MASK_RANGE,
             value=0.5,
             step=0.05,
             label="Mask threshold",

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from answer.report import hidden_by_threshold
-from answer.result import Filters, view
+from answer.result import view
+from answer.settings import Filters
 from detections import Detections
 from inference import SCORE_FLOOR
 

@@ -9,9 +9,8 @@ from typing import Any, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from answer import coco
-from answer.files import rgb
-from answer.result import SettingsError
-from inference import NAMES, SCORE_FLOOR
+from answer.settings import MASK_RANGE, OTHER_THRESHOLD, SCORE_RANGE, SettingsError, rgb
+from inference import NAMES
 from visualize import EFFECTS, PARTS, ColorBy
 
 TABS = ("Objects", "Effects", "Compare")
@@ -106,8 +105,8 @@ EXAMPLES = {
 SETTINGS = {
     "example": Setting(None, _one_of(tuple(EXAMPLES))),
     "model": Setting("auto", _one_of(NAMES)),
-    "score_threshold": Setting(0.5, _number(SCORE_FLOOR, 1)),
-    "mask_threshold": Setting(0.5, _number(0.05, 0.95)),
+    "score_threshold": Setting(0.5, _number(*SCORE_RANGE)),
+    "mask_threshold": Setting(0.5, _number(*MASK_RANGE)),
     "without": Setting([], _some_of(tuple(coco.BY_NAME))),
     "show": Setting(list(PARTS), _some_of(PARTS)),
     "opacity": Setting(0.5, _number(0, 1)),
@@ -115,6 +114,6 @@ SETTINGS = {
     "tab": Setting("Objects", _one_of(TABS)),
     "effect": Setting("spotlight", _one_of(tuple(EFFECTS))),
     "color": Setting("#ffffff", _color),
-    "other_threshold": Setting(0.3, _number(SCORE_FLOOR, 1)),
+    "other_threshold": Setting(OTHER_THRESHOLD, _number(*SCORE_RANGE)),
 }
 """All that a link can say, by name; the names are those of the API's arguments where it has one."""

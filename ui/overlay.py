@@ -13,7 +13,8 @@ import numpy as np
 from answer.formats import areas
 from answer.outlines import edge_path
 from answer.report import TABLE_HEADERS, Row, table
-from answer.result import Filters, Result, names, view
+from answer.result import Result, names, view
+from answer.settings import Filters
 from detections import Detections
 from inference import WORKING_SIDE
 from visualize import Style, ink, instance_colors

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,8 @@ import gradio as gr
 
 from answer.files import cut_out_file, effect_file, export_file
 from answer.report import kinds, summary
-from answer.result import Result, SettingsError, segment_file, view
+from answer.result import Result, view
+from answer.settings import SettingsError
 from network.architectures import ARCHITECTURES
 from photo.images import ImageError
 from serving.models import Models
@@ -128,7 +130,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
                 network = await request.model(name)
 
                 def work(job: Job) -> tuple[Result, list[Any]]:
-                    result = request.saw(segment_file(path, network, job.stage))
+                    result = request.segment(Path(path), network, job)
                     job.stage(0.95, "Drawing")
                     return result, redraw(result, None, *rest[:-1], NONE_HIDDEN)
 
@@ -154,7 +156,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         keep(result.path)
         async with service.request("compare", progress) as request:
             network = await request.model(name)
-            return await request.run(lambda job: request.saw(segment_file(result.path, network, job.stage)))
+            return await request.run(lambda job: request.segment(result.path, network, job))
 
     def looking(function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` of a result, in the line of those who look."""

@@ -14,10 +14,10 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from answer.files import FORMATS, rgb
+from answer.files import EXPORTS
 from answer.report import picture_labels
-from answer.result import Filters, Result, view
-from inference import SCORE_FLOOR
+from answer.result import Result, view
+from answer.settings import OTHER_THRESHOLD, SCORE_RANGE, Filters, rgb
 from network.architectures import ARCHITECTURES
 from ui.components import ASSETS, ForgivingSlider, picture_file
 from ui.links import SETTINGS
@@ -97,7 +97,11 @@ def add_comparison() -> Comparison:
             elem_id="other-model",
         )
         threshold = ForgivingSlider(
-            SCORE_FLOOR, 1, 0.3, step=0.01, label="and score threshold", elem_id="other-threshold"
+            *SCORE_RANGE,
+            value=OTHER_THRESHOLD,
+            step=0.01,
+            label="and score threshold",
+            elem_id="other-threshold",
         )
     words = gr.Markdown(elem_id="comparison")
     slider = gr.ImageSlider(label="Left: as set. Right: the other.", elem_id="left-right", **SLIDER)
@@ -130,7 +134,7 @@ class Downloads:
 def add_downloads() -> Downloads:
     with gr.Row(equal_height=True, elem_id="downloads"):
         format = gr.Dropdown(
-            [(kind.title, name) for name, kind in FORMATS.items()],
+            [(kind.title, name) for name, kind in EXPORTS.items()],
             value="annotated",
             label="Take it with you",
             info="What is in view, at the full size of your photo.",

@@ -6,7 +6,8 @@ import json
 import shlex
 from typing import Any
 
-from answer.result import Filters, Result
+from answer.result import Result
+from answer.settings import Filters
 from visualize import PARTS, Style
 
 

@@ -19,16 +19,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from answer import coco
-from answer.files import (
-    FORMATS,
-    MANIFEST_VERSION,
-    SCHEMA_VERSION,
-    cut_out_file,
-    effect_file,
-    export_file,
-    rgb,
-    to_json,
-)
+from answer.data import SCHEMA_VERSION, to_json
+from answer.files import EXPORTS, MANIFEST_VERSION, cut_out_file, effect_file, export_file
 from answer.formats import (
     COCO_PALETTE,
     category_map,
@@ -40,10 +32,12 @@ from answer.formats import (
     yolo_names,
 )
 from answer.report import picture_labels
-from answer.result import Filters, Result, SettingsError, segment_file, view
+from answer.result import Result, view
+from answer.settings import Filters, SettingsError, rgb
 from detections import Detections
-from inference import SegmentationModel, load_model
+from inference import SegmentationModel, load
 from photo.images import ImageError, read_image
+from serving.photos import segment_file
 from tests.samples import (
     CAT,
     DOG,
@@ -257,16 +251,16 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EXPORTS)
 def test_a_file_is_named_after_the_photo_and_its_format(format: str, tmp_path: Path, folder: Path) -> None:
     path = exported(street(tmp_path), format, folder)
-    assert path.name == f"street.photo{FORMATS[format].suffix}"
+    assert path.name == f"street.photo{EXPORTS[format].suffix}"
     assert list(folder.iterdir()) == [path]
 
 
 def test_no_two_formats_share_a_name() -> None:
-    for texts in zip(*FORMATS.values(), strict=True):
-        assert len(set(texts)) == len(FORMATS)
+    for texts in zip(*EXPORTS.values(), strict=True):
+        assert len(set(texts)) == len(EXPORTS)
 
 
 def test_the_texts_are_those_of_what_is_in_view(tmp_path: Path, folder: Path) -> None:
@@ -353,7 +347,7 @@ def test_the_zip_holds_everything(tmp_path: Path, folder: Path) -> None:
         "images/street.photo.json",
         "labels/street.photo.txt",
         "data.yaml",
-        *(f"street.photo{FORMATS[format].suffix}" for format in single),
+        *(f"street.photo{EXPORTS[format].suffix}" for format in single),
         *(f"cutouts/{name}" for name in cut_outs),
         "manifest.json",
     }
@@ -429,7 +423,7 @@ def test_the_result_can_be_made_again_from_the_zip(
     pixels = hashlib.sha256(read_image(photo).tobytes()).hexdigest()
     assert pixels == manifest["image"]["pixels_sha256"]
     named = manifest["model"]
-    model = load_model(named["name"], device=named["device"], precision=named["precision"])
+    model = load(named["name"], device=named["device"], precision=named["precision"])
     assert model.sha256 == named["sha256"]
     settings = manifest["settings"]["filters"]
     classes = settings["classes"] and tuple(settings["classes"])
@@ -449,7 +443,7 @@ def test_the_result_can_be_made_again_from_the_zip(
             np.testing.assert_array_equal(picture(made_again[name]), picture(shorter[name]))
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EXPORTS)
 def test_the_same_result_gives_the_same_bytes(
     format: str, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,7 +483,7 @@ def holiday(tmp_path: Path) -> Result:
 
 
 def files_of_a_holiday(result: Result, folder: Path) -> list[Path]:
-    paths = [exported(result, format, folder) for format in FORMATS]
+    paths = [exported(result, format, folder) for format in EXPORTS]
     shown = view(result.detections, FILTERS)
     paths += [cut_out_file(result, FILTERS, id, folder) for id in shown.ids.tolist()]
     return paths + [effect_file(result, FILTERS, effect, folder) for effect in EFFECTS]
@@ -513,7 +507,7 @@ def test_no_picture_carries_more_than_pixels_a_palette_and_our_own_words(
             if name.endswith(".png"):
                 kinds = {kind for kind, _ in chunks(content)}
                 assert kinds <= {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"iTXt"}, name
-                assert (b"iTXt" in kinds) == name.endswith(FORMATS["annotated"].suffix)
+                assert (b"iTXt" in kinds) == name.endswith(EXPORTS["annotated"].suffix)
 
 
 def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
@@ -526,7 +520,7 @@ def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EXPORTS)
 @pytest.mark.parametrize("size", [(1, 1), (60, 80)])
 def test_a_photo_in_which_nothing_passes_can_be_exported(
     size: tuple[int, int], format: str, tmp_path: Path, folder: Path
@@ -539,7 +533,7 @@ def test_a_photo_in_which_nothing_passes_can_be_exported(
             assert picture(content).shape[:2] == size
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EXPORTS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1)])
 def test_the_smallest_photos_can_be_exported(
     size: tuple[int, int], format: str, tmp_path: Path, folder: Path

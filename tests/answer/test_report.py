@@ -15,7 +15,8 @@ from answer.report import (
     table,
     unique_labels,
 )
-from answer.result import Filters, Result, counts, view
+from answer.result import Result, counts, view
+from answer.settings import Filters
 from detections import Detections
 from inference import SCORE_FLOOR
 from tests.samples import CAR, CAT, DOG, PERSON, fake_model, make_detections, random_detections

@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from answer import result
 from answer.report import summary
-from answer.result import (
-    FIRST_FRAME,
-    Filters,
-    SettingsError,
-    check_fraction,
-    counts,
-    names,
-    segment_file,
-    view,
-)
+from answer.result import counts, names, view
+from answer.settings import Filters, SettingsError, check_fraction
 from inference import segment
 from photo.images import ImageError, read_image
+from serving.photos import FIRST_FRAME, segment_file
 from tests.samples import CAR, CAT, DOG, PERSON, fake_model, make_detections, random_detections, random_image
 
 FOUR = make_detections(
@@ -273,9 +265,9 @@ def test_what_the_cpu_had_to_do_is_said_with_the_result(
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
     spare = fake_model([[0, 0, 1, 1]], [1], [0.9])
 
-    def fall_back(model: Any, image: Any) -> Any:
+    def fall_back(model: Any, image: Any, load_spare: Any) -> Any:
         return segment(spare, image), spare, "The CPU did this."
 
-    monkeypatch.setattr(result, "segment_or_fall_back", fall_back)
+    monkeypatch.setattr("serving.photos.segment_or_fall_back", fall_back)
     found = segment_file(tmp_path / "photo.png", fake_model())
     assert found.model is spare and found.notes == ("The CPU did this.",)

@@ -1,6 +1,7 @@
-"""The runtimes that benchmarks set beside ours find what torchvision finds.
+"""Tests that the other runtimes of the benchmarks find the same instances as torchvision.
 
-Run by `pytest -m slow`, and skipped without the packages of `benchmarks/requirements.txt`.
+`pytest -m slow` runs these tests. They need the packages of `benchmarks/requirements.txt`, and are skipped
+without them.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ SIZE_HW = (192, 256)
 def peers() -> ModuleType:
     for package in ("onnx", "onnxruntime", "openvino"):
         pytest.importorskip(package)
-    from benchmarks import peers  # not at the top: it imports all of them
+    from benchmarks import peers  # not at the top: the module imports all three packages
 
     return peers
 
 
 @pytest.fixture
 def network() -> GeneralizedRCNN:
-    """Torchvision's own layers, with the trained weights."""
+    """The `scenes` network with torchvision's own layers and the trained weights."""
     architecture = ARCHITECTURES["scenes"]
     network = architecture.build().eval()
     network.load_state_dict(find_weights(architecture, None).state_dict)

@@ -1,4 +1,7 @@
-"""Whether the app, asked for hours, keeps what it should let go. Wants benchmarks/requirements.txt."""
+"""Tests that the app does not leak memory, files or threads over many requests.
+
+The tests need the packages of `benchmarks/requirements.txt`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ MOST_GROWTH_MB = 50
 
 
 def soak(*options: str) -> dict[str, Any]:
-    """The figures of benchmarks/soak.py, run with `options`."""
+    """Runs benchmarks/soak.py with these options, and returns its figures."""
     command = [sys.executable, str(ROOT / "benchmarks" / "soak.py"), *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -29,7 +32,7 @@ def test_300_requests_leave_nothing_behind() -> None:
     assert figures["complaints"] == []
     assert figures["rss_growth_mb"] < MOST_GROWTH_MB
     assert figures["fds_end"] <= figures["fds_start"]
-    assert figures["threads_end"] <= figures["threads_start"] + 2  # pools that had not filled up
+    assert figures["threads_end"] <= figures["threads_start"] + 2  # pools may grow until they are full
     assert figures["temp_bytes_after_retention"] == 0
 
 

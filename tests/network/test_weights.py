@@ -761,3 +761,15 @@ def test_a_file_that_lacks_a_tensor_names_it(tmp_path: Path) -> None:
     save_file(state_dict, tmp_path / "mine.safetensors")
     with pytest.raises(WeightsError, match=r"1 tensors differ, first roi_heads\.box_head\.fc6\.weight"):
         find_weights(SCENES, tmp_path / "mine.safetensors")
+
+
+def test_a_configured_file_for_another_network_is_neither_hashed_nor_built_again(
+    scenes_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGMENTATION_WEIGHTS", str(scenes_file))
+    layout_of_file(scenes_file)
+    hashed = count_hashes(monkeypatch)
+    monkeypatch.setattr(weights, "_read", lambda *arguments: pytest.fail("the file was read"))
+    monkeypatch.setattr(weights, "_published", lambda url: "the published weights")
+    assert find_weights(V1) == "the published weights"  # type: ignore[comparison-overlap]
+    assert hashed == []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from answer.result import counts
-from inference import SegmentationModel, load_model, segment
+from inference import SegmentationModel, load, segment
 from network import zero_gpu
 from network.weights import WeightsError
 from photo.images import read_image
@@ -45,6 +45,7 @@ def test_without_the_library_a_function_stays_as_it_is(monkeypatch: pytest.Monke
 
 
 def test_a_model_is_pickled_as_the_one_that_is_in_memory(scenes_model: SegmentationModel) -> None:
+    Models(load_named=lambda name: scenes_model).get("scenes")
     pickled = pickle.dumps(scenes_model)
     assert len(pickled) < 500
     assert pickle.loads(pickled) is scenes_model
@@ -54,7 +55,7 @@ def test_a_model_that_is_not_kept_cannot_be_pickled(scenes_model: SegmentationMo
     stranger = SegmentationModel(
         scenes_model.network, "scenes", scenes_model.label_ids, scenes_model.device, "float32", "", ""
     )
-    with pytest.raises(pickle.PicklingError, match="load_model"):
+    with pytest.raises(pickle.PicklingError, match="Models"):
         pickle.dumps(stranger)
 
 
@@ -86,7 +87,7 @@ def test_on_such_a_space_the_network_runs_in_a_process_that_is_lent_the_processo
         "HOME": str(tmp_path),
     }
     child = subprocess.run(
-        [sys.executable, ROOT / "tests" / "zero_gpu_child.py"],
+        [sys.executable, ROOT / "tests" / "network" / "zero_gpu_child.py"],
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert child.returncode == 0, child.stderr
@@ -94,7 +95,7 @@ def test_on_such_a_space_the_network_runs_in_a_process_that_is_lent_the_processo
     assert facts["placed_on"] == "cuda:0"
     assert facts["placed_later_on"] == "cpu"
     assert facts["seconds"] == [zero_gpu.SECONDS] * 2  # it was lent once for each photo, and not before
-    here = segment(load_model("scenes", device="cpu"), read_image(SCENE))
+    here = segment(load("scenes", device="cpu"), read_image(SCENE))
     sure = here.select(here.scores >= np.float32(0.5))
     assert facts["counts"] == [counts(sure)] * 2
     np.testing.assert_allclose(facts["scores"], sure.scores, atol=1e-4)

@@ -170,7 +170,7 @@ def test_a_ring_of_redirects_ends(serve: Callable[..., Any], tmp_path: Path) -> 
 def test_more_than_may_be_is_refused(
     length: int | None, serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(fetch, "MAX_FILE_BYTES", 2**20)
     url, options = serve(Answer(length=length), body=bytes(2**20 + 1))
     with pytest.raises(ImageError, match="over 1 MB"):
         get(url, tmp_path, **options)
@@ -212,7 +212,7 @@ def test_a_refusal_is_said(status: int, serve: Callable[..., Any], tmp_path: Pat
 def test_a_data_url_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
     assert get(url, tmp_path).read_bytes() == PICTURE
-    monkeypatch.setattr(fetch, "MAX_BYTES", 9)
+    monkeypatch.setattr(fetch, "MAX_FILE_BYTES", 9)
     with pytest.raises(ImageError, match="holds more than"):
         get(url, tmp_path)
 

@@ -19,8 +19,9 @@ from gradio.route_utils import GradioMultiPartParser
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
+from photo.limits import MAX_FILE_BYTES
 from serving import guard
-from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, JSON_BYTES, UPLOAD_BYTES, Guard
+from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, JSON_BYTES, Guard
 from tests.loops import in_a_loop
 from tests.server import running
 from tests.truth import SCENE
@@ -234,7 +235,7 @@ def test_an_upload_over_the_limit_is_refused_unless_it_fits(
     stated: bool, door: Callable[..., Any], inner: Inner
 ) -> None:
     for excess, status in ((0, 200), (ENVELOPE_BYTES, 413)):
-        headers, body = multipart((FILE, bytes(UPLOAD_BYTES + excess)))
+        headers, body = multipart((FILE, bytes(MAX_FILE_BYTES + excess)))
         headers |= {"Content-Length": str(len(body))} if stated else {}
         answer = door("POST", UPLOAD_PATH, in_pieces(body, 2**20), headers)
         assert answer.status == status
@@ -482,7 +483,7 @@ def test_an_upload_through_the_running_app_is_capped(connection: http.client.HTT
     assert answer.status == 200
     (path,) = json.load(answer)
     assert Path(path).read_bytes() == SCENE.read_bytes()
-    headers, body = multipart(('name="files"', bytes(UPLOAD_BYTES // 2)))
+    headers, body = multipart(('name="files"', bytes(MAX_FILE_BYTES // 2)))
     try:
         connection.request("POST", UPLOAD_PATH, body, headers)
     except ConnectionError:

@@ -8,6 +8,7 @@ from inference import ModelError, SegmentationModel
 from network.weights import WeightsError
 from serving import models as models_module
 from serving.models import Models
+from tests.samples import fake_model
 
 
 def test_the_model_is_loaded_behind_the_page_and_only_once(scenes_model: SegmentationModel) -> None:
@@ -110,3 +111,58 @@ def test_what_is_in_memory_is_ready_and_nothing_else(scenes_model: SegmentationM
     assert models.ready() is None and models.ready("scenes") is None
     models.get()
     assert models.ready() is scenes_model
+
+
+def test_a_model_is_loaded_once_even_if_two_threads_ask_at_once() -> None:
+    loads, loading = [], threading.Event()
+
+    def slow(name: str) -> SegmentationModel:
+        loads.append(name)
+        loading.wait(10)
+        return fake_model()
+
+    models, got = Models(load_named=slow), list[SegmentationModel]()
+    threads = [threading.Thread(target=lambda: got.append(models.get("scenes"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    loading.set()
+    for thread in threads:
+        thread.join()
+    assert loads == ["scenes"]
+    assert len(got) == 4 and all(model is got[0] for model in got)
+    assert models.get("scenes") is got[0]
+
+
+def test_auto_and_the_name_of_the_same_model_share_one_object(
+    monkeypatch: pytest.MonkeyPatch, scenes_model: SegmentationModel
+) -> None:
+    loads: list[str] = []
+
+    def load(name: str) -> SegmentationModel:
+        loads.append(name)
+        if name == "resnet50_fpn":
+            raise WeightsError("no connection")
+        return scenes_model
+
+    models = Models(load_named=load)
+    assert models.get() is models.get("starter") is models.ready("starter")
+    assert loads == ["resnet50_fpn", "starter"]
+    assert models.best is not None and models.best.shortfall == "no connection"
+    models.retry()
+    models.start().result(10)
+    assert loads == ["resnet50_fpn", "starter", "resnet50_fpn"]
+
+
+def test_the_spare_is_loaded_on_the_cpu_unless_the_model_runs_there_already() -> None:
+    loads: list[tuple[str, str | None]] = []
+
+    def load(name: str, device: str | None = None) -> SegmentationModel:
+        loads.append((name, device))
+        return fake_model(device=device or "meta" if name == "scenes" else "cpu")
+
+    models = Models(load_named=load)
+    assert models.get("starter") is models.on_cpu("starter")
+    assert models.get("scenes").device.type == "meta"
+    assert models.on_cpu("scenes") is models.on_cpu("scenes")
+    assert models.on_cpu("scenes").device.type == "cpu"
+    assert loads == [("starter", None), ("scenes", None), ("scenes", "cpu")]

@@ -23,12 +23,11 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 import app
-from answer import result
-from answer.result import SettingsError
+from answer.settings import SettingsError
 from inference import SegmentationModel
 from network.weights import WeightsError
 from photo.images import ImageError
-from serving import janitor, service
+from serving import janitor, photos, service
 from serving.models import Models
 from serving.scheduler import Busy, Job, Scheduler, Visitor
 from serving.service import Service
@@ -259,14 +258,14 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.began, self.open = 0, threading.Event()
-        inner = result.segment_or_fall_back
+        inner = photos.segment_or_fall_back
 
         def gated(*args: Any) -> Any:
             self.began += 1
             self.open.wait(20)
             return inner(*args)
 
-        monkeypatch.setattr(result, "segment_or_fall_back", gated)
+        monkeypatch.setattr(photos, "segment_or_fall_back", gated)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
@@ -306,7 +305,7 @@ def test_a_fault_in_the_network_reaches_a_program_as_a_sentence_with_a_number(
     def fail(*args: object) -> None:
         raise ValueError(f"boxes: expected finite numbers, in {app.FOLDER}/cat.jpg")
 
-    monkeypatch.setattr(result, "segment_or_fall_back", fail)
+    monkeypatch.setattr(photos, "segment_or_fall_back", fail)
     with pytest.raises(AppError, match=r"Something went wrong on the server.*report number") as caught:
         client.predict(image=handle_file(SCENE), api_name="/segment")
     (line,) = lines()

@@ -1,4 +1,4 @@
-"""The check of the published models, with others in their place."""
+"""Tests tools/check_official.py with fake models in place of the published ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WHOLE = [(0.0, 0.0, 1.0, 1.0)]
 
 
 def sees_all(name: str) -> SegmentationModel:
-    """A model that finds a person, a cat and a cup in every photo, with the hash of torchvision's file."""
+    """Returns a model with torchvision's hash that finds a person, a cat and a cup in every photo."""
     model = fake_model(WHOLE * 3, WANTED, (0.9, 0.8, 0.5))
     return replace(model, name=name, origin="torchvision x.pth", sha256=known_digits(name).ljust(64, "0"))
 
@@ -81,9 +81,7 @@ def test_weights_that_cannot_be_fetched_are_told_in_a_sentence(capsys: pytest.Ca
     )
 
 
-def test_without_a_network_the_real_loader_gives_a_sentence_too(
-    no_models_in_memory: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_network_the_real_loader_gives_a_sentence_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 1
     assert last_line(capsys).startswith("Something is wrong: resnet50_fpn could not be loaded")
 
@@ -103,7 +101,7 @@ def test_weights_from_elsewhere_have_no_known_hash(capsys: pytest.CaptureFixture
 
 @pytest.fixture
 def cats(tmp_path: Path) -> list[str]:
-    """Options that name two grey pictures, and annotations by which all of the first is a cat."""
+    """Returns options that name two grey pictures and their annotations. A cat fills the first picture."""
     for name in ("1.png", "2.png"):
         Image.new("RGB", (80, 60), "grey").save(tmp_path / name)
     cat = coco.BY_NAME["cat"]

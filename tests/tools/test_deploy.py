@@ -36,13 +36,14 @@ def git(root: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with one commit, which the command takes for its own."""
+    """Makes a project with one commit. The command uses it as its own checkout."""
     for name, content in {
         **FILES,
         ".gitignore": b"*.log\n",
         ".ci/run": b"",
         "tests/test_app.py": b"",
         "tools/tool.py": b"",
+        "training/starter/train.py": b"",
         "benchmarks/a/b.py": b"",
         "pyproject.toml": b"",
         "requirements-dev.txt": b"",
@@ -68,7 +69,7 @@ def run(monkeypatch: pytest.MonkeyPatch, client: object, *arguments: str) -> Non
 
 
 def reached(module: str, seen: set[str]) -> set[str]:
-    """The files, by their paths in the project, that `module` and what it imports are in."""
+    """Returns the project's files that `module` needs: its own file and all files that it imports."""
     path = f"{module.replace('.', '/')}.py"
     if path in seen or not (ROOT / path).is_file():
         return seen
@@ -114,6 +115,8 @@ def test_what_the_readme_shows_and_links_to_belongs_on_the_space() -> None:
         ".gitignore",
         "tests/test_app.py",
         "tools/deploy.py",
+        "training/common.py",
+        "training/starter/train.py",
         "benchmarks/a/b.py",
         "pyproject.toml",
         "requirements-dev.txt",
@@ -158,7 +161,7 @@ def matter_of(readme: bytes) -> dict[str, object]:
 def space_readme(tmp_path: Path, text: str, weights_repo: WeightsRepo | None = None) -> bytes:
     (tmp_path / "README.md").write_text(text)
     sent = deploy.space_readme(tmp_path / "README.md", SPACE, weights_repo)
-    assert (tmp_path / "README.md").read_text() == text, "the local one is not changed"
+    assert (tmp_path / "README.md").read_text() == text, "the local file is not changed"
     return sent
 
 
@@ -344,7 +347,7 @@ def test_a_private_weights_repository_asks_for_a_secret(
 def test_a_space_keeps_the_hardware_that_its_owner_chose(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """README's is a suggestion for new ones."""
+    """README.md only suggests hardware for new Spaces."""
     (checkout / "README.md").write_text(README.replace("sdk: ", "suggested_hardware: cpu-upgrade\nsdk: "))
     git(checkout, "commit", "-qam", "hardware")
     hub = FakeHub(**{SPACE: {}})
@@ -441,7 +444,7 @@ def test_a_bad_name_ends_the_command_with_2(arguments: list[str], capsys: pytest
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client may speak, to this machine."""
+    """Lets the Hub's client send requests. They still do not leave this machine."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
 
 

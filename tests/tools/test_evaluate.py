@@ -1,4 +1,4 @@
-"""Measuring against COCO: the figures, the results file, and what is refused."""
+"""Tests tools/evaluate.py and tools/coco_results.py: the figures, the results file, and refused input."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Box = tuple[int, int, int, int]
 
 
 def filled(box: Box) -> dict[str, Any]:
-    """The RLE of a mask that fills x1 y1 x2 y2."""
+    """Returns the RLE of a mask that fills the box x1 y1 x2 y2."""
     mask = np.zeros(SIZE, np.uint8, order="F")
     mask[box[1] : box[3], box[0] : box[2]] = 1
     encoded: dict[str, Any] = rle.encode(mask)
@@ -52,12 +52,12 @@ def filled(box: Box) -> dict[str, Any]:
 
 
 def hit(image_id: int, score: float, box: Box, mask: Box | None = None) -> Result:
-    """A person in this box, with a mask that fills it or another one."""
+    """Returns a detected person in `box`. The person's mask fills `mask`, or `box` if `mask` is None."""
     return coco_result(image_id, PERSON, score, box, filled(mask or box))
 
 
 def known(image_ids: Sequence[int], people: Sequence[tuple[int, Box]]) -> CocoDataset:
-    """A file of annotations: in which image which box is filled by a person."""
+    """Returns annotations. Each of `people` is an image id, and the box that a person fills in this image."""
     return {
         "images": [{"id": i, "file_name": f"{i}.png", "height": 60, "width": 80} for i in image_ids],
         "annotations": [
@@ -73,12 +73,12 @@ def known(image_ids: Sequence[int], people: Sequence[tuple[int, Box]]) -> CocoDa
 
 
 def test_average_precision_is_what_one_works_out_by_hand() -> None:
-    # Three people of 10x10 px in two images. Of three detections the first (0.9) and the last (0.7) are
-    # right, the one between is not: precisions 1, 1/2, 2/3 at recalls 1/3, 1/3, 2/3. Of the 101 recalls from
-    # 0 to 1, 34 are at most 1/3 (precision 1), and 33 more at most 2/3 (precision 2/3):
-    # (34 + 33 x 2/3) / 101 = 56/101.
-    # The last one's mask covers 7x9 of the 100 px: an IoU of 0.63, right at 0.5, 0.55 and 0.6. At the seven
-    # higher thresholds only the first is right: 34/101.
+    # There are three people of 10x10 px in two images, and three detections. The first detection (0.9) and
+    # the last (0.7) are right, the second is wrong. So the precisions are 1, 1/2, 2/3 at the recalls 1/3,
+    # 1/3, 2/3. COCO takes the precision at 101 recalls from 0 to 1. 34 of these recalls are at most 1/3
+    # (precision 1), and 33 more are at most 2/3 (precision 2/3): (34 + 33 x 2/3) / 101 = 56/101. The last
+    # detection's mask covers 7x9 of the person's 100 px. Its IoU is 0.63, so it is right at the thresholds
+    # 0.5, 0.55 and 0.6. At the seven higher thresholds only the first detection is right: 34/101.
     truth = known([1, 2], [(1, (0, 0, 10, 10)), (2, (20, 20, 30, 30)), (2, (50, 0, 60, 10))])
     results = [
         hit(1, 0.9, (0, 0, 10, 10)),
@@ -93,11 +93,11 @@ def test_average_precision_is_what_one_works_out_by_hand() -> None:
     assert mask["AP"] == pytest.approx((3 * 56 + 7 * 34) / 1010)
     assert mask["AP50"] == pytest.approx(56 / 101) and mask["AP75"] == pytest.approx(34 / 101)
     assert mask["AR_100"] == pytest.approx((3 * 2 + 7 * 1) / 30)
-    assert box["AP_medium"] == mask["AR_large"] == -1  # nobody is that large
+    assert box["AP_medium"] == mask["AR_large"] == -1  # no person is that large
 
 
 def random_case(seed: int) -> tuple[CocoDataset, list[Result]]:
-    """Random objects in four images, some of them crowds; results that are near some of them."""
+    """Returns random objects in four images, some of them crowds, and results that are near some objects."""
     rng = np.random.default_rng(seed)
     truth, results = known([3, 5, 8, 9], []), []
     for image in truth["images"]:
@@ -136,7 +136,7 @@ def test_nothing_found_is_a_precision_of_nought() -> None:
     for kind in KINDS:
         numbers = twelve_numbers(known([1], [(1, (0, 0, 10, 10))]), [], kind)
         assert numbers["AP"] == numbers["AR_100"] == numbers["AP_small"] == 0
-        assert twelve_numbers(known([1], []), [], kind)["AP"] == -1  # nor was there anything to find
+        assert twelve_numbers(known([1], []), [], kind)["AP"] == -1  # there is nothing to find
 
 
 def test_an_object_with_the_id_0_counts_as_found() -> None:
@@ -164,7 +164,10 @@ def build_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def annotations(tmp_path: Path) -> Path:
-    """Of four grey pictures beside it, not in the order of their ids; each is a person all over."""
+    """Writes four grey pictures and returns their annotations. A person fills each picture.
+
+    The annotations do not list the pictures in the order of their ids.
+    """
     ids = [7, 2, 9, 4]
     file = tmp_path / "truth.json"
     file.write_text(json.dumps(known(ids, [(i, (0, 0, 80, 60)) for i in ids])))
@@ -178,18 +181,18 @@ def run(annotations: Path, *options: object) -> None:
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> Figures:
-    """The last line of the command's output."""
+    """Returns the figures from the last line of the command's output."""
     figures: Figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     return figures
 
 
 def finder() -> SegmentationModel:
-    """Finds the person who is there, and a car that is not."""
+    """Returns a model that finds the person in a picture, and a car that is not in the picture."""
     return fake_model([(0, 0, 1, 1), (0, 0, 0.5, 0.5)], [PERSON, CAR], [0.9, 0.3])
 
 
 def looked(model: SegmentationModel) -> int:
-    """How many pictures it was given."""
+    """Returns the number of pictures that the model was given."""
     network: Any = model.network
     return len(network.seen)
 
@@ -312,7 +315,7 @@ def test_a_limit_takes_the_first_images_by_id_and_only_what_is_in_them(
 ) -> None:
     file = tmp_path / "results.jsonl"
     for name in ("7.png", "9.png"):
-        (tmp_path / name).unlink()  # beyond the limit, photos need not be there
+        (tmp_path / name).unlink()  # photos beyond the limit may be missing
     figures = measure(finder(), tmp_path, annotations, limit=2, results_file=file)
     assert [json.loads(line)["image_id"] for line in file.read_text().splitlines()[1:]] == [2, 4]
     assert figures["images"] == 2 and figures["instances"] == 4
@@ -392,7 +395,7 @@ def test_no_images_at_all_are_not_a_limit(annotations: Path, capsys: pytest.Capt
 
 
 class FakeModule(FakeNetwork, nn.Module):
-    """The fake network as torch knows networks."""
+    """The fake network as a torch module."""
 
     def __init__(self, weight: float) -> None:
         nn.Module.__init__(self)

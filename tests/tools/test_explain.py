@@ -29,5 +29,5 @@ def test_the_pictures_are_what_the_script_makes_now(name: str, scenes_model: Seg
     with Image.open(ROOT / "assets" / "how" / f"{name}.webp") as kept:
         assert kept.size == made.size
         differing = np.asarray(kept.convert("RGBA"), int) - np.asarray(made, int)
-    differing *= np.asarray(made, int)[..., 3:] > 0  # what colour the gaps have says nothing
+    differing *= np.asarray(made, int)[..., 3:] > 0  # ignores the gaps, because they are transparent
     assert np.abs(differing).mean() < 8, "run tools/explain.py again"

@@ -24,7 +24,7 @@ from tests.fake_hub import FakeHub, answer
 from tests.samples import old_name
 from tools import publish_weights
 from tools.hub import HubError
-from tools.publish_weights import publish, published, repository, to_safetensors
+from tools.publish_weights import publish, repository, to_safetensors, unset_variables_and_load
 
 TENSORS = {"b.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(1), "steps": torch.tensor(3)}
 METADATA = {"format": "pt", "source": "x.pth", "licence": "BSD-3-Clause", "more": "é"}
@@ -33,7 +33,7 @@ REPO = "me/weights"
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Architecture, Path]:
-    """A small network that torchvision publishes as a .pth file with old names, and that file."""
+    """Pretends that torchvision publishes a small network as a .pth file with old names. Returns both."""
     torch.manual_seed(0)
     state_dict = ARCHITECTURES["scenes"].build().state_dict()
     path = tmp_path / "mine.pth"
@@ -87,7 +87,10 @@ def test_a_transposed_tensor_is_written_as_it_is_seen() -> None:
 
 def test_old_names_become_todays_and_the_numbers_stay(source: tuple[Architecture, Path]) -> None:
     architecture, path = source
-    before, after = torch.load(path, weights_only=True), published(architecture, path).state_dict
+    before, after = (
+        torch.load(path, weights_only=True),
+        unset_variables_and_load(architecture, path).state_dict,
+    )
     assert {old_name(name) for name in after} == before.keys()
     assert all(torch.equal(value, before[old_name(name)]) for name, value in after.items())
 
@@ -99,7 +102,7 @@ def test_a_file_that_torchvision_did_not_publish_is_refused(
     with pytest.raises(
         WeightsError, match=r"file other\.pth is not the one that torchvision publishes as small-"
     ):
-        published(source[0], tmp_path / "other.pth")
+        unset_variables_and_load(source[0], tmp_path / "other.pth")
 
 
 def test_torchvisions_own_file_is_taken_whatever_the_environment_names(
@@ -112,7 +115,7 @@ def test_torchvisions_own_file_is_taken_whatever_the_environment_names(
     kept = Path(torch.hub.get_dir()) / "checkpoints" / architecture.published.url.rpartition("/")[2]
     kept.parent.mkdir(parents=True)
     kept.write_bytes(path.read_bytes())
-    assert published(architecture).origin == f"torchvision {kept.name}"
+    assert unset_variables_and_load(architecture).origin == f"torchvision {kept.name}"
 
 
 # --- The repository -----------------------------------------------------------------------------------------
@@ -122,7 +125,7 @@ def test_what_is_published_is_found_by_the_app_with_equal_tensors(
     source: tuple[Architecture, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     architecture, path = source
-    found = published(architecture, path)
+    found = unset_variables_and_load(architecture, path)
     hub = FakeHub()
     publish(hub, REPO, repository(REPO, architecture, found))
     monkeypatch.setenv("SEGMENTATION_WEIGHTS_REPO", REPO)
@@ -136,7 +139,9 @@ def test_what_is_published_is_found_by_the_app_with_equal_tensors(
 
 def test_the_file_says_where_its_numbers_are_from(source: tuple[Architecture, Path]) -> None:
     architecture, path = source
-    content = repository(REPO, architecture, published(architecture, path))["maskrcnn_scenes.safetensors"]
+    content = repository(REPO, architecture, unset_variables_and_load(architecture, path))[
+        "maskrcnn_scenes.safetensors"
+    ]
     metadata = json.loads(header(content))["__metadata__"]
     assert metadata["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert re.fullmatch(r"small-[0-9a-f]{8}\.pth", metadata["source"])

@@ -1,4 +1,4 @@
-"""A folder of photos as one COCO file: with the model, with a server, and with segmenters made by hand."""
+"""Tests tools/segment_folder.py with the model, with a server, and with fake segmenters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS = {"model": "by hand", "score_threshold": 0.5}
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two drawn scenes, one of them in a folder, and a file that is no picture."""
+    """Makes a folder with two drawn scenes, one of them in a subfolder, and a file that is no picture."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     shutil.copy(SCENES / "scene-1.png", folder / "b.png")
@@ -45,12 +45,12 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def local(scenes_model: SegmentationModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local model runs on the processor, like the server's."""
-    monkeypatch.setattr(tool, "load_model", lambda name: scenes_model)
+    """Makes the local model run on the CPU, as the server's model does."""
+    monkeypatch.setattr(tool, "load", lambda name: scenes_model)
 
 
 def touched(folder: Path, names: Iterable[str]) -> list[str]:
-    """Makes files of these names, for segmenters that do not look into them."""
+    """Makes files with these names, for segmenters that do not read them. Returns the sorted names."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"a photo")
@@ -58,7 +58,7 @@ def touched(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 class ByHand:
-    """A segmenter that finds one cat in any photo, and fails where it is told to."""
+    """A segmenter that finds one cat in every photo. `faults` holds the errors to raise, by photo names."""
 
     def __init__(self, folder: Path, faults: dict[str, BaseException] | None = None) -> None:
         self.folder, self.faults = folder, faults or {}
@@ -90,7 +90,7 @@ def test_a_folder_becomes_one_coco_file_and_pictures(
     photos: Path, tmp_path: Path, local: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main([str(photos), str(out), "--recursive", "--model", "scenes"]) == 1  # one is damaged
+    assert main([str(photos), str(out), "--recursive", "--model", "scenes"]) == 1  # one photo is damaged
     coco = COCO(str(out / "instances.json"))
     assert [(image["id"], image["file_name"]) for image in coco.loadImgs(coco.getImgIds())] == [
         (1, "b.png"),
@@ -128,7 +128,9 @@ def test_a_server_gives_what_the_local_model_gives(
     here = capsys.readouterr()
     assert main([str(photos), str(tmp_path / "remote"), "--server", server, *options]) == 1
     there = capsys.readouterr()
-    assert "could not be fetched from download.pytorch.org" in there.err  # what "auto" stands for, and why
+    assert (
+        "could not be fetched from download.pytorch.org" in there.err
+    )  # the server says why "auto" is another model
     assert [line for line in here.err.splitlines() if line.startswith("damaged")] == [
         line for line in there.err.splitlines() if line.startswith("damaged")
     ]
@@ -289,7 +291,9 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert "other settings (score_threshold; there " in said
     assert f"delete {tmp_path / 'out' / 'journal.jsonl'} to start over" in said
     assert (tmp_path / "out" / "journal.jsonl").read_bytes() == before
-    assert main([*arguments, "--classes", "clock", "kite"]) == 0  # in another order they are the same
+    assert (
+        main([*arguments, "--classes", "clock", "kite"]) == 0
+    )  # the order of the categories does not matter
 
 
 @pytest.mark.parametrize("content", ["[1, 2]\n", "notes of somebody", "[1, 2]"])
@@ -360,11 +364,11 @@ def test_wrong_arguments_are_told_in_a_sentence(
 
 
 class FakeClient:
-    """Gradio's client, to whom each call brings what comes next: an error to raise, or an answer.
+    """A fake of Gradio's client. Each call takes the next answer, and raises it if it is an error.
 
     Args:
-        answers: Are taken away from the front.
-        made: Is called with each client that is made.
+        answers: The answers and errors. Calls take them from the front.
+        made: A function that is called with each new client.
     """
 
     def __init__(
@@ -392,14 +396,14 @@ def photo(tmp_path: Path) -> Path:
 def served_by(
     answers: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> tuple[Server, list[float]]:
-    """A server that gives these answers, and the pauses that are made."""
+    """Returns a server that gives these answers, and a list to which it adds its pauses in seconds."""
     monkeypatch.setattr(segmenters, "Client", lambda *address, **options: FakeClient(answers))
     pauses: list[float] = []
     return Server("http://busy.example", tmp_path, pauses.append), pauses
 
 
 def busy() -> AppError:
-    """What a program is told by the app that is busy."""
+    """Returns the error that a program gets from a busy app."""
     full = Scheduler(waiting=0)
     full.slots = 0
     with pytest.raises(Busy) as raised:
@@ -502,7 +506,7 @@ def test_another_app_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_server_that_cannot_be_reached_is_told_at_once(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as listener:  # a port that nobody listens at
+    with socket.socket() as listener:  # a port at which nobody listens
         listener.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert main([str(photos), str(tmp_path / "out"), "--server", address]) == 1
@@ -520,5 +524,5 @@ def test_a_second_run_in_the_same_folder_is_told_and_disturbs_nothing(
         assert main([str(photos), str(out)]) == 1
     assert "Another run is writing into" in capsys.readouterr().err
     assert (out / tool.PARTIAL).exists() and not (out / tool.JOURNAL).exists()
-    main([str(photos), str(out)])  # now it is free
+    main([str(photos), str(out)])  # now the folder is free
     assert (out / tool.INSTANCES).exists()

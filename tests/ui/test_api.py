@@ -15,12 +15,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import visualize
-from answer.files import FORMATS
+from answer.files import EXPORTS
 from inference import SegmentationModel
 from tests.conftest import ROOT
 from tests.server import SHORTFALL, running
 from tests.truth import SCENE, SCENES, share_found
-from ui import api
 from ui.agents import TOOLS
 from visualize import EFFECTS
 
@@ -218,7 +217,7 @@ def test_a_wrong_wish_for_the_file_gets_one_sentence_before_any_work(
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(api, "segment_file", lambda *arguments: pytest.fail("the model ran"))
+    monkeypatch.setattr("serving.service.segment_file", lambda *arguments: pytest.fail("the model ran"))
     with pytest.raises(AppError) as caught:
         client.predict(image=handle_file(SCENE), api_name=endpoint, **arguments)
     assert message in str(caught.value)
@@ -260,10 +259,10 @@ def test_the_look_of_the_annotated_picture_is_as_asked(client: Client) -> None:
     )
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", EXPORTS)
 def test_every_format_is_given_as_a_file_named_like_the_photo(format: str, client: Client) -> None:
     path = Path(client.predict(image=handle_file(SCENE), format=format, api_name="/export"))
-    assert path.name == f"{SCENE.stem}{FORMATS[format].suffix}"
+    assert path.name == f"{SCENE.stem}{EXPORTS[format].suffix}"
     assert path.stat().st_size > 0
 
 

@@ -6,7 +6,8 @@ from typing import Any, get_args
 import gradio as gr
 import pytest
 
-from answer.result import Filters, SettingsError, view
+from answer.result import view
+from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import SCORE_FLOOR
 from tests.samples import CAT, DOG, PERSON, make_detections

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from answer.report import hidden_by_threshold
-from answer.result import Filters, view
+from answer.result import view
+from answer.settings import Filters
 from detections import Detections
 from tests.samples import CAT, DOG, PERSON, make_detections, random_detections
 from ui.histogram import HEIGHT, WIDTH, histogram

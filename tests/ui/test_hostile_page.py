@@ -23,7 +23,6 @@ from tests.conftest import UPLOADS
 from tests.patience import SECONDS, expect
 from tests.truth import SCENE
 from tests.ui.test_page import segmented
-from ui import page as page_module
 
 RUN = "window.__xss=1"
 ELSEWHERE = "http://evil.test/"
@@ -341,7 +340,7 @@ def test_no_refusal_runs_that_repeats_what_came(
         raise ImageError(f"refused {number}: {payload}")
 
     put(page, "photo.png", small_picture(201))
-    monkeypatch.setattr(page_module, "segment_file", refuse)
+    monkeypatch.setattr("serving.service.segment_file", refuse)
     for number, payload in enumerate(together(PAYLOADS, count)):
         page.locator("#run").click()
         expect(page.locator("#summary")).to_contain_text(f"refused {number}:")

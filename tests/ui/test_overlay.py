@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from answer.report import TABLE_HEADERS, table
-from answer.result import Filters, Result, names, view
+from answer.result import Result, names, view
+from answer.settings import Filters
 from detections import Detections
 from inference import WORKING_SIDE
 from photo.images import fit_within

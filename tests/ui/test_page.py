@@ -27,6 +27,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page
 from answer import coco, result
 from detections import Detections
 from inference import SegmentationModel
+from serving import photos
 from serving.models import Models
 from serving.service import Service
 from tests.loops import in_a_loop
@@ -210,7 +211,7 @@ def test_the_threshold_filters_without_running_the_model_again(
     scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
     segmented(page)
     runs: list[object] = []
-    monkeypatch.setattr(result, "segment_or_fall_back", lambda *args: runs.append(args))
+    monkeypatch.setattr(photos, "segment_or_fall_back", lambda *args: runs.append(args))
     for threshold in (0.05, 0.95, 0.5):
         set_threshold(page, threshold)
         expect(masks(page)).to_have_count(sum(score >= threshold for score in scores))
@@ -728,9 +729,9 @@ def test_each_photo_is_looked_at_once_however_it_comes(page: Page, monkeypatch: 
 
     def counted(path: str, *rest: Any) -> result.Result:
         runs.put(Path(path).name)
-        return result.segment_file(path, *rest)
+        return photos.segment_file(path, *rest)
 
-    monkeypatch.setattr("ui.page.segment_file", counted)
+    monkeypatch.setattr("serving.service.segment_file", counted)
     last, first = SCENES[-1], SCENES[0]
     ways: list[tuple[Callable[[], None], list[str]]] = [
         (lambda: upload(page, SCENES[1]), [SCENES[1].name]),
@@ -796,7 +797,7 @@ def test_the_same_photo_may_be_sent_again_after_a_failure(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("ui.page.segment_file", fail)
+        patch.setattr("serving.service.segment_file", fail)
         upload(page)
         expect(page.locator(".toast-body.error")).to_contain_text("ran out of memory")
         expect(page.locator("#stop")).to_be_hidden()
@@ -806,26 +807,26 @@ def test_the_same_photo_may_be_sent_again_after_a_failure(
 def hold(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Semaphore, threading.Semaphore]:
     """Keeps the model waiting: the first tells of each run that has begun, the second lets one of them go."""
     began, may_go = threading.Semaphore(0), threading.Semaphore(0)
-    segment = result.segment_or_fall_back
+    segment = photos.segment_or_fall_back
 
     def held(*args: Any) -> Any:
         began.release()
         may_go.acquire(timeout=20)
         return segment(*args)
 
-    monkeypatch.setattr(result, "segment_or_fall_back", held)
+    monkeypatch.setattr(photos, "segment_or_fall_back", held)
     return began, may_go
 
 
 def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     segmented(page)
-    ran, segment = threading.Event(), result.segment_or_fall_back
+    ran, segment = threading.Event(), photos.segment_or_fall_back
 
     def watched(*args: Any) -> Any:
         ran.set()
         return segment(*args)
 
-    monkeypatch.setattr(result, "segment_or_fall_back", watched)
+    monkeypatch.setattr(photos, "segment_or_fall_back", watched)
     page.locator("#run").click()
     assert ran.wait(20)
 
@@ -851,7 +852,7 @@ def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
 ) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(SCENE.read_bytes())
-    found = result.segment_file(photo, scenes_model)
+    found = photos.segment_file(photo, scenes_model)
     look = (0.5, {"unticked": []}, 0.5, ["masks"], 0.5, "instance", {"hidden": []})
     photo.unlink()
     service = Service(Models(lambda: (scenes_model, None)))

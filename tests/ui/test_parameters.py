@@ -23,10 +23,11 @@ from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from answer import coco
-from answer.files import FORMATS
-from answer.result import MAX_HIDDEN, MAX_ID, Filters, SettingsError, said
+from answer.files import EXPORTS
+from answer.settings import MAX_HIDDEN, MAX_ID, Filters, SettingsError, said
 from inference import NAMES, SegmentationModel
 from photo.images import ImageError
+from serving import service
 from serving.bodies import fault_in, fault_in_event
 from serving.models import Models
 from serving.service import Service, new_folder
@@ -34,7 +35,6 @@ from tests.conftest import ROOT, UPLOADS
 from tests.loops import in_a_loop
 from tests.samples import fake_model
 from tests.truth import SCENE
-from ui import api
 from ui.agents import TOOLS
 from ui.api import add_endpoints
 from visualize import EFFECTS, PARTS, Style
@@ -101,7 +101,7 @@ ARGUMENTS = {
         "effect": lambda value: value is None or one_of(EFFECTS)(value),
         "color": is_color,
     },
-    "export": {"format": one_of(FORMATS)} | FILTERS | {"edges": one_of(("hard", "soft"))},
+    "export": {"format": one_of(EXPORTS)} | FILTERS | {"edges": one_of(("hard", "soft"))},
 }
 """The arguments of each endpoint beside the image, in their order, and what fits."""
 
@@ -116,7 +116,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "show": st.none() | st.lists(st.sampled_from(PARTS), max_size=5),
     "effect": st.none() | st.sampled_from(sorted(EFFECTS)),
     "color": st.from_regex(r"#[0-9a-fA-F]{6}", fullmatch=True) | st.just("rgba(1, 22.5, 255, 0.3)"),
-    "format": st.sampled_from(sorted(FORMATS)),
+    "format": st.sampled_from(sorted(EXPORTS)),
     "edges": st.sampled_from(["hard", "soft"]),
 }
 """What the endpoints take, for each argument."""
@@ -215,7 +215,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def segment_file(*args: object) -> None:
         raise ImageError(TAKEN)
 
-    monkeypatch.setattr(api, "segment_file", segment_file)
+    monkeypatch.setattr(service, "segment_file", segment_file)
 
 
 def answer(endpoint: Callable[..., Any], arguments: dict[str, Any]) -> str:
@@ -419,7 +419,7 @@ def caller(server: str) -> Iterator[Caller]:
 def model_runs(monkeypatch: pytest.MonkeyPatch, caller: Caller) -> Iterator[list[object]]:
     """Notes when the model is run; it is given its last answer instead of running again."""
     runs: list[object] = []
-    real, results = api.segment_file, []
+    real, results = service.segment_file, []
 
     def segment_file(*args: Any) -> Any:
         runs.append(args)
@@ -427,7 +427,7 @@ def model_runs(monkeypatch: pytest.MonkeyPatch, caller: Caller) -> Iterator[list
             results.append(real(*args))
         return results[0]
 
-    monkeypatch.setattr(api, "segment_file", segment_file)
+    monkeypatch.setattr(service, "segment_file", segment_file)
     yield runs
 
 

@@ -19,11 +19,13 @@ import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from answer.files import to_json
-from answer.result import Filters, Result, counts, segment_file, view
+from answer.data import to_json
+from answer.result import Result, counts, view
+from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel
 from serving.models import Models
+from serving.photos import segment_file
 from serving.service import Service
 from tests.javascript import node, with_client
 from tests.loops import in_a_loop
@@ -160,14 +162,14 @@ def test_the_calls_ask_the_endpoints_for_exactly_what_is_on_the_screen(
 ) -> None:
     seen: list[Any] = []
 
-    def segment_file(path: Path, model: SegmentationModel, on_stage: object) -> Result:
+    def segment_file(path: Path, model: SegmentationModel, *rest: object) -> Result:
         return replace(make_result(), path=path, model=model)
 
     def note(found: Result, *settings: Any, **options: Any) -> Path:
         seen.append(((found.path.name, found.model.name), *settings[:3]))
         return Path("picture.png")
 
-    monkeypatch.setattr(api, "segment_file", segment_file)
+    monkeypatch.setattr("serving.service.segment_file", segment_file)
     monkeypatch.setattr(api, "to_json", lambda found, filters, warnings: note(found, filters))
     monkeypatch.setattr(api, "export_file", lambda *arguments, **options: note(*arguments[:4]))
     _, asked = python_asks(to_python(ADDRESS, make_result(), filters, style), monkeypatch)

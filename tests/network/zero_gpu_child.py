@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import httpx
@@ -60,7 +60,7 @@ client.utils.self_cgroup_device_path = lambda: ""
 lent.pack, lent.size, lent.init, lent.move = lambda: 0, lambda: 0, lambda uuid: None, stay_here
 
 import app
-from inference import load_model
+from inference import load
 
 model = app.models.get()
 _, url, _ = app.launch(app.demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
@@ -69,7 +69,7 @@ program = Client(url, verbose=False)
 answers = [program.predict(image=photo, api_name="/segment") for _ in range(2)]
 facts = {
     "placed_on": str(next(model.network.parameters()).device),
-    "placed_later_on": ThreadPoolExecutor().submit(load_model, "scenes").result().device.type,
+    "placed_later_on": ThreadPoolExecutor().submit(load, "scenes").result().device.type,
     "seconds": [wish["duration_seconds"] for wish in Broker.asked],
     "counts": [answer["counts"] for answer in answers],
     "scores": [instance["score"] for instance in answers[0]["instances"]],

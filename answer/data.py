@@ -1,0 +1,74 @@
+"""Data: a result as JSON for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from answer.formats import to_rle
+from answer.result import Result, counts, names, view
+from answer.settings import Filters
+from detections import Detections
+
+SCHEMA_VERSION = 1
+
+
+def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The instances that pass `filters`, and how they were found, as values that JSON can hold.
+
+    Boxes are floats and areas whole pixels of the original photo. `segmentation` is COCO's compressed RLE
+    at the original size; `pycocotools.mask.decode` reads it back.
+    """
+    shown = view(result.detections, filters)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": model_facts(result),
+        "image_size": image_size_facts(shown),
+        "settings": filter_facts(filters),
+        "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},
+        "counts": counts(shown),
+        "warnings": list(warnings),
+        "instances": [_instance(shown, i, name, filters) for i, name in enumerate(names(shown))],
+    }
+
+
+def model_facts(result: Result) -> dict[str, str]:
+    model = result.model
+    return {
+        "name": model.name,
+        "weights": model.origin,
+        "sha256": model.sha256,
+        "device": str(model.device),
+        "precision": model.precision,
+    }
+
+
+def image_size_facts(detections: Detections) -> dict[str, int]:
+    height, width = detections.image_size
+    return {"width": width, "height": height}
+
+
+def filter_facts(filters: Filters) -> dict[str, Any]:
+    """The arguments of `Filters` as values that JSON can hold."""
+    return {
+        "score_threshold": filters.score_threshold,
+        "classes": None if filters.classes is None else list(filters.classes),
+        "mask_threshold": filters.mask_threshold,
+        "hidden": list(filters.hidden),
+    }
+
+
+def _instance(detections: Detections, i: int, name: str, filters: Filters) -> dict[str, Any]:
+    x1, y1, x2, y2 = (round(value, 2) for value in detections.boxes[i].tolist())
+    segmentation = to_rle(detections, i, filters.mask_threshold)
+    return {
+        "id": int(detections.ids[i]),
+        "category_id": int(detections.class_ids[i]),
+        "category_name": name,
+        "score": round(float(detections.scores[i]), 6),
+        "bbox_xyxy": [x1, y1, x2, y2],
+        "bbox_xywh": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+        "area": int(coco_mask.area(segmentation)),
+        "segmentation": segmentation,
+    }

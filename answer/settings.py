@@ -1,0 +1,142 @@
+"""Settings: what a visitor or a program may set, checked.
+
+`Filters` says which instances count and where their masks end. `visualize.Style` says how they are drawn.
+Every value comes from outside, so each check raises `SettingsError` with a sentence that says what was
+expected and what came.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+from answer import coco
+from inference import SCORE_FLOOR
+from visualize import EFFECTS, Edges
+
+SCORE_RANGE = (SCORE_FLOOR, 1.0)
+"""Least and greatest score threshold that a control or a link offers."""
+MASK_RANGE = (0.05, 0.95)
+"""Least and greatest mask threshold that a control or a link offers."""
+OTHER_THRESHOLD = 0.3
+"""The score threshold that the right side of a comparison begins with."""
+
+
+class SettingsError(ValueError):
+    """A setting is out of its range; the message says what was expected and what came."""
+
+
+MAX_ID = 1_000_000
+"""No instance has a higher id: a photo has a hundred instances at most."""
+MAX_HIDDEN = 1000
+"""Ids that may be left out by hand."""
+SAID = 60
+"""Characters of what came that a sentence repeats at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which instances count, and where their masks end.
+
+    Args:
+        score_threshold: The least score, 0 to 1. The model keeps nothing at or below 0.05.
+        classes: Names of the COCO categories wanted; None for all.
+        mask_threshold: A pixel belongs to a mask when its probability is above this, 0 to 1.
+        hidden: Ids of instances that are left out whatever their score, for example wrong ones.
+
+    Raises:
+        SettingsError: A value of another type or range, or a name that is not one of COCO's 80.
+    """
+
+    score_threshold: float = 0.5
+    classes: tuple[str, ...] | None = None
+    mask_threshold: float = 0.5
+    hidden: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fraction("score_threshold", self.score_threshold)
+        check_fraction("mask_threshold", self.mask_threshold)
+        if self.classes is not None:
+            _check_names(self.classes)
+        if len(self.hidden) > MAX_HIDDEN:
+            raise SettingsError(f"hidden: expected at most {MAX_HIDDEN} ids, got {len(self.hidden)}.")
+        for id in self.hidden:
+            if type(id) is not int:
+                raise SettingsError(f"hidden: expected ids of instances such as [2, 5], got {said([id])}.")
+            if not 1 <= id <= MAX_ID:
+                raise SettingsError(f"hidden: expected ids from 1 to {MAX_ID}, got {said(id)}.")
+
+
+def check_fraction(name: str, value: object) -> None:
+    """Raises `SettingsError` unless `value` is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise SettingsError(f"{name}: expected a number from 0 to 1, got {said(value)}.")
+
+
+def said(value: object) -> str:
+    """`value` as a sentence may repeat it: on one line, and short also where a megabyte came.
+
+    Objects are not spelled out: Gradio writes paths of this server into those that stand for files.
+    """
+    text = _short.repr(value)
+    return text if len(text) <= SAID else text[: SAID - 1] + "…"
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring, self.maxlong, self.maxlist, self.maxlevel = 40, 40, 3, 2
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        return "{…}" if x else "{}"
+
+    def repr_instance(self, x: object, level: int) -> str:
+        return repr(x) if isinstance(x, bool | float | None) else "{…}"
+
+
+_short = _Short()
+
+
+def _check_names(classes: tuple[str, ...]) -> None:
+    if len(classes) > len(coco.BY_NAME):
+        raise SettingsError(f"classes: expected at most {len(coco.BY_NAME)} names, got {len(classes)}.")
+    for name in classes:
+        if not isinstance(name, str) or name not in coco.BY_NAME:
+            near = difflib.get_close_matches(str(name)[:SAID], coco.BY_NAME, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see the list of COCO's 80 categories."
+            raise SettingsError(f"classes: there is no category {said(name)}; {hint}")
+
+
+def check_effect(effect: str, color: str) -> None:
+    """Raises `SettingsError` unless `files.effect_file` knows both."""
+    if effect not in tuple(EFFECTS):
+        raise SettingsError(f"effect: expected one of {', '.join(EFFECTS)}, got {said(effect)}.")
+    rgb(color)
+
+
+def checked_edges(edges: str) -> Edges:
+    """`edges`, if there are such."""
+    if edges not in get_args(Edges):
+        raise SettingsError(f"edges: expected one of {', '.join(get_args(Edges))}, got {said(edges)}.")
+    return cast(Edges, edges)
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0 to 255, of a colour such as "#ff8000" or "rgba(255, 128, 0, 1)".
+
+    Raises:
+        SettingsError: It is written in another way.
+    """
+    number = r"([0-9]{1,3}(?:\.[0-9]{1,20})?)"
+    levels: list[int] = []
+    if re.fullmatch("#[0-9a-fA-F]{6}", str(color)):
+        levels = [*bytes.fromhex(color[1:])]
+    elif match := re.fullmatch(rf"rgba?\({number}, *{number}, *{number}(?:, *{number})?\)", str(color)):
+        levels = [round(float(level)) for level in match.groups()[:3]]
+    if not levels or max(levels) > 255:
+        raise SettingsError(f'color: expected one such as "#ff8000", got {said(color)}.')
+    red, green, blue = levels
+    return red, green, blue

@@ -1,0 +1,73 @@
+"""Photos: runs a model on a photo's file, one network at a time in this process.
+
+A network has one thread of its own, not a lock. OpenMP keeps a team of threads for each thread that calls
+torch, and teams that share cores slow each other down. Two photos at once would take twice the memory and no
+less time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from pathlib import Path
+from typing import TypeVar
+
+from answer.progress import OnStage, ignore_stage
+from answer.result import Result
+from detections import Detections
+from inference import WORKING_SIDE, SegmentationModel, segment_or_fall_back
+from photo.images import read_photo
+
+FIRST_FRAME = "This file holds more than one picture; only the first was looked at."
+
+T = TypeVar("T")
+
+_network_thread = ThreadPoolExecutor(1, "network")
+
+
+def on_network_thread(work: Callable[[], T]) -> T:
+    """Runs `work` alone in the thread for networks, and returns or raises what `work` does."""
+    return _network_thread.submit(copy_context().run, work).result()
+
+
+def segment_file(
+    path: str | os.PathLike[str],
+    model: SegmentationModel,
+    on_stage: OnStage = ignore_stage,
+    load_spare: Callable[[str], SegmentationModel] | None = None,
+) -> Result:
+    """Reads a photo and runs `model` on it, once.
+
+    Args:
+        on_stage: Called before each stage.
+        load_spare: As for `inference.segment_or_fall_back`.
+
+    Raises:
+        ImageError: As `images.read_photo`.
+        MemoryError: There is too little memory, on the CPU as well.
+    """
+    on_stage(0.1, "Reading the photo")
+    start = time.perf_counter()
+    photo = read_photo(path, WORKING_SIDE)
+    read_ms = (time.perf_counter() - start) * 1000
+    on_stage(0.2, "Waiting for other photos")
+
+    def look() -> tuple[Detections, SegmentationModel, str | None, float]:
+        on_stage(0.3, "Looking for objects")
+        start = time.perf_counter()
+        found = segment_or_fall_back(model, photo.pixels, load_spare)
+        return *found, (time.perf_counter() - start) * 1000
+
+    found, used, note, model_ms = on_network_thread(look)
+    return Result(
+        Path(path),
+        photo.pixels,
+        found.resized(*photo.size),
+        used,
+        {"read": read_ms, "model": model_ms},
+        photo.format,
+        tuple(text for text in (FIRST_FRAME if photo.animated else None, note) if text),
+    )
