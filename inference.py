@@ -32,8 +32,8 @@ from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES
 from network.weights import WeightsError, configured_name, find_weights, layout_of_file
 from network.zero_gpu import can_place, on_gpu
-from photo.images import fit_within
 from photo.limits import MAX_ASPECT
+from photo.strips import fit_within
 
 WORKING_SIDE = 1024
 """Longest side, in pixels, of the image that the network receives."""

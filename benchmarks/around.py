@@ -5,12 +5,14 @@
 The network does not run. Each photo is a noisy JPEG made from a seed. Its instances are made from the seed as
 well, and all of them are drawn. For each answer the script prints the milliseconds of each step, as medians,
 and the share of `--model-seconds`. Then it measures the peak memory for the largest photo that the app
-accepts (`--largest`). This peak is in MB above the idle process, which has answered one small photo. Each
-answer has a process of its own. The memory figures need Linux, because the script reads them from /proc. The
-last line is one JSON object.
+accepts (`--largest`). This peak is in MB above the idle process, which has answered one small photo. Here
+each answer has a process of its own. The memory figures need Linux, because the script reads them from /proc.
+The last line is one JSON object.
 
-On a machine that does other work, `--processor` counts processor time instead of the clock's time.
-`exports.py` measures the cost of each export.
+On a machine that does other work, `--processor` counts processor time instead of the clock's time. The app
+decodes and reduces a photo in another process (`photo.client`). The step "decode" is the time until that
+process has answered. `--processor` and the memory figures do not include that process. `exports.py` measures
+the cost of each export.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ from benchmarks.exports import peak_mb_over_idle, random_instances
 from benchmarks.filter import Page, blobs
 from detections import Detections
 from inference import SCORE_FLOOR, SegmentationModel, load
-from photo import images
+from photo.client import Client
 from serving import photos
 from serving.photos import segment_file
 from tools.random_weights import random_picture
@@ -54,9 +56,8 @@ from ui import overlay as scene
 from ui import page
 from visualize import Style
 
-STEPS: dict[str, tuple[ModuleType, str]] = {
-    "decode": (images, "_decode"),
-    "resize": (images, "_assembled"),
+STEPS: dict[str, tuple[ModuleType | type, str]] = {
+    "decode": (Client, "ask"),
     "areas": (scene, "areas"),
     "outlines": (page, "scene"),
     "JPEG": (page, "picture_file"),
@@ -66,7 +67,7 @@ STEPS: dict[str, tuple[ModuleType, str]] = {
     "PNG": (export, "_write_pixels"),
     "JSON": (orjson, "dumps"),
 }
-"""The function behind each step, in the module where its callers look it up.
+"""The function behind each step, in the module or class where its callers look it up.
 
 The time of a step does not include the steps that it calls.
 """
@@ -85,7 +86,7 @@ class Clock:
             if hasattr(module, name):
                 self._watch(step, module, name)
 
-    def _watch(self, step: str, module: ModuleType, name: str) -> None:
+    def _watch(self, step: str, module: ModuleType | type, name: str) -> None:
         function = getattr(module, name)
 
         @functools.wraps(function)
@@ -195,7 +196,7 @@ def measure_memory(answer: str, photo: Path, size_hw: tuple[int, int], count: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", default="3000x4000", help="height x width of the photos in pixels")
-    parser.add_argument("--largest", default="5000x8000", help="the same for memory; 0 skips it")
+    parser.add_argument("--largest", default="5000x8000", help="size of the photo for memory; 0: none")
     parser.add_argument("--instances", type=int, default=100, help="instances in each photo")
     parser.add_argument("--runs", type=int, default=5, help="number of runs; the times are their medians")
     parser.add_argument("--processor", action="store_true", help="count processor time, not the clock's time")

@@ -4,7 +4,7 @@
 
 The script starts `python app.py` in a process of its own, without access to other hosts. It does so with a
 file of V1 weights (random ones), and without weights, when the built-in model takes over. "page" is the time
-until GET / answers with status 200. Then the script sends a photo to the model "auto". "ready" is the time
+until GET / answers with status 200. At once the script sends a photo to the model "auto". "ready" is the time
 until the answer, so it includes one run of the network. All files are in the system's cache already.
 
 After that the script measures which packages take longest to import. The time of a package includes the

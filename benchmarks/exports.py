@@ -39,7 +39,7 @@ MASK_SIDE = 28
 
 
 def random_instances(count: int, size_hw: tuple[int, int], seed: int = 0) -> Detections:
-    """Returns random blobs, some of them with holes. Their sides are 1/50 to 1/1 of the photo's sides."""
+    """Returns random blobs, some of them with holes. They fill from 1/50 of a side to the whole side."""
     rng = np.random.default_rng(seed)
     sides = np.exp(rng.uniform(np.log(0.02), 0, (count, 2)))
     corners = rng.uniform(0, 1 - sides)

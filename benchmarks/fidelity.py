@@ -25,7 +25,7 @@ from torchvision.transforms.functional import to_tensor
 from inference import WORKING_SIDE, SegmentationModel, segment
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES, COCO_LABELS
-from photo.images import fit_within
+from photo.strips import fit_within
 from tools.random_weights import random_network, random_picture
 
 SIZES_HW = ((480, 640), (640, 427), (30, 40), (2000, 3000))

@@ -157,9 +157,12 @@ def flood(rounds: int = 5, solos: int = 10) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--clients", type=int, default=32, help="number of clients of the load")
-    parser.add_argument("--seconds", type=float, default=600, help="length of the load")
+    parser.add_argument("--seconds", type=float, default=600, help="length of the load in seconds")
     parser.add_argument(
-        "--phase-seconds", type=float, default=30, help="length of the phases with 1 and with 8 clients"
+        "--phase-seconds",
+        type=float,
+        default=30,
+        help="length of the phases with 1 and with 8 clients, in seconds",
     )
     parser.add_argument(
         "--flood", action="store_true", help="measure one visitor beside a flood, instead of the load"

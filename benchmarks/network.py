@@ -123,7 +123,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for name in names:
             # The memory is measured with glibc's default setting, which `prepare` does not overwrite. With
-            # our setting the process keeps freed memory, so a later peak would not show.
+            # our setting the process keeps freed memory, so a run that uses it again would show no peak.
             default = {"MALLOC_TRIM_THRESHOLD_": "131072"}
             with started(name, instances, size_hw, folder, default) as process:
                 memory[name] = process.apply(run, (size_hw, 1001))[2]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpcore
 
-from photo.images import ImageError
+from photo.errors import ImageError
 from photo.limits import MAX_FILE_BYTES
 
 TOTAL_SECONDS = 30.0

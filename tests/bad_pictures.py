@@ -1,13 +1,14 @@
-"""Bad pictures: files that try to break a reader of pictures, with good ones between them, from a seed.
+"""Makes files from a seed that try to break a reader of pictures, with good pictures between them.
 
-`python -m tests.bad_pictures --count 10000 --seed 0` reads them, or those in `--folder`, and prints as its
-last line what came of it, as JSON. If one kills the process, that line is missing, and the file stays in the
-temporary folder whose name is the first line.
+`python -m tests.bad_pictures --count 10000 --seed 0` reads these files, or the files in `--folder`. The last
+line of its output is a JSON object with the outcomes. If a file kills the process, the last line is missing.
+Then the file is still in the temporary folder that the first line names.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import io
 import itertools
@@ -28,17 +29,25 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from photo.images import READABLE, ImageError, read_photo
+from photo.client import client
+from photo.errors import ImageError
+from photo.formats import READABLE
+from photo.images import read_photo
 
 ORIENTATION = 0x0112
 
+with contextlib.suppress(ImportError):
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()  # to write such pictures
+
 
 class BadPicture(NamedTuple):
-    """A file that may be anything.
+    """A file with any content.
 
     Attributes:
-        name: Says what it tries; the suffix may lie.
-        valid: Whether it is a picture that must be read (True), or refused (False). None: either is right.
+        name: Says what the file tries. The suffix may be wrong.
+        valid: True for a picture that must be read, False for a file that must be refused. None allows both.
     """
 
     name: str
@@ -47,7 +56,7 @@ class BadPicture(NamedTuple):
 
 
 def bad_pictures(seed: int, count: int) -> Iterator[BadPicture]:
-    """`count` files, the same ones for the same seed: first every kind of bomb, then ever new damage."""
+    """Yields `count` files, the same files for the same seed: first all bombs, then new damage for ever."""
     chance = random.Random(seed)
     endless = itertools.chain.from_iterable(_round(chance) for _ in itertools.count())
     cases = itertools.chain(_bombs(), _disguises(), endless)
@@ -56,7 +65,10 @@ def bad_pictures(seed: int, count: int) -> Iterator[BadPicture]:
 
 
 def _round(chance: random.Random) -> list[BadPicture]:
-    """Every kind of good picture, cut at every 64 bytes and damaged in some other ways, shuffled."""
+    """Returns good pictures of every kind and damaged copies of them, shuffled.
+
+    Each picture is cut at every 64 bytes, and is damaged in some other ways.
+    """
     good = _good_pictures(chance)
     cases = list(good)
     for picture in good:
@@ -74,7 +86,7 @@ def _round(chance: random.Random) -> list[BadPicture]:
 
 
 def _flip_bits(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Up to 20 bits are turned, half the time in the header."""
+    """Flips up to 20 bits, half the time only in the header."""
     flipped = bytearray(content)
     reach = chance.choice([min(64, len(content)), len(content)])
     for _ in range(chance.randint(1, 20)):
@@ -83,14 +95,14 @@ def _flip_bits(content: bytes, other: bytes, chance: random.Random) -> bytes:
 
 
 def _splice(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """A piece of another file takes the place of a piece of this one."""
+    """Replaces a piece of this file with a piece of another file."""
     start, end = sorted(chance.randrange(len(content)) for _ in range(2))
     from_, to = sorted(chance.randrange(len(other)) for _ in range(2))
     return content[:start] + other[from_:to] + content[end:]
 
 
 def _set_numbers(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """Two or four bytes become the numbers that programs get wrong."""
+    """Overwrites two or four bytes with numbers that often cause errors in programs."""
     changed = bytearray(content)
     for _ in range(chance.randint(1, 4)):
         number = chance.choice([b"\0\0", b"\xff\xff", b"\x7f\xff", b"\xff\x7f", b"\0\x80"]) * chance.choice(
@@ -102,7 +114,7 @@ def _set_numbers(content: bytes, other: bytes, chance: random.Random) -> bytes:
 
 
 def _good_pictures(chance: random.Random) -> list[BadPicture]:
-    """Small pictures of every format, mode and orientation that is read."""
+    """Returns small pictures of every format, mode and orientation that the app reads."""
     width, height = chance.randint(8, 40), chance.randint(8, 40)
 
     def noise(mode: str = "RGB") -> Image.Image:
@@ -160,7 +172,7 @@ def _good_pictures(chance: random.Random) -> list[BadPicture]:
 def _saved(image: Image.Image, format: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, format, **options)
-    # An AVIF sequence tells when it was made, which no two runs share.
+    # An AVIF sequence holds the time when it was made. Without zeros there, each run would give other bytes.
     return re.sub(
         rb"(?s)(mvhd|tkhd|mdhd)(\x01...).{16}", lambda box: box[1] + box[2] + bytes(16), file.getvalue()
     )
@@ -174,7 +186,7 @@ def _zip() -> bytes:
 
 
 def _disguises() -> Iterator[BadPicture]:
-    """What is no picture, or none of the formats that are read, under names that say otherwise."""
+    """Yields files that are no pictures or have a format that is not read, under misleading names."""
     small = Image.new("RGB", (16, 16), "red")
     jpeg = _saved(small, "JPEG")
     no_pictures = {
@@ -208,7 +220,7 @@ def _bombs() -> tuple[BadPicture, ...]:
 
 
 def _make_bombs() -> Iterator[BadPicture]:
-    """Small files that ask for much memory or time; those that are pictures all the same must be read."""
+    """Yields small files that ask for much memory or time. Those that are still pictures must be read."""
     for width, height in [
         (2**31 - 1, 2**31 - 1),
         (2**31 - 1, 1),
@@ -228,7 +240,7 @@ def _make_bombs() -> Iterator[BadPicture]:
     patches = [
         ("JPEG", b"\xff\xc0\0\x11\x08", 5, struct.pack(">HH", 65_500, 65_500)),
         ("GIF", b"GIF8", 6, struct.pack("<HH", 65_535, 65_535)),
-        ("GIF", b"\0,\0\0\0\0", 6, struct.pack("<HH", 65_535, 65_535)),  # the frame, not the screen
+        ("GIF", b"\0,\0\0\0\0", 6, struct.pack("<HH", 65_535, 65_535)),  # the frame's size, not the screen's
         ("BMP", b"BM", 18, struct.pack("<ii", 2**31 - 1, 2**31 - 1)),
         ("BMP", b"BM", 18, struct.pack("<ii", 20_000, -20_000)),
         ("TIFF", struct.pack("<HHLL", 256, 4, 1, 64), 8, struct.pack("<L", 2**32 - 1)),
@@ -265,11 +277,11 @@ def _make_bombs() -> Iterator[BadPicture]:
     exif = overlapping.ljust(60_000, b"\0")
     yield BadPicture("exif-of-300-mb.png", png(8, 8, bytes(2), chunks=[(b"eXIf", exif)]), True)
     yield BadPicture(
-        "tags-of-2-gb.tif", tiff([(40_000 + n, 1, 500_000, 8) for n in range(4000)], 500_000), True
+        "tags-of-2-gb.tif", tiff([(40_000 + n, 1, 500_000, 8) for n in range(4000)], 500_000), None
     )
     for count in (300_000, 3_000_000):
         table = [(273, 3, count, 8), (278, 4, 1, 1), (279, 3, count, 8)]
-        yield BadPicture(f"{count}-strips.tif", tiff(table, 2 * count), False)
+        yield BadPicture(f"{count}-strips.tif", tiff(table, 2 * count), None)
     strips = [(273, 4, 1, 8), (278, 4, 1, 64), (279, 4, 1, 2**32 - 1)]
     yield BadPicture("strip-of-4-gb.tif", tiff(strips, 4096), None)
     tile = zlib.compress(bytes(10**8), 9)
@@ -285,11 +297,14 @@ def _make_bombs() -> Iterator[BadPicture]:
     struct.pack_into("<L", circle, 10 + 12 * count, 8)
     yield BadPicture("pages-in-a-circle.tif", bytes(circle), True)
 
-    yield BadPicture("2000-scans.jpg", _scans_bomb(), False)
+    yield BadPicture("2000-scans.jpg", scans_bomb(), False)
 
 
-def _scans_bomb() -> bytes:
-    """A JPEG of 4000 x 4000 pixels whose shortest scan, 30 bytes, comes 2000 times; each costs 10 ms."""
+def scans_bomb() -> bytes:
+    """Returns a JPEG of 4000 x 4000 pixels that repeats its shortest scan 2000 times.
+
+    The scan has 30 bytes and costs 10 ms each time.
+    """
     jpeg = _saved(Image.new("L", (4000, 4000)), "JPEG", progressive=True, quality=30)
     shortest = min(jpeg[:-2].split(b"\xff\xda")[1:], key=len)
     return jpeg[:-2] + (b"\xff\xda" + shortest) * 2000 + b"\xff\xd9"
@@ -304,7 +319,7 @@ def png(
     color_type: int = 0,
     chunks: list[tuple[bytes, bytes]] | None = None,
 ) -> bytes:
-    """A PNG by hand: its header says what it is told, and all its rows, if any, are the same."""
+    """Returns a PNG made by hand: its header holds the arguments, and all its rows, if any, are `row`."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return (
@@ -319,16 +334,17 @@ def png(
 
 
 def tiff(tags: list[tuple[int, int, int, int]], room: int) -> bytes:
-    """A grey TIFF of 64 x 64 pixels by hand, with these tags beside its own or in their place.
+    """Returns a grey TIFF of 64 x 64 pixels made by hand, with these tags added.
 
     Args:
-        tags: Number, type, count, and value or offset of each.
-        room: How many zeros to add at its end, for tags to point at.
+        tags: The number, the type, the count, and the value or offset of each tag. A tag with the number of a
+            usual tag replaces the usual tag.
+        room: The number of zeros at the end of the file. Tags can point at them.
     """
     own = [(256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
     own += [(273, 4, 1, 8), (278, 4, 1, 64), (279, 4, 1, 4096)]
     told = {tag[0] for tag in tags}
-    if 324 in told:  # tiles, so no strips
+    if 324 in told:  # the picture has tiles, so it has no strips
         told |= {273, 278, 279}
     return b"II*\0" + _tags([tag for tag in own if tag[0] not in told] + tags) + bytes(room + 4096)
 
@@ -345,17 +361,22 @@ def _folder(folder: Path) -> Iterator[BadPicture]:
 
 
 def _read_all(cases: Iterator[BadPicture]) -> dict[str, object]:
-    """Reads every case from a file; what came of it."""
+    """Writes every case to a file and reads the file. Returns the counts of the outcomes and the costs."""
     counts = dict.fromkeys(("cases", "read", "refused", "untyped", "wrong"), 0)
     slowest, slowest_name = 0.0, ""
     idle_kb = _memory_kb("VmRSS")
+    decoding = client()
+    decoding.measures = True
     with tempfile.TemporaryDirectory() as folder:
         print(folder, flush=True)
+        path = Path(folder, "photo")
+        path.write_bytes(png(1, 1, bytes(2)))
+        read_photo(path)
+        idle_child_kb = decoding.peak_kb
         for name, content, valid in cases:
             counts["cases"] += 1
-            path = Path(folder, "photo")
             path.write_bytes(content)
-            del content  # not the reader's memory
+            del content  # this memory must not count as the reader's
             start = time.perf_counter()
             try:
                 read_photo(path)
@@ -374,26 +395,29 @@ def _read_all(cases: Iterator[BadPicture]) -> dict[str, object]:
                 slowest, slowest_name = seconds, name
     return {
         **counts,
-        "crashes": 0,  # else this line would not be reached
+        "crashes": 0,  # after a crash this line is not reached
         "slowest_seconds": round(slowest, 3),
         "slowest": slowest_name,
-        "peak_mb_over_idle": round((_memory_kb("VmHWM") - idle_kb) / 1024),
+        "peak_mb_over_idle": round((_memory_kb("VmHWM") - idle_kb + decoding.peak_kb - idle_child_kb) / 1024),
     }
 
 
 def _memory_kb(name: str) -> int:
-    """Linux's own figure. `getrusage` would start at what the parent had when it started this process."""
+    """Returns a field of /proc/self/status in kB.
+
+    The peak of `getrusage` would start at the memory of the parent process, because the parent forks.
+    """
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Reads bad pictures, and says what came of it.")
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="read the files in it instead")
+    parser = argparse.ArgumentParser(description="Reads bad pictures, and counts the outcomes.")
+    parser.add_argument("--count", type=int, default=10_000, help="number of files to make")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files")
+    parser.add_argument("--folder", type=Path, help="read the files in this folder instead")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # Pillow's, about what it skips
+    warnings.simplefilter("ignore")  # Pillow warns about parts that it skips
     Image.init()
     cases = _folder(options.folder) if options.folder else bad_pictures(options.seed, options.count)
     print(json.dumps(_read_all(cases)))

@@ -51,7 +51,7 @@ def coco_results(found: Detections, image_id: int) -> list[Result]:
 def coco_result(
     image_id: int, category_id: int, score: float, box_xyxy: Sequence[float], mask: Mapping[str, Any]
 ) -> Result:
-    """Returns one instance as COCO's result. Its box becomes x, y, width and height.
+    """Returns one instance in COCO's result format. Its box becomes x, y, width and height.
 
     Args:
         box_xyxy: x1 y1 x2 y2 in pixels.

@@ -53,7 +53,7 @@ class WeightsRepo:
     name: str
     """The repository's name, as owner/name."""
     revision: str | None = None
-    """A branch, a tag or a commit; None for the newest commit."""
+    """A branch, a tag or a commit; None for the newest commit of the main branch."""
     private: bool = False
 
     @property

@@ -53,7 +53,8 @@ from inference import (
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES, COCO_LABELS
 from network.weights import WeightsError
-from photo.images import ImageError, read_photo
+from photo.errors import ImageError
+from photo.images import read_photo
 from tools.coco_results import KINDS, NAMES, CocoDataset, Result, coco_results, twelve_numbers
 from tools.journal import note, resume
 
@@ -76,10 +77,10 @@ class EvaluationError(ValueError):
 
 
 def load_from_factory(factory: str, precision: str = "float32") -> SegmentationModel:
-    """Loads the network that a function returns, and prepares it as the app does. It runs on the CPU.
+    """Loads the network that a function returns, and prepares it as the app does.
 
-    The network's labels are COCO's category ids. The model's `sha256` is the hash of the network's state
-    dict. It is empty if the state dict is empty.
+    The network runs on the CPU, and its labels are COCO's category ids. The model's `sha256` is the hash of
+    the network's state dict, or empty if the state dict is empty.
 
     Args:
         factory: The function, as "module:function".
@@ -119,7 +120,7 @@ def load_from_factory(factory: str, precision: str = "float32") -> SegmentationM
 
 
 def published(name: str) -> dict[str, float]:
-    """Returns torchvision's stated AP of boxes and masks, 0 to 1; {} for models without torchvision's weights."""
+    """Returns the AP of boxes and masks that torchvision published, 0 to 1; {} for other models."""
     architecture = ARCHITECTURES.get(name)
     if architecture is None or architecture.published is None:
         return {}
@@ -268,11 +269,12 @@ def measure(
     Args:
         folder: The folder of photos. They have the file names that the annotations give.
         annotations: A file of COCO instances.
-        limit: Measures only the first `limit` images by id.
+        limit: The number of images to measure, the first by id. Default: all.
         results_file: The file that keeps the instances. Default: a file in `build/`.
 
     Raises:
-        EvaluationError: For the reasons of the functions above. The results file keeps the instances found so far.
+        EvaluationError: For the reasons of the functions above. The results file keeps the instances found so
+            far.
     """
     dataset = read_annotations(annotations, limit)
     check_photos(dataset, folder)

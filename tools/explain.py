@@ -37,9 +37,9 @@ WIDTH = 1200
 THRESHOLDS = (0.05, 0.5, 0.9)
 MASK_THRESHOLDS = (0.1, 0.5, 0.95)
 UMBRELLA_TWICE = (300, 120, 512, 340)
-"""x1 y1 x2 y2 of an umbrella in scene 1 that the model finds twice, in pixels of the example."""
+"""The part of scene 1 with the umbrella that the model finds twice: x1 y1 x2 y2 in the example's pixels."""
 EYE = (60, 40, 270, 200)
-"""x1 y1 x2 y2 of the cat's eye in `chelsea.png`, in pixels of the example."""
+"""The part of `chelsea.png` with the cat's eye: x1 y1 x2 y2 in the example's pixels."""
 
 Picture = NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ def scores(model: SegmentationModel) -> Picture:
 
 
 def mask(model: SegmentationModel) -> Picture:
-    """Shows one object: its photo, the network's 28x28 probabilities, and its mask at three thresholds."""
+    """Shows one object: its part of the photo, the network's 28x28 probabilities, and three masks."""
     scene, found = _looked_at(model, "scenes/scene-1.png")
     clock = found.select(found.ids == 2)
     x1, y1, x2, y2 = np.round(clock.boxes[0]).astype(int)
@@ -66,7 +66,10 @@ def mask(model: SegmentationModel) -> Picture:
 
 
 def mistakes(model: SegmentationModel) -> Picture:
-    """Shows two mistakes: an object that is found twice, and an object of an unknown kind that is found."""
+    """Shows two mistakes of the model.
+
+    It finds one object twice. It finds another object although it does not know the object's kind.
+    """
     scene, found = _looked_at(model, "scenes/scene-1.png")
     twice = _drawn(scene, found.select(np.isin(found.ids, (5, 9))))
     cat, seen = _looked_at(model, "chelsea.png")

@@ -94,9 +94,10 @@ def repo_id(text: str) -> str:
 
 @contextmanager
 def plainly(failed: str) -> Iterator[None]:
-    """Turns errors of the Hub's client into a `HubError` whose message is "`failed`: reason.".
+    """Turns an error of the Hub's client into a `HubError`.
 
-    Other errors pass unchanged, because they are bugs.
+    The message consists of `failed`, a colon and the reason. Other errors pass unchanged, because they are
+    bugs.
     """
     try:
         yield

@@ -4,8 +4,8 @@
     python tools/publish_weights.py owner/name --network resnet50_fpn_v2 --file maskrcnn_resnet50_fpn_v2.pth
 
 The tool fetches torchvision's file as the app does, or reads a copy of the file (`--file`). The uploaded file
-holds the same numbers. The file is the same, byte for byte, each time. The tool also uploads a model card. The
-card describes one network, so give each network its own repository. The app loads the weights with
+holds the same numbers. The file is the same, byte for byte, each time. The tool also uploads a model card.
+The card describes one network, so give each network its own repository. The app loads the weights with
 SEGMENTATION_WEIGHTS_REPO=owner/name. A Space loads them with `tools/deploy.py --weights-repo owner/name`.
 """
 
@@ -48,7 +48,7 @@ from torchvision.ops import FrozenBatchNorm2d
 model = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=91)
 for module in model.modules():
     if isinstance(module, FrozenBatchNorm2d):
-        module.eps = 0.0  # the value with which these weights were made
+        module.eps = 0.0  # the value used when these weights were made
 model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
 """,
     "resnet50_fpn_v2": """\
@@ -62,8 +62,8 @@ model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
 }
 """Python code that loads the new file with torchvision, by the network's name.
 
-The code for V1 does not call `maskrcnn_resnet50_fpn`: without weights, that function builds other batch norms
-than the trained network has.
+The code for `resnet50_fpn` does not call `maskrcnn_resnet50_fpn`: without weights, that function builds other
+batch norms than the trained network has.
 """
 CARD = """\
 ---
@@ -80,10 +80,10 @@ tags:
 
 # {title}: torchvision's weights as safetensors
 
-These are the trained weights that torchvision publishes as `{source}`. The
-numbers are the same. Their names are the names that torchvision's layers have today. Loading the file runs no
-pickle. Mask R-CNN finds the objects in a photo and gives each object a category, a score, a box and a mask. This
-model knows the 80 categories of COCO.
+These are the trained weights that torchvision publishes as `{source}`. The numbers are the same. Their names
+are the names that torchvision's layers have today. The file holds no pickle, so loading the file runs no
+code. Mask R-CNN finds the objects in a photo and gives each object a category, a score, a box and a mask.
+This model knows the 80 categories of COCO.
 
 | | SHA-256 |
 | --- | --- |
@@ -111,27 +111,28 @@ measured again.
 
 ## Intended use, and what it is not for
 
-The model is for demos, for teaching, and for sorting and counting everyday objects in photos if somebody looks
-at the result. It is not for finding out who somebody is, and not for watching people. Do not use it where
-safety depends on the result (traffic, medicine, weapons, machines).
+The model is for demos, for teaching, and for sorting and counting everyday objects in photos if somebody
+looks at the result. It is not for finding out who somebody is, and not for watching people. Do not use it
+where safety depends on the result (traffic, medicine, weapons, machines).
 
 Known failings:
 
 - The model knows 80 kinds of object. It misses every other object, or takes it for one of the 80 kinds.
-- COCO's photos were collected on Flickr, and show mostly Western homes, streets and food. The model may find the
-  same objects less often where they look different.
-- Nearly a third of the objects in COCO are persons. Many other kinds are rare. Accuracy differs between kinds.
-  The model may less often find people who are rare in such photos. This was not measured here.
+- COCO's photos were collected on Flickr, and show mostly Western homes, streets and food. The model may find
+  the same objects less often where they look different.
+- Nearly a third of the objects in COCO are persons. Many other kinds are rare. Accuracy differs between
+  kinds. The model may find people less often if people like them are rare in such photos. This was not
+  measured here.
 - The model often misses or joins small objects, objects in crowds, and objects that cover each other.
-- The model is over-confident. A score of 0.9 does not mean that nine of ten such detections are right, least of
-  all in photos unlike COCO's.
+- The model is over-confident. A score of 0.9 does not mean that nine of ten such detections are right, least
+  of all in photos unlike COCO's.
 - The model was not trained on drawings, on satellite or medical pictures, or on photos taken at night.
 
 ## Licence
 
 Torchvision's licence is BSD-3-Clause, and this repository keeps it. The weights were trained on
-[COCO](https://cocodataset.org/#termsofuse). COCO's annotations are under CC BY 4.0. COCO's photos have their own
-terms: each photographer chose the terms on Flickr. Please judge yourself whether they allow your use.
+[COCO](https://cocodataset.org/#termsofuse). COCO's annotations are under CC BY 4.0. COCO's photos have their
+own terms: each photographer chose the terms on Flickr. Please judge yourself whether they allow your use.
 """
 
 
@@ -143,14 +144,15 @@ def file_name(architecture: Architecture) -> str:
 def unset_variables_and_load(architecture: Architecture, file: Path | None = None) -> Weights:
     """Unsets the environment variables that name other weights, then returns torchvision's weights.
 
-    SEGMENTATION_WEIGHTS and SEGMENTATION_WEIGHTS_REPO stay unset in this process, because `find_weights` would
-    prefer their weights to torchvision's.
+    SEGMENTATION_WEIGHTS and SEGMENTATION_WEIGHTS_REPO stay unset in this process, because `find_weights`
+    would prefer their weights to torchvision's.
 
     Args:
         file: A copy of torchvision's file. By default the file is fetched.
 
     Raises:
-        WeightsError: The weights cannot be read or fetched, or the file is not the one that torchvision publishes.
+        WeightsError: The weights cannot be read or fetched, or the file is not the one that torchvision
+            publishes.
     """
     for variable in (FILE_VARIABLE, REPO_VARIABLE):
         os.environ.pop(variable, None)

@@ -1,10 +1,10 @@
 """Gives a Mask R-CNN random weights under which it behaves like a trained network.
 
-Its activations are sane, and it detects many objects.
-With plain random weights, activations overflow or vanish, and the network detects nothing. Tests of fidelity and
-benchmarks of speed would then compare nothing. Here, the network runs once on a random picture. During this run,
-hooks set each batch norm to the statistics of its input. Other hooks scale the output layers, so that their
-values spread as in a trained network.
+The network's activations are sane, and it detects many objects. With plain random weights, activations
+overflow or vanish, and the network detects nothing. Tests of fidelity and benchmarks of speed would then
+compare nothing. Here, the network runs once on a random picture. During this run, hooks set each batch norm
+to the statistics of its input. Other hooks scale the output layers, so that their values spread as in a
+trained network.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def random_network(build: Callable[[], MaskRCNN], seed: int = 0) -> MaskRCNN:
 
 
 def random_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Returns coloured noise, (height, width, 3) uint8. Its three scales give the network shapes to detect."""
+    """Returns coloured noise, (height, width, 3) uint8. Its three scales give the network shapes to find."""
     rng = np.random.default_rng(seed)
     layers = []
     for cells in (6, 24, 96):
@@ -77,8 +77,8 @@ def _normalise_to(deviation: float) -> Callable[[nn.Module, tuple[Tensor]], None
 def _spread_to(deviation: float) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
     """Returns a hook that centres a layer's output channels and scales them to `deviation`.
 
-    The hook changes the layer's parameters. If the network uses the layer at several levels, the hook scales the
-    layer at the first level, where most of its outputs are.
+    The hook changes the layer's parameters. If the network uses the layer at several levels, the hook scales
+    the layer at the first level, where most of its outputs are.
     """
     seen: list[nn.Module] = []
 

@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the page, which shows drawn scenes, segmented by the `scenes` model.
+"""Takes the README's pictures of the page. The page shows drawn scenes, segmented by the `scenes` model.
 
     python tools/screenshot.py [--out docs]
 
@@ -82,7 +82,7 @@ def tour(page: Page) -> Iterator[Frame]:
 
 
 def save_still(screenshot: bytes, path: Path) -> None:
-    """Saves a screenshot as PNG with a palette, which is good enough and a third of the size."""
+    """Saves a screenshot as PNG with a palette. That looks good enough, and is a third of the size."""
     with Image.open(io.BytesIO(screenshot)) as picture:
         picture.convert("RGB").quantize(256).save(path, optimize=True)
 

@@ -5,8 +5,8 @@
     python tools/segment_folder.py PHOTOS OUT --server owner/space --no-pictures
 
 The tool writes OUT/instances.json and OUT/pictures/NAME-segmented.png. OUT/journal.jsonl lists the finished
-photos. If a run was stopped or killed, the same command continues with the other photos. The tool repeats photos
-that failed or that changed since.
+photos. If a run was stopped or killed, the same command continues with the other photos. The tool repeats
+photos that failed or that changed since.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import NAMES, ModelError, load
 from network.weights import WeightsError
-from photo.images import READABLE
+from photo.formats import READABLE
 from tools.journal import note, resume
 from tools.segmenters import (
     PhotoError,
@@ -84,7 +84,8 @@ def _is_in(path: Path, folder: Path) -> bool:
 class Journal:
     """The finished photos, in a file of JSON lines.
 
-    The first line holds the settings. Each other line holds one photo, and is written when the photo is finished.
+    The first line holds the settings. Each other line holds one photo, and is written when the photo is
+    finished.
 
     Args:
         settings: Everything that decides which instances are found.
@@ -115,7 +116,7 @@ class Journal:
         return f"Name another folder, or delete {self._file} to start over."
 
     def add(self, photo: str, stamp: list[int], found: dict[str, Any]) -> dict[str, Any]:
-        """Writes that the photo with this stamp is finished. Returns the record, as `get` does."""
+        """Writes that the photo with this stamp is finished. Returns what `get` will return."""
         kept = {key: found[key] for key in ("images", "annotations")}
         record = {"photo": photo, "stamp": stamp, **kept}
         note(self._file, record)
@@ -123,7 +124,7 @@ class Journal:
         return record
 
     def get(self, photo: str, stamp: list[int]) -> dict[str, Any] | None:
-        """Returns a finished photo's images and annotations; None if it is unfinished or changed since."""
+        """Returns a finished photo's images and annotations; None if the photo is unfinished or changed."""
         record = self._done.get(photo)
         return record if record and record["stamp"] == stamp else None
 
@@ -224,7 +225,7 @@ def merged(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _stamp(photo: Path) -> list[int]:
-    """Returns two numbers that change with the file: its size in bytes and its writing time in nanoseconds."""
+    """Returns two numbers that change with the file: size in bytes, and time of writing in nanoseconds."""
     try:
         with photo.open("rb") as opened:
             status = os.fstat(opened.fileno())

@@ -30,7 +30,7 @@ from answer.formats import to_coco
 from answer.result import view
 from answer.settings import Filters
 from inference import SegmentationModel
-from photo.images import ImageError
+from photo.errors import ImageError
 from serving.photos import segment_file
 from visualize import Style
 
@@ -39,7 +39,7 @@ PAUSES = (5.0, 15.0, 45.0, 135.0)
 SILENCE_SECONDS = 60.0
 """After so long a silence the connection counts as lost. Gradio sends a sign of life every 15 seconds."""
 AGAIN = re.compile(r"Please try again (in|later)|queue is full", re.IGNORECASE)
-"""Part of the server's messages that it is busy. Such a message says nothing about the photo."""
+"""Found in each message in which the server says that it is busy. Such a message is not about the photo."""
 
 Segmenter = Callable[[Path], tuple[dict[str, Any], Path | None]]
 """Returns a photo's COCO file as `to_coco` makes it, and the path of its annotated picture or None.
@@ -91,14 +91,14 @@ def local_segmenter(model: SegmentationModel, filters: Filters, folder: Path, pi
 def remote_segmenter(server: Server, model: str, filters: Filters, folder: Path, pictures: bool) -> Segmenter:
     """Returns a segmenter that asks `server` to run a model.
 
-    With pictures, the network runs twice for each photo: once for the format "coco", once for "annotated". The
-    format "zip" would hold both, but also all other files. It took 1.5 s and 34 MB for a photo of 12 megapixels
-    with 9 instances, and each cut-out adds to this. "coco" and "annotated" together took 1.0 s and 15 MB
-    (built-in model, the server on the same machine).
+    With pictures, the network runs twice for each photo: once for the format "coco", once for "annotated".
+    The format "zip" would hold both, but also all other files. It took 1.5 s and 34 MB for a photo of 12
+    megapixels with 9 instances, and each cut-out adds to this. "coco" and "annotated" together took 1.0 s and
+    15 MB (built-in model, the server on the same machine).
 
     Args:
         model: The model's name on the server.
-        folder: The folder in which `server` puts its answers.
+        folder: Not used, because `server` has its own folder for its answers.
         pictures: Whether the segmenter also asks for annotated pictures.
     """
     settings = {

@@ -1,6 +1,8 @@
-"""Agents: what language models call, by the Model Context Protocol (https://modelcontextprotocol.io).
+"""Agents: adds two tools that language models can call.
 
-Two tools: what is in a photo, as short JSON, and the picture of it, small enough to be looked at.
+One tool describes the objects in a photo as short JSON. The other tool draws the objects on a picture that is
+small enough for a language model. The tools use the Model Context Protocol
+(https://modelcontextprotocol.io).
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from visualize import Style, annotate
 TOOLS = ("detect_objects", "draw_objects")
 TOLD = ("counts", "image_size", "warnings")
 TOLD_OF_EACH = ("id", "category_name", "score", "bbox_xyxy", "area")
-"""Of the answer of `/segment`: without masks, of which a language model can make nothing."""
+"""The parts of the answer of `/segment` that a language model gets: about the photo, and about each object.
+
+Masks are left out, because a language model cannot use them.
+"""
 
 
 def add_tools(service: Service) -> None:
-    """Adds the tools to the `gr.Blocks` that is open. Their docstrings are what a language model reads."""
+    """Adds the tools to the `gr.Blocks` that is open. Language models read the tools' docstrings."""
 
     async def answer(
         kind: str,
@@ -43,14 +48,14 @@ def add_tools(service: Service) -> None:
             return await request.run(lambda job: make(request.segment(path, network, job), filters))
 
     def told(result: Result, filters: Filters) -> str:
-        """JSON of the instances in view."""
+        """Returns the instances in view as JSON."""
         whole = to_json(result, filters, (*warnings_of(service.models, "auto"), *result.notes))
         short: dict[str, Any] = {key: whole[key] for key in TOLD} | {"model": result.model.name}
         short["instances"] = [{key: each[key] for key in TOLD_OF_EACH} for each in whole["instances"]]
         return json.dumps(short)
 
     def drawn(result: Result, filters: Filters) -> str:
-        """The path of a picture of them."""
+        """Draws the instances in view on the photo, and returns the path of the picture."""
         shown = view(result.detections, filters)
         return picture_file(annotate(result.working_image, shown, picture_labels(shown), Style()))
 
@@ -87,7 +92,10 @@ def add_tools(service: Service) -> None:
 
 
 def show_only_tools(blocks: gr.Blocks) -> None:
-    """Of the endpoints of `blocks`, all of which Gradio offers to agents as the app starts, `TOOLS` stay."""
+    """Removes all endpoints of `blocks` except `TOOLS` from the list of tools that agents see.
+
+    Gradio puts all endpoints on this list when the app starts.
+    """
     offered = blocks.mcp_server_obj
     if offered is not None:
         endpoints = offered.tool_to_endpoint.items()

@@ -1,4 +1,4 @@
-"""API: what programs call, `/segment`, `/annotate` and `/export`."""
+"""API: adds the endpoints that programs call: `/segment`, `/annotate` and `/export`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from visualize import PARTS, Style
 def add_endpoints(service: Service) -> None:
     """Adds the endpoints to the `gr.Blocks` that is open.
 
-    What they share stands in each docstring, since Gradio derives each schema from the function itself; of
-    what is said about an argument it takes the first line.
+    Gradio derives the schema of each endpoint from the endpoint's own function. So each docstring repeats the
+    arguments that the endpoints share. Gradio takes only the first line of the text about an argument.
     """
 
     async def segment(
@@ -145,14 +145,18 @@ def add_endpoints(service: Service) -> None:
             return FileData(path=str(await request.run(work)))
 
     for endpoint in (segment, annotate, export):
-        # No limit of Gradio's, whose line knows no visitors: the scheduler says whose turn it is.
+        # Gradio sets no limit, because its queue cannot tell visitors apart. The scheduler gives the turns.
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
 
 def filters_of(
     score_threshold: float, classes: object, mask_threshold: float = 0.5, hidden: object = None
 ) -> Filters:
-    """What a client's arguments say; raises `SettingsError` for any that are wrong."""
+    """Returns the filters that a client's arguments describe.
+
+    Raises:
+        SettingsError: An argument has a wrong value.
+    """
     return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden))
 
 
@@ -184,7 +188,7 @@ def _style(opacity: float, color_by: Any, show: object, mask_threshold: float) -
 
 
 def _check_effect(effect: str | None, color: str) -> None:
-    """The colour is checked also where nothing is painted with it."""
+    """Checks an effect and its colour. The colour must be right even if nothing is painted with it."""
     if effect is None:
         rgb(color)
     else:
@@ -192,13 +196,13 @@ def _check_effect(effect: str | None, color: str) -> None:
 
 
 def warnings_of(models: Models, model: str) -> tuple[str, ...]:
-    """What a client should know that asked for this model."""
+    """Returns the warnings for a client who asked for this model."""
     best = models.best
     return (fallback_notice(best.shortfall),) if model == "auto" and best and best.shortfall else ()
 
 
 def fallback_notice(reason: str) -> str:
-    """What a visitor should know when the small built-in model stands in for the real one."""
+    """Returns the sentences that tell a visitor that the small built-in model answers, and why."""
     return (
         f"The COCO weights could not be loaded ({reason.rstrip('.')}), so the small built-in model answers. "
         "It knows the same 80 kinds of object but is less accurate: it misses and mistakes more of them."

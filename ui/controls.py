@@ -1,4 +1,4 @@
-"""Controls: the components that say how a result is looked at, and what they say."""
+"""Controls: adds the components that set how a result is shown, and reads their values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from visualize import PARTS, Style
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The components, in the order in which `read` takes their values; `histogram` shows and says nothing."""
+    """The components, in the order in which `read` takes their values. `histogram` has no value to read."""
 
     threshold: gr.Slider
     kinds: gr.HTML
@@ -29,6 +29,7 @@ class Controls:
     histogram: gr.HTML
 
     def inputs(self) -> list[Any]:
+        """Returns the components whose values `read` takes, in the same order."""
         return [
             self.threshold,
             self.kinds,
@@ -41,7 +42,12 @@ class Controls:
 
 
 def add_controls(picture: gr.HTML) -> Controls:
-    """Adds all of them to the page but `picture`, which stands elsewhere and knows what is hidden by hand."""
+    """Adds all controls to the page except `picture`.
+
+    Args:
+        picture: The picture, which has its own place on the page. Its value holds the ids that are hidden by
+            hand.
+    """
     threshold = ForgivingSlider(
         *SCORE_RANGE,
         value=0.5,
@@ -81,7 +87,7 @@ def read(
     color_by: Any,
     picture: dict[str, list[int]],
 ) -> tuple[Filters, Style]:
-    """What the values of `Controls.inputs` say about these detections."""
+    """Returns the filters and the style that the values of `Controls.inputs` mean for these detections."""
     unticked = set(kinds["unticked"])
     offered = [name for name in counts(detections) if name in coco.BY_NAME]
     classes = tuple(name for name in offered if name not in unticked)
@@ -102,7 +108,10 @@ def to_settings(
     color_by: str,
     picture: object,
 ) -> dict[str, Any]:
-    """The same by the names that `links` has for them. What is hidden by hand is of this photo only."""
+    """Returns the values of `Controls.inputs` by their names in `ui.links`.
+
+    The instances that are hidden by hand are left out, because they belong to this photo only.
+    """
     return {
         "score_threshold": threshold,
         "mask_threshold": mask_threshold,

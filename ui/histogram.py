@@ -1,4 +1,4 @@
-"""Histogram: how many instances have which score, and which of them the threshold hides, as SVG."""
+"""Histogram: draws how many instances have which score, and which of them the threshold hides, as SVG."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from inference import SCORE_FLOOR
 
 BINS = 19
 WIDTH, HEIGHT = 200, 36
-"""Of the drawing, in its own units; the page stretches it to the width of the slider."""
+"""The size of the drawing in its own units. The page stretches the drawing to the width of the slider."""
 
 
 def histogram(detections: Detections, filters: Filters) -> str:
-    """Bars for the scores of what else `filters` lets pass, score floor to 1; a line for the threshold.
+    """Returns HTML with bars for the scores from the score floor to 1, and a line for the threshold.
 
-    What the threshold hides stands below what it shows where both fall in one bar; the words of
-    `report.hidden_by_threshold` follow.
+    The bars count the instances that pass all other filters. If one bar holds hidden and shown instances, the
+    hidden instances are at the bottom. The words of `report.hidden_by_threshold` stand below the drawing.
     """
     scores = view(detections, replace(filters, score_threshold=0)).scores
     passing = scores >= np.float32(filters.score_threshold)
@@ -40,7 +40,7 @@ def histogram(detections: Detections, filters: Filters) -> str:
 
 
 def _bars(kind: str, heights: np.ndarray, bases: np.ndarray) -> str:
-    """A rectangle for each bin that is not empty, on top of what stands there already."""
+    """Returns a rectangle for each bin that is not empty. Each rectangle begins at the height `bases`."""
     width = WIDTH / BINS
     return "".join(
         f'<rect class="{kind}" x="{i * width + 0.5:.1f}" y="{HEIGHT - base - height:.1f}" '

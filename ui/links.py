@@ -1,4 +1,4 @@
-"""Links: how the page looks at a photo, as the query of its address, and back."""
+"""Links: writes the settings of the page as the query of an address, and reads them back."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from visualize import EFFECTS, PARTS, ColorBy
 
 TABS = ("Objects", "Effects", "Compare")
 LONGEST = 2000
-"""Characters of a query that are looked at."""
+"""The number of characters of a query that are read. The rest is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: what holds if the link is silent, and how its text is read.
+    """One setting of a link.
 
-    `read` raises `ValueError` (as `SettingsError` is one) for what it cannot be.
+    Args:
+        default: The value if the link does not name the setting.
+        read: Turns the text in the link into the value. It raises a `ValueError`, such as `SettingsError`, if
+            the text is not a valid value.
     """
 
     default: Any
@@ -30,10 +33,12 @@ class Setting:
 
 
 def read_query(query: str) -> tuple[dict[str, Any], list[str]]:
-    """The settings that a query names, all others by default, and the names of those that cannot be read.
+    """Returns all settings, and the names of the settings that cannot be read.
+
+    A setting has its default if the query does not name the setting, or if its text cannot be read.
 
     Args:
-        query: Without its question mark. What is not among `SETTINGS` is passed over.
+        query: The query, without its question mark. Names that are not in `SETTINGS` are ignored.
     """
     values = {name: setting.default for name, setting in SETTINGS.items()}
     faults = []
@@ -47,11 +52,12 @@ def read_query(query: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def to_link(address: str, photo: Path, values: Mapping[str, Any]) -> str:
-    """The shortest address from whose query `read_query` reads these values, and the photo if an example.
+    """Returns the shortest address from whose query `read_query` reads these values.
 
     Args:
-        address: Of the app, without a slash at the end.
-        values: By the names in `SETTINGS`.
+        address: The app's address, without a slash at the end.
+        photo: The photo's file. The link names the photo only if the photo is one of `EXAMPLES`.
+        values: The values by their names in `SETTINGS`.
     """
     names = {path: name for name, path in EXAMPLES.items()}
     told = {"example": names.get(photo.resolve()), **values}
@@ -101,7 +107,7 @@ PICTURES = Path(__file__).resolve().parent.parent / "examples"
 EXAMPLES = {
     path.stem: path for path in sorted(PICTURES.glob("*.png")) + sorted(PICTURES.glob("scenes/*.png"))
 }
-"""Pictures that a link can open, by name."""
+"""The pictures that a link can open, by name."""
 SETTINGS = {
     "example": Setting(None, _one_of(tuple(EXAMPLES))),
     "model": Setting("auto", _one_of(NAMES)),
@@ -116,4 +122,4 @@ SETTINGS = {
     "color": Setting("#ffffff", _color),
     "other_threshold": Setting(OTHER_THRESHOLD, _number(*SCORE_RANGE)),
 }
-"""All that a link can say, by name; the names are those of the API's arguments where it has one."""
+"""The settings that a link can hold, by name. A setting that the API also has is named as in the API."""

@@ -1,7 +1,7 @@
-"""Scene: a result as the picture on the page takes it (`assets/objects.js`).
+"""Overlay: turns a result into the data that the picture on the page draws (`assets/objects.js`).
 
-`scene` is everything that could be shown, and changes with the photo or the mask threshold; `look` is what
-is in view and how it looks, a few hundred bytes, and all that travels when a filter moves.
+`scene` holds everything that could be shown. It changes with the photo or the mask threshold. `look` says
+which instances are in view and how they look. When a filter moves, only `look` is sent, a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from visualize import Style, ink, instance_colors
 
 
 def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
-    """Every instance of a result: outline, box, colours, table row and numbers.
+    """Returns every instance of a result: outline, box, colours, table row and numbers.
 
-    Outlines run along the pixel edges of the masks at `width` x `height`, whose longer side is
-    `WORKING_SIDE` also for smaller photos: masks have no resolution of their own. Boxes are shares of
-    the picture's sides.
+    Outlines run along the pixel edges of the masks at `width` x `height`. The longer of these sides is
+    `WORKING_SIDE`, also for smaller photos, because masks have no resolution of their own. Boxes are x1 y1 x2
+    y2 as shares of the picture's width and height.
     """
     detections = result.detections
     height, width = detections.image_size
@@ -56,7 +56,7 @@ def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
 
 
 def look(result: Result, filters: Filters, style: Style) -> dict[str, Any]:
-    """Which instances are in view, the highest score first, which ones are hidden by hand, and the style."""
+    """Returns the ids in view (highest score first), the ids that are hidden by hand, and the style."""
     return {
         "ids": view(result.detections, filters).ids.tolist(),
         "hidden": list(filters.hidden),
@@ -69,13 +69,13 @@ def look(result: Result, filters: Filters, style: Style) -> dict[str, Any]:
 
 
 def _cells(row: Row) -> list[str]:
-    """A table row as it is read."""
+    """Returns the texts of a table row."""
     id, name, score, area, percent, *box = row
     return [str(id), str(name), f"{score:.3f}", f"{area:,}", f"{percent:.2f}", *[f"{side:,}" for side in box]]
 
 
 def _numbers(cells: list[str]) -> list[tuple[str, str]]:
-    """What the selected object's card says, as terms and values."""
+    """Returns the terms and values that the card of the selected object shows."""
     _, _, score, area, percent, left, top, width, height = cells
     return [
         ("Score", score),
@@ -87,7 +87,7 @@ def _numbers(cells: list[str]) -> list[tuple[str, str]]:
 
 
 def _shares(detections: Detections, i: int) -> list[float]:
-    """The box of row `i` as shares of the picture's width and height, cut at its borders."""
+    """Returns the box of instance `i` as shares of the picture's width and height, cut at the borders."""
     height, width = detections.image_size
     shares = (detections.boxes[i] / np.array([width, height] * 2)).clip(0, 1)
     return [round(share, 5) for share in shares.tolist()]

@@ -20,7 +20,7 @@ from answer.report import kinds, summary
 from answer.result import Result, view
 from answer.settings import SettingsError
 from network.architectures import ARCHITECTURES
-from photo.images import ImageError
+from photo.errors import ImageError
 from serving.models import Models
 from serving.scheduler import Job
 from serving.service import EXPECTED_ERRORS, Service, keep, new_folder

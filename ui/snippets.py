@@ -1,4 +1,4 @@
-"""Snippets: the calls that give what is on the screen, in Python, in JavaScript and for the shell."""
+"""Snippets: writes programs that get the same result as the page, in Python, JavaScript and for the shell."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from visualize import PARTS, Style
 
 
 def to_python(address: str, result: Result, filters: Filters, style: Style) -> str:
-    """A program for the Gradio client: the instances in view as data, and the annotated picture.
+    """Returns a program for the Gradio client that gets the instances in view and the annotated picture.
 
     Args:
-        address: Of the app, for example "http://127.0.0.1:7860".
+        address: The app's address, for example "http://127.0.0.1:7860".
     """
     settings = "".join(f"    {name}={value!r},\n" for name, value in _settings(result, filters).items())
     look = "".join(f"{name}={value!r}, " for name, value in _look(style).items())
@@ -31,7 +31,10 @@ def to_python(address: str, result: Result, filters: Filters, style: Style) -> s
 
 
 def to_javascript(address: str, result: Result, filters: Filters, style: Style) -> str:
-    """As `to_python`, for Node.js; a module (`.mjs`) that the JavaScript client is installed beside."""
+    """Returns the same program as `to_python`, for Node.js.
+
+    The program is a module (`.mjs`). It runs in a folder where the JavaScript client is installed.
+    """
     settings = "".join(
         f"  {key}: {json.dumps(value)},\n" for key, value in _settings(result, filters).items()
     )
@@ -52,9 +55,9 @@ def to_javascript(address: str, result: Result, filters: Filters, style: Style) 
 
 
 def to_curl(address: str, result: Result, filters: Filters) -> str:
-    """Commands for the shell: the photo is uploaded, the work begun, the answer waited for."""
+    """Returns commands for the shell that upload the photo, start the work and wait for the answer."""
     name = result.path.name.replace("\\", "\\\\").replace('"', '\\"')
-    photo = shlex.quote(f'files=@"{name}"')  # outside of quotes curl takes , and ; for ends of a name
+    photo = shlex.quote(f'files=@"{name}"')  # without the quotes, curl would end the name at , or ;
     settings = json.dumps(_settings(result, filters))
     before, after = '{"image": {"path": "', '", "meta": {"_type": "gradio.FileData"}}, ' + settings[1:]
     return (
@@ -68,7 +71,7 @@ def to_curl(address: str, result: Result, filters: Filters) -> str:
 
 
 def _settings(result: Result, filters: Filters) -> dict[str, Any]:
-    """The arguments of both endpoints; what is as by default is left out."""
+    """Returns the arguments that both endpoints share. Filters with their default value are left out."""
     default = Filters()
     settings: dict[str, Any] = {"model": result.model.name}
     for name in ("score_threshold", "classes", "mask_threshold", "hidden"):
@@ -79,7 +82,7 @@ def _settings(result: Result, filters: Filters) -> dict[str, Any]:
 
 
 def _look(style: Style) -> dict[str, Any]:
-    """The arguments of `/annotate` that say how the picture looks; what is as by default is left out."""
+    """Returns the arguments of `/annotate` for the look of the picture. Default values are left out."""
     default = Style()
     look = {name: getattr(style, name) for name in ("opacity", "color_by")}
     look = {name: value for name, value in look.items() if value != getattr(default, name)}

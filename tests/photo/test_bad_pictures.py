@@ -12,16 +12,21 @@ import httpx
 import numpy as np
 import pytest
 
-from photo.images import READABLE, ImageError, read_photo
+from photo.errors import ImageError
+from photo.fence import PROCESSOR_SECONDS
+from photo.formats import READABLE
+from photo.images import read_photo
 from tests.bad_pictures import bad_pictures
 from tests.calls import segment_bytes
 
+LONGEST_SECONDS = 2.0 * PROCESSOR_SECONDS
+"""A decoding process has so much time of a processor, and tests run side by side."""
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's, about what it skips
+pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns about parts that it skips
 
 
 def read_in_a_child(*arguments: str) -> dict[str, Any]:
-    """What `python -m tests.bad_pictures` says; a crash or a hang fails here."""
+    """Runs `python -m tests.bad_pictures` and returns its figures. Fails if the process crashes or hangs."""
     command = [sys.executable, "-m", "tests.bad_pictures", *arguments]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
     assert child.returncode == 0, (child.stdout + child.stderr)[-3000:]
@@ -29,7 +34,7 @@ def read_in_a_child(*arguments: str) -> dict[str, Any]:
     print(json.dumps(outcome))
     assert outcome["untyped"] == 0, child.stdout[-3000:]
     assert outcome["wrong"] == 0, child.stdout[-3000:]
-    assert outcome["slowest_seconds"] < 5
+    assert outcome["slowest_seconds"] < LONGEST_SECONDS
     assert outcome["peak_mb_over_idle"] < 600
     return outcome
 
@@ -52,7 +57,7 @@ def test_good_pictures_are_read_bad_ones_refused_in_a_sentence_and_nothing_else(
             assert photo.pixels.dtype == np.uint8
             assert photo.pixels.shape[2:] == (3,)
             assert photo.format in READABLE.values()
-        assert time.perf_counter() - start < 5, name
+        assert time.perf_counter() - start < LONGEST_SECONDS, name
         seen[valid] += 1
     assert min(seen.values()) > 30
 
@@ -73,7 +78,7 @@ def test_10_000_malformed_files_crash_nothing_and_stay_within_time_and_memory() 
 
 
 def check_through(server: str, seed: int, count: int) -> None:
-    """Sends pictures of a seed through the running app: each ends in a result or in one sentence."""
+    """Sends pictures from a seed to the running app. Each answer must be a result or one sentence."""
     results, refusals, slowest = 0, 0, 0.0
     with httpx.Client(timeout=60) as http:
         for name, content, valid in bad_pictures(seed, count):
@@ -91,7 +96,7 @@ def check_through(server: str, seed: int, count: int) -> None:
                 )
                 refusals += 1
     print(json.dumps({"cases": count, "results": results, "refused": refusals, "slowest_seconds": slowest}))
-    assert min(results, refusals) > count / 20 and slowest < 5
+    assert min(results, refusals) > count / 20 and slowest < LONGEST_SECONDS
 
 
 def test_pictures_from_a_seed_go_through_the_running_app(server: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from photo import fetch
+from photo.errors import ImageError
 from photo.fetch import is_public
-from photo.images import ImageError
 from tests.fault_server import Answer, FaultServer
 
 PICTURE = b"\x89PNG the bytes of a picture"
@@ -27,8 +27,9 @@ HOSTILE = (
     *("2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1", "3fff::1", "100::1", "5f00::1"),
     *("fe80::1", "fec0::1", "fc00::1", "fd00:ec2::254", "ff02::1"),
 )
-"""This machine, private networks, clouds' metadata, carriers' networks, examples, groups, and all of these
-written inside of IPv6 (mapped, compatible, translated, 6to4, Teredo)."""
+"""Addresses that are not public: this machine, private networks, metadata servers of clouds, networks of
+carriers, addresses for examples, multicast groups, and the same addresses inside IPv6 (mapped, compatible,
+translated, 6to4, Teredo)."""
 PUBLIC = ("8.8.8.8", "1.1.1.1", "93.184.215.14", "2606:4700::1111", "2a00:1450:4001:82a::200e")
 
 
@@ -38,7 +39,7 @@ def get(url: str, folder: Path, **options: Any) -> Path:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., tuple[str, dict[str, Any]]]]:
-    """Starts a server on this machine; gives its address and the options that let it be reached."""
+    """Starts a server on this machine. Returns its address and the options that let `fetch` reach it."""
     servers: list[FaultServer] = []
 
     def start(*answers: Answer, body: bytes = PICTURE) -> tuple[str, dict[str, Any]]:
@@ -158,6 +159,19 @@ def test_a_redirect_to_a_hostile_address_is_refused(
     with pytest.raises(ImageError, match=r"not a public one|expected an address"):
         get(url, tmp_path, allowed=options["allowed"], ports=(*options["ports"], 80))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("redirects", [fetch.REDIRECTS, fetch.REDIRECTS + 1])
+def test_the_last_redirect_that_is_allowed_is_followed_and_one_more_is_not(
+    redirects: int, serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    url, options = serve(*[Answer(status=302, location="/again")] * redirects, Answer())
+    if redirects == 3:
+        assert get(url, tmp_path, **options).read_bytes() == PICTURE
+    else:
+        with pytest.raises(ImageError, match="more than 3 times"):
+            get(url, tmp_path, **options)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_ring_of_redirects_ends(serve: Callable[..., Any], tmp_path: Path) -> None:

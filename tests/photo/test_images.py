@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import random
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +17,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageFile, TiffImagePlugin
 
-from photo import images
-from photo.images import ACCEPTED, ImageError, fit_within, read_image, read_photo
+from photo import decoder, strips
+from photo.errors import ImageError
+from photo.formats import ACCEPTED, READABLE
+from photo.images import Photo, read_image, read_photo
+from photo.strips import fit_within
+from tests.bad_pictures import scans_bomb
 from tests.samples import random_image
 
 ORIENTATION = 0x0112
@@ -25,17 +32,17 @@ LOSSLESS = {
     "BMP": {},
     "TIFF": {"compression": "tiff_lzw"},
     "WEBP": {"lossless": True},
-    "AVIF": {"quality": 100, "subsampling": "4:4:4"},  # nearly
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},  # nearly lossless
 }
 FORMATS = ("JPEG", "GIF", *LOSSLESS)
-NO_HEIC = pytest.mark.skipif("HEIF" not in images.READABLE, reason="pillow_heif is not installed")
+NO_HEIC = pytest.mark.skipif("HEIF" not in READABLE, reason="pillow_heif is not installed")
 HEIC = pytest.param("HEIF", marks=NO_HEIC)
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[..., Path]:
-    """Writes an array or a Pillow image as a file of some format; gives its path."""
+    """Writes an array or a Pillow image to a file of a given format, and returns the file's path."""
 
     def save(
         picture: NDArray | Image.Image, format: str = "PNG", name: str = "photo", **options: object
@@ -50,7 +57,7 @@ def save(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes bytes to a file; gives its path."""
+    """Writes bytes to a file, and returns the file's path."""
 
     def write(content: bytes, name: str = "photo.jpg") -> Path:
         path = tmp_path / name
@@ -61,7 +68,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def png(width: int, height: int, rows: bytes = b"", *, bits: int = 1, color_type: int = 0) -> bytes:
-    """A PNG by hand: its header says what it is told, whatever pixels follow."""
+    """Returns a PNG made by hand. Its header holds the arguments, even if the pixels do not match them."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         checksum = zlib.crc32(name + content)
@@ -70,6 +77,14 @@ def png(width: int, height: int, rows: bytes = b"", *, bits: int = 1, color_type
     header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in chunks)
+
+
+def decoded(path: Path, longest_side: float = math.inf) -> Photo:
+    """Reads a photo in this process, for tests that change the decoder."""
+    room = bytearray(3 * 10**6)
+    found = decoder.decode(path.read_bytes(), longest_side, memoryview(room))
+    pixels = np.frombuffer(room, np.uint8, 3 * math.prod(found.shape)).reshape(*found.shape, 3)
+    return Photo(pixels, found.size, found.format, found.animated, found.notes)
 
 
 UPRIGHT: dict[int, Callable[[NDArray], NDArray]] = {
@@ -82,7 +97,7 @@ UPRIGHT: dict[int, Callable[[NDArray], NDArray]] = {
     7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
     8: np.rot90,
 }
-"""How the stored pixels must be turned for each value of EXIF's orientation."""
+"""Turns the stored pixels upright, for each value of the EXIF orientation."""
 
 
 @pytest.mark.parametrize("format", LOSSLESS)
@@ -251,7 +266,8 @@ def test_pictures_too_narrow_are_refused_with_their_size(
 def test_pictures_too_large_are_refused_by_their_header_alone(
     width: int, height: int, write: Callable[..., Path]
 ) -> None:
-    path = write(png(width, height))  # it has no pixels, so a reader that looks for them says "damaged"
+    # The file has no pixels. A reader that looks for them would call it damaged.
+    path = write(png(width, height))
     with pytest.raises(ImageError, match=r"too large.* at most 40 megapixels and 20000 pixels a side"):
         read_image(path)
 
@@ -283,7 +299,7 @@ def test_a_decompression_bomb_is_refused_undecoded(
     assert path.stat().st_size < 100_000
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
     with pytest.raises(ImageError, match="too large"):
-        read_image(path)
+        decoded(path)
 
 
 @BOMB_WARNING
@@ -328,7 +344,7 @@ def test_what_is_no_picture_is_refused_with_the_formats_that_are(
 ) -> None:
     with pytest.raises(ImageError, match=rf"not a picture.*{ACCEPTED}.*SVG.*as JPEG") as caught:
         read_image(write(content))
-    assert "HEIC" in str(caught.value)  # every iPhone's: either it is read, or the message says what to do
+    assert "HEIC" in str(caught.value)  # iPhones write HEIC: it is read, or the message says what to do
 
 
 @pytest.mark.parametrize("format", ["EPS", "PPM", "ICO", "PCX", "TGA", "JPEG2000", "SGI"])
@@ -358,7 +374,7 @@ def test_messages_are_sentences_without_paths(write: Callable[..., Path]) -> Non
         assert str(path.parent) not in message
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about what it skips
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns about parts that it skips
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"])
 def test_a_malformed_file_is_read_or_refused_and_nothing_else(
     format: str, save: Callable[..., Path], write: Callable[..., Path]
@@ -420,7 +436,7 @@ def test_reducing_keeps_one_colour_and_leaves_its_argument_alone() -> None:
 
 @pytest.mark.parametrize("strip_pixels", [1, 700, 10**6])
 def test_reducing_in_strips_gives_what_pillow_makes_of_the_whole(strip_pixels, monkeypatch) -> None:
-    monkeypatch.setattr(images, "STRIP_PIXELS", strip_pixels)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", strip_pixels)
     image = random_image(3, 90, 70)
     for longest, size in ((89, (69, 89)), (40, (31, 40)), (7, (5, 7))):
         whole = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
@@ -429,12 +445,12 @@ def test_reducing_in_strips_gives_what_pillow_makes_of_the_whole(strip_pixels, m
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_a_photo_read_at_a_smaller_size_is_the_whole_one_reduced(orientation, save, monkeypatch) -> None:
-    monkeypatch.setattr(images, "STRIP_PIXELS", 300)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 300)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     path = save(random_image(4, 52, 75), "JPEG", exif=exif)
-    whole = read_photo(path)
-    reduced = read_photo(path, 33)
+    whole = decoded(path)
+    reduced = decoded(path, 33)
     np.testing.assert_array_equal(reduced.pixels, fit_within(whole.pixels, 33))
     assert max(reduced.pixels.shape) == 33
     assert reduced.size == whole.size == whole.pixels.shape[:2]
@@ -529,7 +545,7 @@ def test_long_animations_are_not_walked_through(format, plugin, save, monkeypatc
     visited: list[int] = []
     seek = plugin._seek
     monkeypatch.setattr(plugin, "_seek", lambda self, to, *rest: (visited.append(to), seek(self, to, *rest)))
-    assert read_photo(path).animated
+    assert decoded(path).animated
     assert max(visited) <= 1
 
 
@@ -558,18 +574,18 @@ def test_one_integer_that_fills_the_picture_is_white_above_0(value, level, save)
 
 
 def test_float_grey_is_scaled_over_the_whole_picture_and_not_strip_by_strip(save, monkeypatch) -> None:
-    monkeypatch.setattr(images, "STRIP_PIXELS", 20)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 20)
     values = np.linspace(-50, 205, 200, dtype=np.float32).reshape(20, 10)
-    np.testing.assert_allclose(read_image(save(values, "TIFF"))[..., 0], values + 50, atol=0.5)
+    np.testing.assert_allclose(decoded(save(values, "TIFF")).pixels[..., 0], values + 50, atol=0.5)
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_a_turned_photo_read_in_strips_is_whole(orientation, save, monkeypatch) -> None:
-    monkeypatch.setattr(images, "STRIP_PIXELS", 30)
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 30)
     stored = random_image(2, 13, 9)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    read = read_image(save(stored, exif=exif))
+    read = decoded(save(stored, exif=exif)).pixels
     np.testing.assert_array_equal(read, UPRIGHT[orientation](stored))
     assert read.flags.c_contiguous
 
@@ -584,29 +600,26 @@ def test_pictures_with_alpha_are_laid_over_white_in_every_format(format, save) -
     np.testing.assert_allclose(read[:, 18:], np.full((16, 14, 3), [200, 40, 90]), atol=4)
 
 
-def test_a_jpeg_of_thousands_of_scans_is_refused_and_a_film_behind_a_photo_is_not_counted(
-    save, write
-) -> None:
+def test_a_jpeg_that_takes_too_long_is_given_up_and_a_film_behind_a_photo_is_not(save, write) -> None:
+    start = time.perf_counter()
+    with pytest.raises(ImageError, match="takes too long to read"):
+        read_image(write(scans_bomb()))
+    # The decoding process may use 4 seconds of a processor. Another test may run beside it.
+    assert time.perf_counter() - start < 15
     content = save(random_image(1, 64, 64), "JPEG", progressive=True).read_bytes()
-    scan = content[content.rindex(b"\xff\xda") : -2]
-    with pytest.raises(ImageError, match="more than 60 passes"):
-        read_image(write(content[:-2] + scan * 100 + content[-2:]))
-    # A marker with no length of its own, and before it what would be one, hide nothing.
-    with pytest.raises(ImageError, match="more than 60 passes"):
-        read_image(write(content[:-2] + b"\xff\x01\xff\xff" + scan * 100 + content[-2:]))
-    film = b"\0\0\0\x18ftypmp42" + scan * 100
+    film = b"\0\0\0\x18ftypmp42" + content[content.rindex(b"\xff\xda") : -2] * 100
     np.testing.assert_array_equal(read_image(write(content + film)), read_image(write(content)))
 
 
 def test_an_animated_webp_of_more_than_its_decoder_can_hold_is_told_its_limit(save, monkeypatch) -> None:
     frames = [Image.fromarray(random_image(seed, 20, 30)) for seed in (0, 1)]
     path = save(frames[0], "WEBP", save_all=True, append_images=frames[1:])
-    monkeypatch.setattr(images, "MAX_ANIMATION_PIXELS", 599)
+    monkeypatch.setattr(decoder, "MAX_ANIMATION_PIXELS", 599)
     with pytest.raises(ImageError, match=r"animation is too large \(30 x 20 pixels\).* or a single picture"):
-        read_image(path)
-    monkeypatch.setattr(images, "MAX_ANIMATION_PIXELS", 600)
-    assert read_photo(path).animated
-    assert read_image(save(frames[0], "WEBP")).shape == (20, 30, 3)
+        decoded(path)
+    monkeypatch.setattr(decoder, "MAX_ANIMATION_PIXELS", 600)
+    assert decoded(path).animated
+    assert decoded(save(frames[0], "WEBP")).pixels.shape == (20, 30, 3)
 
 
 @NO_HEIC
@@ -634,18 +647,21 @@ def test_a_heic_is_judged_by_its_header(save, write) -> None:
             read_image(write(content.replace(size, claimed)))
 
 
-def test_without_pillow_heif_a_heic_is_refused_with_what_to_do() -> None:
+def test_without_pillow_heif_a_heic_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    # Python runs this file when it starts, in the decoding process as well.
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['pillow_heif'] = None\n")
     program = (
-        "import sys; sys.modules['pillow_heif'] = None\n"
         "import pathlib, tempfile\nfrom photo import images\n"
         "path = pathlib.Path(tempfile.mkdtemp(), 'photo.heic')\n"
         "path.write_bytes(bytes.fromhex('00000018') + b'ftypheic' + bytes(4) + b'mif1heic' + bytes(200))\n"
         "try: images.read_image(path)\n"
         "except images.ImageError as error: print(error)\n"
     )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     said = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+        [sys.executable, "-c", program],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
     assert "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF" in said
     assert "a photo in HEIC" in said
     assert "as JPEG" in said
@@ -671,14 +687,14 @@ LARGEST: dict[str, tuple[str, str, dict[str, object]]] = {
     "AVIF with alpha": ("RGBA", "AVIF", {"speed": 10}),
     "HEIC": ("RGB", "HEIF", {"quality": 40}),
 }
-"""Mode, Pillow's format and options of the largest picture of each kind."""
+"""The mode, Pillow's format and the options of the largest picture of each kind."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LARGEST)
-def test_the_largest_picture_of_every_kind_takes_less_than_500_mb(kind: str, tmp_path: Path) -> None:
+def test_the_largest_picture_of_every_kind_takes_less_than_550_mb(kind: str, tmp_path: Path) -> None:
     mode, format, options = LARGEST[kind]
-    if format not in images.READABLE:
+    if format not in READABLE:
         pytest.skip("pillow_heif is not installed")
     ramp = np.add.outer(np.arange(5000, dtype=np.uint8), np.arange(8000, dtype=np.uint8))
     ramp[::5, ::3] = random_image(0, 1000, 2667)[..., 0]
@@ -694,12 +710,23 @@ def test_the_largest_picture_of_every_kind_takes_less_than_500_mb(kind: str, tmp
     )
     assert outcome["read"] == 1
     print(kind, outcome["peak_mb_over_idle"], "MB,", outcome["slowest_seconds"], "s")
-    assert outcome["peak_mb_over_idle"] < 500
+    assert outcome["peak_mb_over_idle"] < 550
 
 
-def test_an_avif_that_decodes_to_more_than_its_header_says_is_refused_undecoded(save, write) -> None:
-    content = save(Image.new("RGB", (2000, 2000)), "AVIF", speed=10).read_bytes()
-    size, lie = (b"ispe\0\0\0\0" + struct.pack(">II", side, side) for side in (2000, 60))
+def test_an_avif_whose_header_gives_another_size_has_that_size_as_in_browsers(save, write) -> None:
+    ramp = np.add.outer(np.arange(1000), np.arange(1000)).astype(np.float64)
+    stored = np.repeat((ramp * (255 / ramp.max())).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+    content = save(stored, "AVIF", speed=10).read_bytes()
+    size, other = (b"ispe\0\0\0\0" + struct.pack(">II", side, side) for side in (1000, 60))
     assert size in content
-    with pytest.raises(ImageError, match="too large"):
-        read_image(write(content.replace(size, lie)))
+    read = read_image(write(content.replace(size, other)))
+    assert np.abs(read.astype(int) - fit_within(stored, 60)).mean() < 3
+
+
+def test_private_parts_of_pillow_are_as_the_decoder_expects(save) -> None:
+    """Pillow promises nothing about these. If a new release changes them, `photo.sources` must change too."""
+    with Image.open(save(random_image(0, 8, 9), "AVIF")) as image:
+        pixels, *rest = image._decoder.get_frame(0)  # type: ignore[attr-defined]
+        assert isinstance(pixels, bytes) and len(pixels) == 8 * 9 * 3 and rest
+    with Image.open(save(Image.new("P", (9, 8)), "GIF")) as image:
+        assert image.tile[0].extents == (0, 0, 9, 8)  # type: ignore[attr-defined]

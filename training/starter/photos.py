@@ -1,4 +1,8 @@
-"""Photos to train with: some with true objects, as torchvision's models want them, and more without."""
+"""Finds and checks the photos to train with, and reads the labelled ones for torchvision's losses.
+
+There are labelled photos, which have COCO annotations, and unlabelled photos. `find_photos` divides both into
+photos to learn from and held-out photos.
+"""
 
 from __future__ import annotations
 
@@ -15,44 +19,60 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from network.architectures import STARTER_LABELS
-from photo.images import ImageError, read_photo
+from photo.errors import ImageError
+from photo.images import read_photo
 from tools.evaluate import check_photos, read_annotations
 from tools.segment_folder import photos_in
 from training.common import Example
 
 LABEL_BY_CATEGORY = {category_id: label for label, category_id in enumerate(STARTER_LABELS)}
 HELD_OUT = 20
-"""Nothing is learnt from every so many-th photo of either kind: those tell how a run goes."""
+"""Every 20th labelled photo and every 20th unlabelled photo is held out.
+
+The student does not learn from these photos. They show how a run goes.
+"""
 LABELLED_WEIGHT = 2
-"""A labelled photo is drawn so much more often than another: of its kind are those to be measured on."""
+"""A labelled photo is drawn this many times as often as an unlabelled photo.
+
+The reason: the student is measured on photos of the same kind as the labelled photos.
+"""
 
 Image = NDArray[np.uint8]
 Annotation = dict[str, Any]
 
 
 class PhotoError(ValueError):
-    """Photos or annotations cannot be trained with; the message says why, and what would do."""
+    """Photos or annotations cannot be used for training. The message says why, and what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """What a run learns from, and what it does not."""
+    """The photos of one run."""
 
     learnt: list[Path]
-    """To cut views from; one path may be there several times."""
+    """The photos to cut views from. A path may occur several times."""
     held_out: list[Path]
+    """The photos that the run does not learn from."""
     truth: Truth
-    """The labelled ones among `learnt` that hold objects."""
+    """The labelled photos among `learnt` that show at least one object."""
 
 
 def find_photos(folder: Path, annotations: Path, unlabelled: Path, seed: int) -> Photos:
-    """All photos of a file of COCO instances, which are in `folder`, and all pictures in `unlabelled`.
+    """Finds all labelled and unlabelled photos, and divides them into learnt and held-out photos.
 
-    Each is read once, so that a damaged one is known before hours have passed.
+    Reads every photo once. So a damaged photo stops the run at its start and not after hours.
+
+    Args:
+        folder: The folder of the labelled photos.
+        annotations: A file of COCO instances.
+        unlabelled: The folder of the unlabelled photos. Its subfolders are searched as well.
+        seed: The seed of `Truth`.
 
     Raises:
-        PhotoError: One cannot be read or has another size than its annotations say; or there are too few.
-        tools.evaluate.EvaluationError: The annotations cannot be used, or a photo is missing.
+        PhotoError: A photo cannot be read, its size differs from its annotations, or a category is none of
+            COCO's 80. Or the folder of unlabelled photos is missing, or no labelled photo to learn from
+            shows an object.
+        tools.evaluate.EvaluationError: The annotations cannot be used, or a labelled photo is missing.
     """
     dataset = read_annotations(annotations)
     check_photos(dataset, folder)
@@ -88,9 +108,10 @@ def find_photos(folder: Path, annotations: Path, unlabelled: Path, seed: int) ->
 
 
 class Truth(Dataset[Example]):
-    """A labelled photo (3, H, W), float32 in 0 to 1, and its true boxes, labels and masks.
+    """Labelled photos (3, H, W), float32, 0 to 1, with their true boxes, labels and masks.
 
-    Item number i of one seed is always the same photo, mirrored or not.
+    Each item is a random photo, and about half of the items are mirrored. Item number i of one seed is always
+    the same.
     """
 
     def __init__(self, photos: Sequence[tuple[Path, list[Annotation]]], seed: int) -> None:
@@ -115,7 +136,10 @@ class Truth(Dataset[Example]):
 
 
 def _decode(annotation: Annotation, size_hw: tuple[int, int]) -> Image:
-    """The mask (H, W) of a COCO annotation: polygons, or run lengths, compressed or not."""
+    """Returns the mask (H, W) of a COCO annotation.
+
+    The annotation holds polygons or run lengths. The run lengths may be compressed.
+    """
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
         segmentation = rle.merge(rle.frPyObjects(segmentation, *size_hw))

@@ -1,0 +1,329 @@
+"""Client: asks a decoding process for a picture, and believes nothing that it says.
+
+`Client.ask` sends the picture's file to a child of `photo.server` and returns the answer with the pixels. A
+child that dies, hangs or gives an answer of another shape ends in one sentence for the visitor whose picture
+it was. The server is started with the first request, again if it was lost, and once in each process that
+asks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import logging
+import mmap
+import os
+import signal
+import socket
+import subprocess  # nosec B404
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photo import fence
+from photo.errors import ImageError, damaged, too_much_memory, too_slow
+from photo.messages import END, LENGTH, MAX_MESSAGE, NUMBER, packed
+
+ROOT = Path(__file__).resolve().parent.parent
+ANSWER_SECONDS = fence.WALL_SECONDS + 5.0
+"""How long an answer is waited for. A child ends itself earlier."""
+MAX_SENTENCE = 600
+PASSED_ON = ("PATH", "PYTHON", "LD_", "DYLD_", "LANG", "LC_", "SYSTEMROOT", "TEMP", "TMP", "VIRTUAL_ENV")
+"""How the names of the environment variables begin that the server gets. No secret of the owner is among
+them."""
+
+logger = logging.getLogger(__name__)
+
+
+class DecoderFault(RuntimeError):
+    """A bug of ours in the decoding process. The message says where."""
+
+
+class _LostError(Exception):
+    """The server or the worker is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a child ended: its wait status (-1 if nobody knows), and its peak memory in kB."""
+
+    status: int
+    peak_kb: int
+
+
+class Client:
+    """Sends pictures to decoding processes.
+
+    Args:
+        forks: Whether each picture gets a process of its own. By default, where the system can fork.
+    """
+
+    def __init__(self, forks: bool = hasattr(os, "fork") and hasattr(socket, "send_fds")) -> None:
+        self._forks = forks
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self.measures = False
+        """Whether the peak memory of every child is asked for, which takes a moment after each picture."""
+        self.peak_kb = 0
+        """The largest resident memory of a child whose end was asked for, in kB."""
+
+    def start(self) -> None:
+        """Starts the server, unless it runs, so that the first picture does not wait for it."""
+        with self._lock:
+            self._ensure()
+
+    def ask(self, file: Path, request: dict[str, Any], room: int) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        """Returns the answer to a request, and `room` bytes that the decoding process has written.
+
+        Args:
+            file: The picture.
+            request: "kind" and what this kind needs, as `photo.work` reads it.
+
+        Raises:
+            ImageError: The picture was refused, or it made the process die or hang.
+            DecoderFault: There is a bug in our code.
+            OSError: The file cannot be opened, or no process can be started.
+        """
+        try:
+            return self._ask(file, request, room)
+        except _LostError:
+            logger.warning("the decoding process was lost, and is started again")
+            try:
+                return self._ask(file, request, room)
+            except _LostError as error:
+                raise DecoderFault("the decoding process cannot be started") from error
+
+    def stop(self) -> None:
+        """Ends the server and all its children."""
+        with self._lock:
+            self._forget()
+
+    def _ask(
+        self, file: Path, request: dict[str, Any], room: int
+    ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        exchange = self._through_child if self._forks else self._through_worker
+        reply, pixels = exchange(file, request, room)
+        if "refused" in reply:
+            raise ImageError(str(reply["refused"])[:MAX_SENTENCE])
+        if "fault" in reply:
+            raise DecoderFault(f"{str(reply['fault'])[:MAX_SENTENCE]} at {str(reply.get('where'))[:2000]}")
+        return reply, pixels
+
+    # --- One child for each picture
+
+    def _through_child(
+        self, file: Path, request: dict[str, Any], room: int
+    ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        with file.open("rb") as opened, _shared_file(room) as shared:
+            pid, connection = self._child()
+            with connection:
+                end = time.monotonic() + ANSWER_SECONDS
+                try:
+                    socket.send_fds(connection, [packed(request)], [opened.fileno(), shared])
+                    reply = _received(connection, end)
+                except (OSError, EOFError, ValueError) as error:
+                    raise self._death(pid, error) from error
+            if self.measures:
+                self.ended(pid)
+            else:
+                self._tell(b"K", pid)
+            return reply, _pixels(shared, room)
+
+    def _child(self) -> tuple[int, socket.socket]:
+        with self._lock:
+            control = self._ensure()
+            try:
+                control.sendall(b"C" + NUMBER.pack(0))
+                number, files, _, _ = socket.recv_fds(control, NUMBER.size, 1)
+            except OSError as error:
+                self._forget()
+                raise _LostError from error
+            if len(files) != 1:
+                self._forget()
+                raise _LostError
+            return NUMBER.unpack(number)[0], socket.socket(fileno=files[0])
+
+    def _tell(self, message: bytes, pid: int) -> None:
+        with self._lock, contextlib.suppress(OSError):  # a lost server is noticed by the next request
+            if self._control:
+                self._control.sendall(message + NUMBER.pack(pid))
+
+    def _death(self, pid: int, error: Exception) -> Exception:
+        """What to raise for a child that gave no good answer."""
+        ended = self.ended(pid)
+        if ended.status == -1:
+            return _LostError()
+        if isinstance(error, TimeoutError):
+            return too_slow()
+        if os.WIFEXITED(ended.status) and os.WEXITSTATUS(ended.status) == os.EX_OSERR:
+            return too_much_memory()
+        if not os.WIFSIGNALED(ended.status):
+            return DecoderFault(f"a decoding process ended with status {ended.status} ({error!r})")
+        cause = os.WTERMSIG(ended.status)
+        logger.warning("a decoding process ended by signal %s", cause)
+        if cause in (signal.SIGXCPU, signal.SIGALRM):
+            return too_slow()
+        return too_much_memory() if cause == signal.SIGKILL else damaged()
+
+    def ended(self, pid: int) -> _End:
+        """Kills a child if it runs, and returns how it ended."""
+        with self._lock:
+            try:
+                control = self._ensure()
+                control.sendall(b"E" + NUMBER.pack(pid))
+                end = _End(*END.unpack(control.recv(END.size, socket.MSG_WAITALL)))
+            except OSError:
+                self._forget()
+                return _End(-1, 0)
+        self.peak_kb = max(self.peak_kb, end.peak_kb)
+        return end
+
+    # --- One worker for all pictures (Windows)
+
+    def _through_worker(
+        self, file: Path, request: dict[str, Any], room: int
+    ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        file.open("rb").close()  # a file that cannot be opened is not the worker's fault
+        with self._lock, tempfile.TemporaryDirectory() as folder:
+            self._ensure()
+            process = self._process
+            assert process is not None and process.stdin is not None and process.stdout is not None
+            path = Path(folder, "pixels")
+            with path.open("wb") as shared:
+                shared.truncate(room)
+            timer = threading.Timer(ANSWER_SECONDS, process.kill)
+            timer.start()
+            try:
+                line = json.dumps(request | {"file": str(file), "room": str(path)})
+                process.stdin.write(line.encode() + b"\n")
+                process.stdin.flush()
+                reply = _read_message(process.stdout)
+            except (OSError, EOFError, ValueError) as error:
+                took_too_long = not timer.is_alive()
+                self._forget()
+                raise (too_slow() if took_too_long else damaged()) from error
+            finally:
+                timer.cancel()
+            return reply, np.fromfile(path, np.uint8)
+
+    # --- The process
+
+    def _ensure(self) -> Any:
+        """Returns the socket of the server, which runs then. With the lock held."""
+        if self._owner != os.getpid():  # a fork of ours has the sockets, but must not share them
+            self._process, self._control, self._owner = None, None, os.getpid()
+        if self._process is None or self._process.poll() is not None:
+            self._forget()
+            self._start()
+        return self._control
+
+    def _start(self) -> None:
+        environment = {key: value for key, value in os.environ.items() if key.startswith(PASSED_ON)}
+        options: dict[str, Any] = {"cwd": ROOT, "env": environment | fence.ENVIRONMENT}
+        command = [sys.executable, "-m", "photo.server"]
+        if not self._forks:
+            options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self._process = subprocess.Popen([*command, "--worker"], **options)  # nosec B603
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            self._process = subprocess.Popen(  # nosec B603
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **options,
+            )
+        self._control = ours
+
+    def _forget(self) -> None:
+        process, control = self._process, self._control
+        self._process = self._control = None
+        if control:
+            control.close()
+        if process and self._owner == os.getpid():
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
+
+
+@functools.cache
+def client() -> Client:
+    """Returns the client of this process, whose server ends with the process."""
+    made = Client()
+    atexit.register(made.stop)
+    return made
+
+
+@contextlib.contextmanager
+def _shared_file(size: int) -> Iterator[int]:
+    """An open file of `size` zeros without a name. Pages that nobody writes take no memory."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(descriptor, size)
+            import fcntl  # not on Windows
+
+            # A child that made the file shorter would kill whoever reads behind its new end (SIGBUS).
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+        return
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        yield file.fileno()
+
+
+def _pixels(descriptor: int, size: int) -> NDArray[np.uint8]:
+    if hasattr(os, "memfd_create"):
+        return np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
+    return np.frombuffer(os.pread(descriptor, size, 0), np.uint8)  # not mapped: it may be made shorter
+
+
+def _received(connection: socket.socket, end: float) -> dict[str, Any]:
+    content, wanted = b"", LENGTH.size
+    while len(content) < wanted:
+        connection.settimeout(max(0.001, end - time.monotonic()))  # raises TimeoutError
+        piece = connection.recv(wanted - len(content))
+        if not piece:
+            raise EOFError("no answer")
+        content += piece
+        if len(content) == wanted == LENGTH.size:
+            wanted += _length(content)
+    return _parsed(content[LENGTH.size :])
+
+
+def _read_message(stream: IO[bytes]) -> dict[str, Any]:
+    head = stream.read(LENGTH.size)
+    if len(head) != LENGTH.size:
+        raise EOFError("no answer")
+    return _parsed(stream.read(_length(head)))
+
+
+def _length(head: bytes) -> int:
+    (length,) = LENGTH.unpack(head)
+    if length > MAX_MESSAGE:
+        raise ValueError("the answer is too long")
+    return int(length)
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    reply = json.loads(content)
+    if not isinstance(reply, dict):
+        raise ValueError("the answer is no JSON object")
+    return reply

@@ -1,0 +1,24 @@
+"""Messages: how the app, the server and its children speak with each other.
+
+Requests and answers are JSON behind their length. The server's own answers are numbers. Nobody unpickles
+anything.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+LENGTH = struct.Struct("<I")
+MAX_MESSAGE = 64 * 1024
+NUMBER = struct.Struct("<q")
+"""A process id."""
+END = struct.Struct("<qq")
+"""A wait status, and the largest resident memory in kB."""
+
+
+def packed(message: dict[str, Any]) -> bytes:
+    """Returns a message as its length and its JSON."""
+    content = json.dumps(message).encode()
+    return LENGTH.pack(len(content)) + content
