@@ -1,7 +1,7 @@
-"""Detections: the instances that were found in one image.
+"""Detections: holds the instances that were found in one image.
 
-Boxes are x1, y1, x2, y2 in pixels of the upright original image; masks stay the small probability maps
-that the mask head gave, and become pixels only when somebody looks at them.
+A box is x1, y1, x2, y2 in pixels of the upright original image. A mask is kept as the small probability map
+that the mask head gave. `Detections.mask` turns the map into pixels only when a caller asks for them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 MASK_PADDING = 1
-"""Cells of zeros put around a mask before it is resized, as in torchvision's `expand_masks`."""
+"""Cells of zeros that are put around a mask before resizing, as in torchvision's `expand_masks`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """N instances of one image, highest score first.
+    """The N instances of one image, highest score first.
 
     Args:
-        boxes: (N, 4) float32, x1 y1 x2 y2, pixels of the original image.
-        scores: (N,) float32 in [0, 1], never rising.
-        class_ids: (N,) int64, COCO category ids (1..90 with gaps).
+        boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the original image.
+        scores: (N,) float32 in [0, 1], from high to low.
+        class_ids: (N,) int64, COCO category ids (1 to 90 with gaps).
         mask_probs: (N, M, M) float32 in [0, 1], the mask head's output inside each box.
-        ids: (N,) int64, 1..N as first detected; an instance keeps its id through `select`.
+        ids: (N,) int64, 1 to N when the instances are first detected. An instance keeps its id in `select`.
         image_size: (height, width) of the original image in pixels.
 
     Raises:
-        ValueError: A shape, dtype or value is not as stated; the message names both.
+        ValueError: A shape, dtype or value is wrong. The message says what was expected and what came.
     """
 
     boxes: NDArray[np.float32]
@@ -62,7 +62,14 @@ class Detections:
         return len(self.scores)
 
     def select(self, keep: NDArray[Any]) -> Detections:
-        """The instances at `keep`, a boolean array (N,) or an array of rows in rising order."""
+        """Returns the instances that `keep` selects.
+
+        Args:
+            keep: (N,) bool, or an array of row numbers in rising order.
+
+        Raises:
+            ValueError: The scores of the selected rows rise, or a row is selected twice.
+        """
         return replace(
             self,
             boxes=self.boxes[keep],
@@ -73,21 +80,23 @@ class Detections:
         )
 
     def resized(self, height: int, width: int) -> Detections:
-        """The same instances on the same image at another size in pixels."""
+        """Returns the same instances for the same image resized to `height` and `width` pixels."""
         scale = np.array([width / self.image_size[1], height / self.image_size[0]] * 2)
         boxes = (self.boxes * scale).astype(np.float32)
         return replace(self, boxes=boxes, image_size=(height, width))
 
     def mask(self, i: int, size: tuple[int, int] | None = None, threshold: float = 0.5) -> NDArray[np.bool_]:
-        """The binary mask of row `i` (from 0) over the whole image.
+        """Returns the binary mask of one instance over the whole image.
+
+        Follows torchvision's `paste_masks_in_image`.
 
         Args:
-            i: Row, not id.
-            size: (height, width) to paste at; the original image's by default.
-            threshold: A pixel belongs to the mask when its probability is above this.
+            i: The row of the instance, from 0. This is not its id.
+            size: The (height, width) of the mask in pixels. By default the size of the original image.
+            threshold: A pixel belongs to the mask if its probability is above this threshold.
 
         Returns:
-            (H, W) bool. Follows torchvision's `paste_masks_in_image`.
+            (H, W) bool.
         """
         size = size or self.image_size
         (y, x), crop = self.mask_crop(i, size, threshold)
@@ -98,9 +107,11 @@ class Detections:
     def mask_crop(
         self, i: int, size: tuple[int, int] | None = None, threshold: float = 0.5
     ) -> tuple[tuple[int, int], NDArray[np.bool_]]:
-        """The part of `mask(i, size, threshold)` that can hold anything: ((y, x) of its corner, crop).
+        """Returns the part of `mask(i, size, threshold)` that can have pixels in it.
 
-        The crop is (h, w) bool and lies inside the image; outside of it the mask is empty.
+        Returns:
+            ((y, x), crop). The crop is (h, w) bool and lies inside the image; (y, x) is the image pixel of
+            its upper left corner. Outside the crop the mask is empty.
         """
         height, width = size or self.image_size
         scale = np.array([width / self.image_size[1], height / self.image_size[0]] * 2)
@@ -116,15 +127,15 @@ class Detections:
         return (top, left), crop
 
     def area(self, i: int, threshold: float = 0.5) -> int:
-        """Pixels of the original image that belong to the mask of row `i`."""
+        """Returns the number of pixels of the original image in the mask of row `i`."""
         return int(np.count_nonzero(self.mask_crop(i, threshold=threshold)[1]))
 
 
 def _expanded_box(box_xyxy: NDArray[np.float32], mask_side: int) -> tuple[int, int, int, int]:
-    """Where the padded mask goes: x1 y1 x2 y2 in whole pixels, x2 and y2 exclusive, at least 1x1.
+    """Returns the place of the padded mask: x1 y1 x2 y2 in whole pixels, x2 and y2 exclusive, at least 1x1.
 
-    Torchvision grows the box by the padding, cuts to whole numbers towards zero, and counts the last
-    pixel in (`expand_boxes`, `paste_mask_in_image`). The arithmetic is float32 as there.
+    Follows torchvision's `expand_boxes` and `paste_mask_in_image`. They enlarge the box by the padding, round
+    its corners towards zero, and include the last pixel. The arithmetic is in float32, as in torchvision.
     """
     x1, y1, x2, y2 = box_xyxy
     grow = np.float32((mask_side + 2 * MASK_PADDING) / mask_side)

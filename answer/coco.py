@@ -1,8 +1,8 @@
-"""COCO's 80 object categories: id, name, supercategory.
+"""COCO: lists the 80 object categories of COCO with their ids, names and supercategories.
 
-The ids run from 1 to 90 with ten gaps (12, 26, 29, 30, 45, 66, 68, 69, 71, 83): categories that were
-planned for COCO and never annotated. Torchvision's detection models keep these ids as their labels.
-Source: `instances_val2017.json` of https://cocodataset.org (categories only).
+The ids run from 1 to 90 with ten gaps (12, 26, 29, 30, 45, 66, 68, 69, 71, 83). The gaps are categories that
+COCO planned but never annotated. Torchvision's detection models use the same ids as their labels. Source: the
+categories in `instances_val2017.json` of https://cocodataset.org.
 """
 
 from __future__ import annotations
@@ -63,6 +63,9 @@ BY_NAME: dict[str, Category] = {category.name: category for category in CATEGORI
 
 
 def name_of(category_id: int) -> str:
-    """The name of a category; "category 12" for one of the gaps, which only an untrained network gives."""
+    """Returns the name of a category, or "category 12" for a gap such as 12.
+
+    Only an untrained network gives the id of a gap.
+    """
     category = BY_ID.get(category_id)
     return category.name if category else f"category {category_id}"

@@ -1,4 +1,4 @@
-"""Data: a result as JSON for programs."""
+"""Data: turns a result into JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ SCHEMA_VERSION = 1
 
 
 def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The instances that pass `filters`, and how they were found, as values that JSON can hold.
+    """Returns the instances that pass `filters`, and how they were found, as values that JSON can hold.
 
-    Boxes are floats and areas whole pixels of the original photo. `segmentation` is COCO's compressed RLE
-    at the original size; `pycocotools.mask.decode` reads it back.
+    Boxes are floats and areas are whole numbers, both in pixels of the original photo. `segmentation` is
+    COCO's compressed RLE at the original size. `pycocotools.mask.decode` turns the RLE back into a mask.
+
+    Args:
+        warnings: Sentences that the client should read.
     """
     shown = view(result.detections, filters)
     return {
@@ -34,6 +37,7 @@ def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) ->
 
 
 def model_facts(result: Result) -> dict[str, str]:
+    """Returns which model found the instances, with which weights, and how the model ran."""
     model = result.model
     return {
         "name": model.name,
@@ -45,12 +49,13 @@ def model_facts(result: Result) -> dict[str, str]:
 
 
 def image_size_facts(detections: Detections) -> dict[str, int]:
+    """Returns the width and height of the original photo in pixels."""
     height, width = detections.image_size
     return {"width": width, "height": height}
 
 
 def filter_facts(filters: Filters) -> dict[str, Any]:
-    """The arguments of `Filters` as values that JSON can hold."""
+    """Returns the arguments of `Filters` as values that JSON can hold."""
     return {
         "score_threshold": filters.score_threshold,
         "classes": None if filters.classes is None else list(filters.classes),

@@ -1,7 +1,7 @@
-"""Files: a result as files for people and other programs, at the photo's original resolution.
+"""Files: writes a result as files for people and other programs, at the photo's original resolution.
 
-Files hold the instances in view, no others. Of the upload they carry pixels and the name without its suffix:
-no EXIF, no place, no comment, no folder. The same result gives the same bytes.
+A file holds only the instances in view. From the upload it takes only the pixels and the name without the
+suffix. It leaves out the upload's EXIF, place, comment and folder. The same result gives the same bytes.
 """
 
 from __future__ import annotations
@@ -41,21 +41,25 @@ from answer.report import picture_labels, table
 from answer.result import Result, counts, names, view
 from answer.settings import Filters, SettingsError, check_effect, checked_edges, rgb, said
 from detections import Detections
+from photo.colours import srgb_chunk
 from photo.images import read_image
 from visualize import Edges, Effect, Style, annotate, apply_effect, cut_out
 
 MANIFEST_VERSION = 1
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "pillow", "gradio")
-"""Whose versions a manifest names."""
+"""The packages whose versions are written into a manifest."""
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
-"""The time of every file in a zip, the earliest there is: the same result gives the same bytes."""
+"""The time of every file in a zip, which is the earliest time that a zip can hold.
+
+With a fixed time, the same result gives the same bytes.
+"""
 
 PNG_HEADER = 33
-"""Bytes of a PNG's signature and first chunk, its header."""
+"""The length of a PNG's signature and its first chunk, the header, in bytes."""
 
 
 class Format(NamedTuple):
-    """What a file is called in a menu, and how its name ends."""
+    """The title of a file format in the menu, and the end of the names of its files."""
 
     title: str
     suffix: str
@@ -72,7 +76,7 @@ EXPORTS: dict[str, Format] = {
     "cutouts": Format("Cut-outs without background (ZIP)", "-cutouts.zip"),
     "zip": Format("Everything (ZIP)", ".zip"),
 }
-"""What `export_file` writes, in the order of the menu."""
+"""The formats that `export_file` writes, in the order of the menu."""
 
 
 def export_file(
@@ -84,19 +88,21 @@ def export_file(
     edges: str = "hard",
     on_stage: OnStage = ignore_stage,
 ) -> Path:
-    """Writes what passes `filters` into `folder`, which exists, and gives the file's path.
+    """Writes the instances that pass `filters` as a file into `folder`, and returns the file's path.
 
-    Its name is the photo's without the suffix, with that of the format. A file of this name is replaced.
-    Instances whose mask is empty have no cut-out.
+    The file gets the photo's name, with the format's suffix in place of the photo's suffix. A file of this
+    name is replaced. An instance whose mask is empty gets no cut-out, and is left out of "coco", "yolo" and
+    "labelme". The table has a row for it, and the manifest of "zip" holds the number of such instances.
 
     Args:
         format: A key of `EXPORTS`.
-        edges: Of cut-outs, "hard" or "soft", as `visualize.cut_out` makes them.
-        on_stage: As `result.segment_file`.
+        folder: A folder that exists.
+        edges: The edges of cut-outs, "hard" or "soft", as for `visualize.cut_out`.
+        on_stage: Called before each stage.
 
     Raises:
         SettingsError: There is no such format, or there are no such edges.
-        ImageError: The photo's file is gone, and the format needs its pixels.
+        ImageError: The format needs the photo's pixels, but the photo's file is gone.
     """
     check_format(format, edges)
     export = _Export(result, filters, style, checked_edges(edges), on_stage)
@@ -106,7 +112,11 @@ def export_file(
 
 
 def cut_out_file(result: Result, filters: Filters, id: int, folder: Path, edges: str = "hard") -> Path:
-    """Writes the instance `id`, cut out of the photo, as a PNG into `folder`, and gives the file's path.
+    """Writes the instance `id`, cut out of the photo, as a PNG into `folder`, and returns the file's path.
+
+    Args:
+        folder: A folder that exists.
+        edges: "hard" or "soft", as for `visualize.cut_out`.
 
     Raises:
         SettingsError: The instance does not pass `filters`, its mask is empty, or there are no such edges.
@@ -124,10 +134,12 @@ def cut_out_file(result: Result, filters: Filters, id: int, folder: Path, edges:
 
 
 def effect_file(result: Result, filters: Filters, effect: str, folder: Path, color: str = "#ffffff") -> Path:
-    """Writes the photo with an effect of `visualize.apply_effect` into `folder`, and gives the file's path.
+    """Writes the photo with an effect as a PNG into `folder`, and returns the file's path.
 
     Args:
-        color: Of a plain background, as `rgb` reads it.
+        effect: A key of `visualize.EFFECTS`.
+        folder: A folder that exists.
+        color: The colour of a plain background, in a form that `rgb` reads.
 
     Raises:
         SettingsError: There is no such effect, or the colour cannot be read.
@@ -147,15 +159,15 @@ def effect_file(result: Result, filters: Filters, effect: str, folder: Path, col
 
 
 def check_format(format: str, edges: str) -> None:
-    """Raises `SettingsError` unless `export_file` knows both."""
-    if format not in tuple(EXPORTS):  # a client may send what has no hash
+    """Raises `SettingsError` unless `export_file` knows the format and the edges."""
+    if format not in tuple(EXPORTS):  # a tuple, because a client may send a value without a hash
         raise SettingsError(f"format: expected one of {', '.join(EXPORTS)}, got {said(format)}.")
     checked_edges(edges)
 
 
 @dataclass(frozen=True)
 class _Export:
-    """A result with everything that says how it is to be written."""
+    """A result, with all settings for writing it."""
 
     result: Result
     filters: Filters
@@ -169,7 +181,7 @@ class _Export:
 
     @property
     def picture_name(self) -> str:
-        """What the photo is called in the zip, and in formats that name it."""
+        """The photo's name in the zip, and in formats that name the photo."""
         return f"{self.stem}.png"
 
     @functools.cached_property
@@ -177,8 +189,13 @@ class _Export:
         return view(self.result.detections, self.filters)
 
     @functools.cached_property
+    def areas(self) -> list[int]:
+        """The area of each instance in view, in pixels of the photo."""
+        return areas(self.shown, self.filters.mask_threshold)
+
+    @functools.cached_property
     def photo(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB, decoded once, by the first who needs it."""
+        """(H, W, 3) uint8 RGB. The photo is decoded once, when it is needed for the first time."""
         self.on_stage(0.02, "Reading the photo")
         return read_image(self.result.path)
 
@@ -220,8 +237,7 @@ def _write_categories(export: _Export, file: IO[bytes]) -> None:
 
 
 def _write_csv(export: _Export, file: IO[bytes]) -> None:
-    rows = table(export.shown, areas(export.shown, export.filters.mask_threshold))
-    _write_text(to_csv(rows), file)
+    _write_text(to_csv(table(export.shown, export.areas)), file)
 
 
 def _write_cut_outs(export: _Export, file: IO[bytes]) -> None:
@@ -230,9 +246,12 @@ def _write_cut_outs(export: _Export, file: IO[bytes]) -> None:
 
 
 def _write_zip(export: _Export, file: IO[bytes]) -> None:
-    """Pictures and labels lie where YOLO looks for them, labelme's file beside the picture that it names."""
+    """Writes everything into one zip.
+
+    Pictures and labels lie where YOLO looks for them. Labelme's file lies beside the picture that it names.
+    """
     stem = export.stem
-    pixels = hashlib.sha256(np.ascontiguousarray(export.photo).data.cast("B"))  # RGB, row by row
+    pixels = hashlib.sha256(np.ascontiguousarray(export.photo).data.cast("B"))  # RGB values, row by row
     with zipfile.ZipFile(file, "w") as archive:
         entries: list[tuple[str, _Writer]] = [
             (f"images/{export.picture_name}", _write_photo),
@@ -268,7 +287,7 @@ _WRITERS: dict[str, _Writer] = {
 
 
 def _written(path: Path, write: Callable[[IO[bytes]], None]) -> Path:
-    """`path`, once `write` has filled it; nothing is left of a file that could not be finished."""
+    """Lets `write` fill the file, and returns `path`. If `write` fails, the unfinished file is deleted."""
     try:
         with path.open("wb") as file:
             write(file)
@@ -279,7 +298,11 @@ def _written(path: Path, write: Callable[[IO[bytes]], None]) -> Path:
 
 
 def _add_cut_outs(export: _Export, archive: zipfile.ZipFile, folder: str, share: float) -> None:
-    """Adds each instance that has a pixel, from `share` of the work on."""
+    """Adds the cut-out of each instance that has a pixel.
+
+    Args:
+        share: The share of the whole work that is done before, 0 to 1.
+    """
     count = len(export.shown)
     for i in range(count):
         export.on_stage(share + (1 - share) * i / count, f"Cutting out {i + 1} of {count}")
@@ -294,12 +317,12 @@ def _cut_out(export: _Export, i: int) -> NDArray[np.uint8]:
 
 
 def _cut_out_name(export: _Export, i: int) -> str:
-    """ "003-traffic-light.png" for the instance with id 3."""
+    """Returns the name of a cut-out, such as "003-traffic-light.png" for the id 3."""
     return f"{export.shown.ids[i]:03d}-{names(export.shown)[i].replace(' ', '-')}.png"
 
 
 def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str, Any]:
-    """What it takes to make the result again from the picture in the zip."""
+    """Returns everything that is needed to make the result again from the picture in the zip."""
     return {
         "manifest_version": MANIFEST_VERSION,
         "model": model_facts(export.result),
@@ -314,6 +337,7 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
             "edges": export.edges,
         },
         "counts": counts(export.shown),
+        "left_out_without_pixels": export.areas.count(0),  # in COCO, YOLO and labelme, and of the cut-outs
         "versions": {"python": platform.python_version(), **_versions()},
         "files": files,
     }
@@ -322,34 +346,36 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
 def _versions() -> dict[str, str]:
     versions = {}
     for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # another build of OpenCV
+        # One of the packages is missing if another build of OpenCV is installed.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    """A zip's entry for a file; PNGs are packed already."""
+    """Returns a zip's entry for a file. PNGs are stored as they are, because they are compressed already."""
     entry = zipfile.ZipInfo(name, LONG_AGO)
     entry.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
-    entry.external_attr = 0o644 << 16  # readable by whoever unpacks it
+    entry.external_attr = 0o644 << 16  # every user may read the unpacked file
     return entry
 
 
 def _write_pixels(image: NDArray[np.uint8], file: IO[bytes], description: str = "") -> None:
-    """`image`, RGB or RGBA, as a PNG with nothing else in it than a description.
+    """Writes `image`, RGB or RGBA, as a PNG. It holds only the pixels, `description`, and that it is sRGB.
 
-    OpenCV takes a third of the time of Pillow's fastest for a photo, and makes it smaller.
+    For a photo, OpenCV needs a third of the time of Pillow's fastest setting, and makes a smaller file.
     """
     order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
     png = cv2.imencode(".png", cv2.cvtColor(image, order))[1].data
     file.write(png[:PNG_HEADER])
-    if description:  # as UTF-8 that is not packed, in no language
+    file.write(srgb_chunk())  # must come before the pixels
+    if description:  # UTF-8; the five zeros say "not compressed" and "no language"
         putchunk(file, b"iTXt", b"Description" + bytes(5) + description.encode())
     file.write(png[PNG_HEADER:])
 
 
 def _write_png(picture: Image.Image, file: IO[bytes]) -> None:
-    """A picture whose pixels are numbers."""
+    """Writes a picture whose pixels are ids. It declares no colour space, because ids are not colours."""
     picture.save(file, "PNG", compress_level=1)
 
 

@@ -1,6 +1,7 @@
-"""Formats: detections as other tools read them.
+"""Formats: converts detections to the formats that other tools read.
 
-Masks are at the original image's size. Nothing here reads or writes files. Of a photo only its name goes in.
+All masks have the size of the original image. The functions read and write no files. The only thing from a
+photo that they put into their results is its file name.
 """
 
 from __future__ import annotations
@@ -40,31 +41,38 @@ COCO_PALETTE: dict[int, tuple[int, int, int]] = {
     81: (127, 167, 115), 82: (59, 105, 106), 84: (142, 108, 45), 85: (196, 172, 0), 86: (95, 54, 80),
     87: (128, 76, 255), 88: (201, 57, 1), 89: (246, 0, 122), 90: (191, 162, 208),
 }  # fmt: skip
-"""RGB of each category id, as in COCO's `panoptic_coco_categories.json` (cocodataset/panopticapi)."""
+"""The RGB colour of each category id. Source: `panoptic_coco_categories.json` of cocodataset/panopticapi."""
 
 YOLO_DIGITS = 6
-"""Behind the point: a hundredth of a pixel in a picture of 20,000."""
+"""Digits after the decimal point: precise to a hundredth of a pixel in a picture 20,000 pixels wide."""
+POINT_IN_PIXEL = 0.25
+"""How far right of and below its pixel's upper left corner each point of a polygon lies, in pixels.
+
+Some readers round coordinates down, others round them to the nearest whole number. Both turn k + 0.25 into k,
+even after `YOLO_DIGITS` digits. Rounding turns k + 0.5 into k or k + 1. A coordinate of exactly k can become
+k - 1 when a reader divides it by the image's size, multiplies it again and rounds it down.
+"""
 LABELME_VERSION = "5.5.0"
-"""The release whose file format `to_labelme` follows; later ones read it too."""
+"""The labelme release whose file format `to_labelme` follows. Later releases read it too."""
 
 
 def areas(detections: Detections, threshold: float = 0.5) -> list[int]:
-    """Pixels of the original photo in each instance's mask."""
+    """Returns the area of each instance's mask, in pixels of the original photo."""
     return [detections.area(i, threshold) for i in range(len(detections))]
 
 
 def to_rle(detections: Detections, i: int, threshold: float = 0.5) -> dict[str, Any]:
-    """The mask of row `i` at the original size as COCO's compressed RLE, its counts a `str`."""
+    """Returns the mask of row `i` at the original size as COCO's compressed RLE. Its counts are a `str`."""
     height, width = detections.image_size
     (y, x), crop = detections.mask_crop(i, threshold=threshold)
-    # Runs go down the columns. Their ends are found in the crop alone, then moved to the image.
+    # Runs go down the columns. Their ends are found in the crop, then moved to their place in the image.
     columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.uint8)
     if crop.size:
-        columns[:, 1:-1] = cv2.transpose(crop.view(np.uint8))  # in a third of NumPy's time
+        columns[:, 1:-1] = cv2.transpose(crop.view(np.uint8))  # takes a third of NumPy's time
     cells = columns.ravel()
     column, row = np.divmod(np.flatnonzero(cells[1:] != cells[:-1]), columns.shape[1])
     ends = (x + column) * height + y + row
-    same = np.flatnonzero(np.diff(ends) == 0)  # a run that goes on at the top of the next column
+    same = np.flatnonzero(np.diff(ends) == 0)  # the run continues at the top of the next column
     ends = np.delete(ends, np.concatenate([same, same + 1]))
     counts = np.diff(ends[ends < height * width], prepend=0, append=height * width)
     rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
@@ -72,26 +80,31 @@ def to_rle(detections: Detections, i: int, threshold: float = 0.5) -> dict[str, 
 
 
 def to_coco(detections: Detections, file_name: str, mask_threshold: float = 0.5) -> dict[str, Any]:
-    """The instances of one image as COCO's instance annotations, which `pycocotools.coco.COCO` loads.
+    """Returns the instances of one image as COCO instance annotations, which `pycocotools.coco.COCO` loads.
 
-    An annotation's id is that of the instance. It has COCO's compressed RLE and, beyond the definition, the
-    score, as COCO's own result files have. Source: "Data format" of https://cocodataset.org.
+    The id of an annotation is the id of the instance. The mask is stored as COCO's compressed RLE. The score
+    is stored too: the definition of annotations has no score, but COCO's result files have one. Instances
+    with an empty mask are left out, because training programs fail on an area of 0. Source: "Data format" of
+    https://cocodataset.org.
 
     Args:
-        file_name: Of the image.
+        file_name: The image's file name.
     """
     height, width = detections.image_size
     annotations = []
     for i in range(len(detections)):
-        x1, y1, x2, y2 = (round(value, 2) for value in detections.boxes[i].tolist())
         segmentation = to_rle(detections, i, mask_threshold)
+        area = int(coco_mask.area(segmentation))
+        if not area:
+            continue
+        x1, y1, x2, y2 = (round(value, 2) for value in detections.boxes[i].tolist())
         annotations.append(
             {
                 "id": int(detections.ids[i]),
                 "image_id": 1,
                 "category_id": int(detections.class_ids[i]),
                 "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-                "area": int(coco_mask.area(segmentation)),
+                "area": area,
                 "segmentation": segmentation,
                 "iscrowd": 0,
                 "score": round(float(detections.scores[i]), 6),
@@ -107,12 +120,15 @@ def to_coco(detections: Detections, file_name: str, mask_threshold: float = 0.5)
 
 
 def to_yolo(detections: Detections, mask_threshold: float = 0.5) -> str:
-    """One line for each instance: index of its category, then x y of its outline, as shares of the sides.
+    """Returns a YOLO segmentation label: one line for each instance.
 
-    A row has room for one polygon, so the parts of a mask are joined by lines, and holes cut in. Points are
-    the centres of pixels: times the image's size and cut to whole numbers, they are the pixels. Left out are
-    instances whose mask is empty, or whose category is none of the 80. Source: "Instance Segmentation
-    Datasets" of https://docs.ultralytics.com.
+    A line has the index of the category, then the x and y of each point of the outline, as fractions of the
+    image's width and height. There is room for only one polygon. So straight lines join the parts of a mask,
+    and connect holes with the boundary. A reader multiplies the points by the image's size, and rounds them
+    down (Ultralytics) or to the nearest whole number (supervision). Both ways give the pixels of the outline,
+    and `cv2.fillPoly` fills exactly the mask if the mask has only one part. Instances with an empty mask, or
+    with a category outside the 80, are left out. Source: "Instance Segmentation Datasets" of
+    https://docs.ultralytics.com.
     """
     index_of = {category.id: index for index, category in enumerate(coco.CATEGORIES)}
     height, width = detections.image_size
@@ -120,26 +136,33 @@ def to_yolo(detections: Detections, mask_threshold: float = 0.5) -> str:
     for i, category_id in enumerate(detections.class_ids.tolist()):
         parts = _polygons(detections, i, mask_threshold)
         if parts and category_id in index_of:
-            shares = (joined(parts) + 0.5) / (width, height)
+            shares = (joined(parts) + POINT_IN_PIXEL) / (width, height)
             numbers = (f"{share:.{YOLO_DIGITS}f}" for share in shares.ravel().tolist())
             lines.append(f"{index_of[category_id]} {' '.join(numbers)}\n")
     return "".join(lines)
 
 
 def yolo_names() -> str:
-    """The `data.yaml` that goes with `to_yolo`: pictures in `images`, labels in `labels`, the 80 names."""
+    """Returns the `data.yaml` for labels of `to_yolo`, with the 80 category names.
+
+    It expects the pictures in the folder `images` and the labels in the folder `labels`.
+    """
     names = (f"  {index}: {json.dumps(category.name)}" for index, category in enumerate(coco.CATEGORIES))
     return "\n".join(["train: images", "val: images", "names:", *names, ""])
 
 
 def to_labelme(detections: Detections, file_name: str, mask_threshold: float = 0.5) -> dict[str, Any]:
-    """One polygon for each part of each mask, as labelme (https://github.com/wkentaro/labelme) reads them.
+    """Returns the content of a labelme JSON file, with one polygon for each part of each mask.
 
-    The parts of an instance have its id as their `group_id`. Holes are cut in by lines, so that labelme's
-    `shape_to_mask` gives the mask back exactly.
+    The polygons of an instance have its id as their `group_id`. Lines connect holes with the boundary. Three
+    kinds of readers give exactly the mask again: labelme's `shape_to_mask`, readers that round the points or
+    round them down and fill with `cv2.fillPoly`, and readers that first convert the points to YOLO's
+    fractions. After a conversion to COCO polygons, `pycocotools` loses the pixels on the right and on the
+    lower border, because it takes only pixels whose centre is inside the polygon. `to_coco` is exact.
+    Instances with an empty mask have no polygon. Source: https://github.com/wkentaro/labelme.
 
     Args:
-        file_name: Of the image, which lies beside the JSON file.
+        file_name: The file name of the image, which lies beside the JSON file.
     """
     height, width = detections.image_size
     return {
@@ -148,7 +171,7 @@ def to_labelme(detections: Detections, file_name: str, mask_threshold: float = 0
         "shapes": [
             {
                 "label": name,
-                "points": polygon.tolist(),
+                "points": (polygon + POINT_IN_PIXEL).tolist(),
                 "group_id": int(detections.ids[i]),
                 "description": f"score {detections.scores[i]:.3f}",
                 "shape_type": "polygon",
@@ -165,17 +188,23 @@ def to_labelme(detections: Detections, file_name: str, mask_threshold: float = 0
 
 
 def instance_map(detections: Detections, mask_threshold: float = 0.5) -> NDArray[np.uint16]:
-    """(H, W) uint16: the id of the instance at each pixel, 0 for none; the highest score lies on top."""
+    """Returns the id of the instance at each pixel, (H, W) uint16, and 0 where there is none.
+
+    The instance with the highest score lies on top.
+    """
     return _laid_out(detections, detections.ids.astype(np.uint16), mask_threshold)
 
 
 def category_map(detections: Detections, mask_threshold: float = 0.5) -> NDArray[np.uint8]:
-    """(H, W) uint8: the category id at each pixel, 0 for none; the highest score lies on top."""
+    """Returns the category id at each pixel, (H, W) uint8, and 0 where there is no instance.
+
+    The instance with the highest score lies on top.
+    """
     return _laid_out(detections, detections.class_ids.astype(np.uint8), mask_threshold)
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """The rows of `report.table` under its headers as comma-separated values (RFC 4180)."""
+    """Returns the rows of `report.table`, under its headers, as comma-separated values (RFC 4180)."""
     text = io.StringIO()
     csv.writer(text).writerows([TABLE_HEADERS, *rows])
     return text.getvalue()
@@ -187,7 +216,10 @@ def _polygons(detections: Detections, i: int, mask_threshold: float) -> list[Pol
 
 
 def _laid_out(detections: Detections, values: NDArray[Any], mask_threshold: float) -> NDArray[Any]:
-    """(H, W) of the dtype of `values`: in each instance's mask its value, 0 elsewhere."""
+    """Returns an (H, W) array with each instance's value in its mask, and 0 elsewhere.
+
+    The array has the dtype of `values`. The instance with the highest score lies on top.
+    """
     laid_out = np.zeros(detections.image_size, values.dtype)
     for i in reversed(range(len(detections))):
         (y, x), mask = detections.mask_crop(i, threshold=mask_threshold)

@@ -1,8 +1,10 @@
-"""Outlines: binary masks as polygons and paths.
+"""Outlines: turns binary masks into polygons and SVG paths.
 
-A mask is a (h, w) bool crop of an image; `corner_xy` is the image pixel (x, y) of its upper left corner. The
-borders are found by OpenCV's `findContours` (Suzuki and Abe, "Topological structural analysis of digitized
-binary images by border following", 1985): pixels that touch at a corner belong to one part.
+A mask is a (h, w) bool crop of an image, and `corner_xy` is the image pixel (x, y) of its upper left corner.
+OpenCV's `findContours` finds the borders. Pixels that touch only at a corner belong to the same part.
+
+The algorithm is that of Suzuki and Abe, "Topological structural analysis of digitized binary images by border
+following" (1985).
 """
 
 from __future__ import annotations
@@ -14,27 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 Polygon = NDArray[np.int32]
-"""(P, 2) x, y of corners in pixels; the last is joined to the first."""
+"""(P, 2) x, y of the corners, each of which is a pixel. The last corner is joined to the first."""
 
 SEARCHED = 64
-"""Corners of each polygon that are compared with each other to find where two come close."""
+"""About how many corners of each polygon are compared to find the place where two polygons are close."""
 
 
 def edge_path(mask: NDArray[np.bool_], corner_xy: tuple[int, int] = (0, 0)) -> str:
-    """The pixel edges around `mask` as an SVG path, the `d` of a `<path>`; "" if the mask is empty.
+    """Returns the edges of the pixels around `mask` as an SVG path: the `d` attribute of a `<path>`.
 
-    Filled by the even-odd rule it covers the pixels of the mask, pixel x from x to x + 1, and nothing else.
+    Filled by the even-odd rule, the path covers exactly the pixels of the mask. Pixel x reaches from x to
+    x + 1. The path of an empty mask is "".
     """
     if not mask.any():
         return ""
-    # Twice as large, the pixels on either side of a pixel edge are 2x - 1 and 2x: both become x again, so
-    # that borders of parts and of holes run along the edges, and their diagonal steps shrink to nothing.
+    # `findContours` gives pixels, but the path needs the edges between pixels. So the mask is enlarged by 2.
+    # The enlarged pixels on both sides of edge x are 2x - 1 and 2x, and `(p + 1) // 2` maps both to x. So the
+    # borders of parts and of holes run along the edges. The length of diagonal steps becomes 0.
     enlarged = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     points = (np.concatenate(contours)[:, 0] + 1) // 2 + np.array(corner_xy)
     ends = np.cumsum([len(contour) for contour in contours])
     steps = np.diff(points, axis=0, append=points[:1])
-    steps[ends - 1] = 0  # the way back to the start is the path's Z
+    steps[ends - 1] = 0  # the command Z draws the way back to the start
     lengths = steps.sum(axis=1)
     commands = [
         f"{letter}{length}" if length else ""
@@ -48,11 +52,12 @@ def edge_path(mask: NDArray[np.bool_], corner_xy: tuple[int, int] = (0, 0)) -> s
 
 
 def polygons(mask: NDArray[np.bool_], corner_xy: tuple[int, int] = (0, 0)) -> list[Polygon]:
-    """One closed polygon through pixel centres for each part of `mask`, of three points at least.
+    """Returns one closed polygon for each part of `mask`. Its corners are pixels on the part's border.
 
-    Filled with their boundary, by the even-odd rule or by direction, they give the mask back exactly
-    (`cv2.fillPoly`; Pillow's `ImageDraw.polygon` with an outline). A hole is cut in by a line there and back
-    that runs on the mask's own pixels, straight up from the hole.
+    Each polygon has at least three corners. Filled together with their boundary, by the even-odd or the
+    nonzero rule, the polygons give exactly the mask again. `cv2.fillPoly` and Pillow's `ImageDraw.polygon`
+    with an outline fill polygons in this way. A line connects each hole with the boundary above it, there and
+    back. The line runs straight up from the hole over pixels of the mask.
     """
     if not mask.any():
         return []
@@ -65,17 +70,18 @@ def polygons(mask: NDArray[np.bool_], corner_xy: tuple[int, int] = (0, 0)) -> li
             parts[i] = contour
         else:
             holes.append((int(contour[:, 1].min()), parent, contour))
-    # From the top: what lies straight above a hole is then part of the polygon already.
+    # The highest hole comes first: then everything straight above a hole already belongs to the polygon.
     for _, part, hole in sorted(holes, key=lambda item: item[0]):
         parts[part] = _with_hole(parts[part], hole, mask)
     return [_three_points(part) + np.array(corner_xy, np.int32) for part in parts.values()]
 
 
 def joined(polygons: Sequence[Polygon]) -> Polygon:
-    """One closed polygon of several: each is tied to one of the others by a line there and back.
+    """Joins several polygons into one closed polygon.
 
-    The lines lie where two polygons come close. Only they are added to what is filled, and, by OpenCV before
-    5.0, pixels that touch them.
+    A line, there and back, connects each polygon with one of the others at a place where the two are close.
+    The filled result has only the pixels of these lines in addition. OpenCV before 5.0 also fills pixels that
+    touch the lines.
     """
     whole = polygons[0]
     waiting = {k: (polygon, _close(whole, polygon)) for k, polygon in enumerate(polygons) if k}
@@ -89,12 +95,15 @@ def joined(polygons: Sequence[Polygon]) -> Polygon:
 
 
 def _with_hole(part: Polygon, hole: Polygon, mask: NDArray[np.bool_]) -> Polygon:
-    """`part` with a line from its edge straight down to the top of `hole`, around it, and back."""
+    """Cuts `hole` into `part`.
+
+    A vertical line, there and back, connects the edge of `part` with the top of `hole`.
+    """
     top = int(hole[:, 1].argmin())
     x, y = hole[top].tolist()
     outside = np.flatnonzero(~mask[:y, x])
     edge = np.array([x, outside[-1] + 1 if len(outside) else 0], np.int32)
-    # The polygon's side that this pixel lies on: no turn from one end to the pixel and on to the other.
+    # Find the side of the polygon that `edge` lies on: `edge` is in line with both ends, and between them.
     before, after = part - edge, np.roll(part, -1, axis=0) - edge
     straight = before[:, 0] * after[:, 1] == before[:, 1] * after[:, 0]
     between = ((before * after) <= 0).all(axis=1)
@@ -104,16 +113,16 @@ def _with_hole(part: Polygon, hole: Polygon, mask: NDArray[np.bool_]) -> Polygon
 
 
 def _inserted(whole: Polygon, row: int, other: Polygon, other_row: int) -> Polygon:
-    """`whole` up to `row`, then all of `other` from and to `other_row`, then on from `row`."""
+    """Inserts `other` into `whole` after `row`, beginning and ending at corner `other_row` of `other`."""
     around = np.roll(other, -other_row, axis=0)
     return np.concatenate([whole[: row + 1], around, around[:1], whole[row:]])
 
 
 def _close(a: Polygon, b: Polygon) -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """A corner of `a` and one of `b` that are near each other: (squared distance, of a, of b).
+    """Finds a corner of `a` and a corner of `b` that are close: (squared distance, corner of a, corner of b).
 
-    The nearest of every n-th corner, then the nearest of the corners around these two. All pairs would be
-    too many: masks of large photos have thousands of corners.
+    First finds the nearest pair among every n-th corner. Then finds the nearest pair among the corners around
+    these two. All pairs would be too many, because masks of large photos have thousands of corners.
     """
     every_a, every_b = len(a) // SEARCHED + 1, len(b) // SEARCHED + 1
     row, column = _nearest(a[::every_a], b[::every_b])
@@ -125,7 +134,7 @@ def _close(a: Polygon, b: Polygon) -> tuple[int, tuple[int, int], tuple[int, int
 
 
 def _nearest(a: Polygon, b: Polygon) -> tuple[int, int]:
-    """The rows of the two corners that are nearest to each other."""
+    """Returns the row in `a` and the row in `b` of the two corners that are nearest to each other."""
     squared = np.square(a[:, np.newaxis] - b, dtype=np.int64).sum(axis=2)
     row, column = np.unravel_index(squared.argmin(), squared.shape)
     return int(row), int(column)
@@ -136,5 +145,5 @@ def _row_of(polygon: Polygon, point: tuple[int, int]) -> int:
 
 
 def _three_points(polygon: Polygon) -> Polygon:
-    """`polygon`, its last point repeated until there are three: a single pixel has only one."""
+    """Repeats the last point until there are three. The outline of a single pixel has only one point."""
     return np.pad(polygon, ((0, max(0, 3 - len(polygon))), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""Report: a result in words and rows, as a visitor reads it."""
+"""Report: describes a result for a visitor, in sentences, labels and table rows."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ TABLE_HEADERS = ("id", "object", "score", "area (px)", "area (%)", "left", "top"
 
 Row = list[int | float | str]
 STEP_BELOW = 0.2
-"""How far below the threshold `hidden_by_threshold` looks for more."""
+"""The width of the score range below the threshold that `hidden_by_threshold` counts separately."""
 
 
 def unique_labels(detections: Detections) -> list[str]:
-    """ "person 3" for the instance with id 3: a label for each, different from all others."""
+    """Returns a label for each instance, such as "person 3" for the id 3. No two labels are the same."""
     return [f"{name} {id}" for name, id in zip(names(detections), detections.ids.tolist(), strict=True)]
 
 
 def picture_labels(detections: Detections) -> list[str]:
-    """ "person 3: 0.98" for the instance with id 3."""
+    """Returns a label with the score for each instance, such as "person 3: 0.98" for the id 3."""
     pairs = zip(unique_labels(detections), detections.scores.tolist(), strict=True)
     return [f"{label}: {score:.2f}" for label, score in pairs]
 
 
 def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
-    """One row for each instance, highest score first, under `TABLE_HEADERS`.
+    """Returns one row for each instance, highest score first. `TABLE_HEADERS` names the columns.
 
     Args:
-        areas_px: The mask areas of the instances in pixels of the original photo, as their boxes are.
+        areas_px: The mask area of each instance, in pixels of the original photo. Boxes use the same pixels.
     """
     height, width = detections.image_size
     rows: list[Row] = []
@@ -49,23 +49,30 @@ def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
 
 
 def kinds(detections: Detections) -> list[dict[str, Any]]:
-    """What there is to tick: supercategories, each {"name", "kinds": [{"name", "count"}]}; the most first."""
+    """Returns the categories that the class filter offers, in groups by supercategory.
+
+    Each group is {"name", "kinds": [{"name", "count"}]}. The groups with the most instances come first. In
+    each group, the most frequent categories come first.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for name, count in counts(detections).items():
-        if name in coco.BY_NAME:  # a gap between the ids has no group, and no filter that knows it
+        if name in coco.BY_NAME:  # an id that COCO does not use has no group, and no filter knows it
             groups.setdefault(coco.BY_NAME[name].supercategory, []).append({"name": name, "count": count})
     ordered = sorted(groups.items(), key=lambda group: -sum(kind["count"] for kind in group[1]))
     return [{"name": name, "kinds": members} for name, members in ordered]
 
 
 def summary(result: Result, filters: Filters) -> str:
-    """What was found and how, in one or two sentences."""
+    """Returns a few sentences that say what was found and how."""
     shown = view(result.detections, filters)
     return " ".join([_found(result.detections, shown, filters), _how(result), *result.notes])
 
 
 def hidden_by_threshold(detections: Detections, filters: Filters) -> str:
-    """ "7 shown, 5 more between 0.30 and 0.50, 2 below that": what a lower score threshold would bring."""
+    """Returns how many more instances a lower score threshold would show.
+
+    For example: "7 shown, 5 more between 0.30 and 0.50, 2 below that".
+    """
     shown = len(view(detections, filters))
     everything = view(detections, replace(filters, score_threshold=0))
     lower = max(SCORE_FLOOR, filters.score_threshold - STEP_BELOW)
@@ -109,7 +116,7 @@ def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
 
 
 def _below(score: float, threshold: float) -> str:
-    """`score` in so many digits that it reads as less than `threshold` does."""
+    """Returns `score` with enough digits to read as a lower number than `threshold`."""
     digits = next((digits for digits in (2, 4, 6) if round(score, digits) < round(threshold, digits)), 8)
     return f"{score:.{digits}f}"
 

@@ -1,7 +1,7 @@
-"""Result: what the model saw in one photo, and the part of it that passes a visitor's filters.
+"""Result: holds what the model found in one photo, and selects the instances that pass a visitor's filters.
 
-The page and the API make a `Result` with `serving.photos.segment_file` and look at it through `view`. So they
-cannot disagree.
+The page and the API both get a `Result` from `serving.photos.segment_file` and read it through `view`. So the
+page and the API cannot disagree.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from inference import SegmentationModel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """What `segment_file` found.
+    """Everything that `segment_file` found in one photo.
 
     Args:
-        path: The photo's file, kept for full-resolution pictures of it.
-        working_image: (h, w, 3) uint8 RGB, the photo as the model was given it.
-        detections: Everything above the score floor, in pixels of the photo itself.
-        model: What found it.
-        timings_ms: Milliseconds by stage: "read", "model".
-        format: Of the photo's file, as Pillow names it.
-        notes: What a visitor should know about how it was made, in sentences.
+        path: The photo's file. Pictures at the original resolution are made from this file.
+        working_image: (h, w, 3) uint8 RGB, the photo as the model received it.
+        detections: All instances above the score floor, in pixels of the original photo.
+        model: The model that found the instances.
+        timings_ms: The milliseconds that each stage took: "read" and "model".
+        format: The format of the photo's file, as Pillow names it.
+        notes: Sentences for the visitor about how the result was made.
     """
 
     path: Path
@@ -43,7 +43,11 @@ class Result:
 
 
 def view(detections: Detections, filters: Filters) -> Detections:
-    """The instances that pass: score at least the threshold, category among the classes, not hidden."""
+    """Returns the instances that pass `filters`, in the same order.
+
+    An instance passes if its score is at least the threshold, its category is among the classes, and its id
+    is not hidden.
+    """
     keep = detections.scores >= np.float32(filters.score_threshold)
     keep &= ~np.isin(detections.ids, filters.hidden)
     if filters.classes is not None:
@@ -52,10 +56,14 @@ def view(detections: Detections, filters: Filters) -> Detections:
 
 
 def names(detections: Detections) -> list[str]:
-    """The category name of each instance."""
+    """Returns the category name of each instance."""
     return [coco.name_of(int(class_id)) for class_id in detections.class_ids]
 
 
 def counts(detections: Detections) -> dict[str, int]:
-    """Instances by category name, the most frequent first, ties by the highest score."""
+    """Returns the number of instances of each category, by the category's name.
+
+    The most frequent category comes first. Of two equally frequent categories, the one with the highest score
+    comes first.
+    """
     return dict(Counter(names(detections)).most_common())

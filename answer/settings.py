@@ -1,7 +1,7 @@
-"""Settings: what a visitor or a program may set, checked.
+"""Settings: checks the values that a visitor or a program may set.
 
 `Filters` says which instances count and where their masks end. `visualize.Style` says how they are drawn.
-Every value comes from outside, so each check raises `SettingsError` with a sentence that says what was
+Every value comes from outside. So each check raises `SettingsError` with a sentence that says what was
 expected and what came.
 """
 
@@ -18,37 +18,39 @@ from inference import SCORE_FLOOR
 from visualize import EFFECTS, Edges
 
 SCORE_RANGE = (SCORE_FLOOR, 1.0)
-"""Least and greatest score threshold that a control or a link offers."""
+"""The lowest and the highest score threshold that a control or a link offers."""
 MASK_RANGE = (0.05, 0.95)
-"""Least and greatest mask threshold that a control or a link offers."""
+"""The lowest and the highest mask threshold that a control or a link offers."""
 OTHER_THRESHOLD = 0.3
-"""The score threshold that the right side of a comparison begins with."""
+"""The score threshold of the right side of a comparison until the visitor changes it."""
 
 
 class SettingsError(ValueError):
-    """A setting is out of its range; the message says what was expected and what came."""
+    """A setting has a wrong value. The message says what was expected and what came."""
 
 
 MAX_ID = 1_000_000
-"""No instance has a higher id: a photo has a hundred instances at most."""
+"""The highest id that is accepted. Real ids are far lower: a photo has a hundred instances at most."""
 MAX_HIDDEN = 1000
-"""Ids that may be left out by hand."""
+"""The largest number of instances that may be hidden by hand."""
 SAID = 60
-"""Characters of what came that a sentence repeats at most."""
+"""The largest number of characters of a wrong value that a sentence repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which instances count, and where their masks end.
+    """The rules that decide which instances count, and where their masks end.
 
     Args:
-        score_threshold: The least score, 0 to 1. The model keeps nothing at or below 0.05.
-        classes: Names of the COCO categories wanted; None for all.
-        mask_threshold: A pixel belongs to a mask when its probability is above this, 0 to 1.
-        hidden: Ids of instances that are left out whatever their score, for example wrong ones.
+        score_threshold: The lowest score that counts, 0 to 1. The model keeps no instance with a score of
+            0.05 or lower.
+        classes: The names of the COCO categories that count. None means all categories.
+        mask_threshold: A pixel belongs to a mask if its probability is above this threshold, 0 to 1.
+        hidden: The ids of instances that do not count, whatever their scores are. For example, a visitor
+            hides wrong instances.
 
     Raises:
-        SettingsError: A value of another type or range, or a name that is not one of COCO's 80.
+        SettingsError: A value has a wrong type or is out of range, or a name is not one of COCO's 80.
     """
 
     score_threshold: float = 0.5
@@ -77,9 +79,10 @@ def check_fraction(name: str, value: object) -> None:
 
 
 def said(value: object) -> str:
-    """`value` as a sentence may repeat it: on one line, and short also where a megabyte came.
+    """Returns `value` as text for a sentence: on one line, and short even if a megabyte came.
 
-    Objects are not spelled out: Gradio writes paths of this server into those that stand for files.
+    Objects are not spelled out. Some objects stand for files, and Gradio writes paths of this server into
+    them.
     """
     text = _short.repr(value)
     return text if len(text) <= SAID else text[: SAID - 1] + "…"
@@ -111,24 +114,28 @@ def _check_names(classes: tuple[str, ...]) -> None:
 
 
 def check_effect(effect: str, color: str) -> None:
-    """Raises `SettingsError` unless `files.effect_file` knows both."""
+    """Raises `SettingsError` unless `files.effect_file` knows the effect and can read the colour."""
     if effect not in tuple(EFFECTS):
         raise SettingsError(f"effect: expected one of {', '.join(EFFECTS)}, got {said(effect)}.")
     rgb(color)
 
 
 def checked_edges(edges: str) -> Edges:
-    """`edges`, if there are such."""
+    """Returns `edges`, which a client sent, if `visualize.cut_out` knows them.
+
+    Raises:
+        SettingsError: There are no such edges.
+    """
     if edges not in get_args(Edges):
         raise SettingsError(f"edges: expected one of {', '.join(get_args(Edges))}, got {said(edges)}.")
     return cast(Edges, edges)
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255, of a colour such as "#ff8000" or "rgba(255, 128, 0, 1)".
+    """Returns red, green and blue, 0 to 255, of a colour such as "#ff8000" or "rgba(255, 128, 0, 1)".
 
     Raises:
-        SettingsError: It is written in another way.
+        SettingsError: The colour is written in another way, or a level is above 255.
     """
     number = r"([0-9]{1,3}(?:\.[0-9]{1,20})?)"
     levels: list[int] = []

@@ -1,7 +1,7 @@
-// The class filter: a checkbox for each kind of object, and one for each group with more than one.
+// Draws the class filter: a checkbox for each kind of object, and one for each group of two or more kinds.
 //
-// `props.groups` says what there is to tick; `props.value`, {unticked: [name, …]}, remembers what the visitor
-// does not want to see, also while no photo has it.
+// `props.groups` holds the kinds that can be ticked. `props.value`, {unticked: [name, …]}, holds the kinds that the
+// visitor does not want to see. A kind stays there even while the photo has no object of this kind.
 "use strict";
 
 const frame = element.querySelector(".kinds");
@@ -30,7 +30,7 @@ function makeGroup(group) {
   return row;
 }
 
-/** A checkbox that stands for one or more kinds, with a button that unticks all others. */
+/** Makes a checkbox for one or more kinds, and a button that unticks all other kinds. */
 function makeBox(text, key, names, className) {
   const holder = document.createElement("span");
   holder.className = className;
@@ -73,13 +73,14 @@ list.addEventListener("change", ({ target }) => {
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  // What is not offered now stays as it was.
+  // Kinds that are not offered now stay as they were.
   const away = unticked();
   const wanted = button.names ?? (button.dataset.action === "all" ? offered() : []);
   for (const name of offered()) wanted.includes(name) ? away.delete(name) : away.add(name);
   set(away);
 });
 
-// Not in quotation marks: Gradio takes every quoted name in here for an event, and a property of that name for it.
+// The names of the properties are not quoted, because Gradio takes every quoted name in this script for an event. A
+// property of this name would then stand for the event.
 for (const [property, follow] of Object.entries({ groups: build, value: tick })) watch(property, follow);
 build();

@@ -1,8 +1,9 @@
-// The picture that can be pointed at: an outline, a box, a label and a table row for each instance.
+// Draws the picture whose objects react to the pointer: an outline, a box, a label and a table row for each instance.
 //
-// Runs once, when Gradio has put the component on the page. `props.scene` holds every instance of a photo
-// and changes with the photo or the mask threshold; `props.look` says which of them are in view, and how
-// they look; `props.value`, {hidden: [id, …]}, is the visitor's own. Nothing else is sent to the server.
+// This script runs once, when Gradio has put the component on the page. `props.scene` holds every instance of a
+// photo. It changes with the photo or the mask threshold. `props.look` says which instances are in view and how they
+// look. `props.value`, {hidden: [id, …]}, holds the instances that the visitor has hidden. Of these three, only
+// `props.value` is sent back to the server.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -14,11 +15,11 @@ const stage = find("stage");
 const [photo, outlines, spots, labels, tip] = ["photo", "outlines", "spots", "labels", "tip"].map(find);
 const [hiddenList, details, card, table, announcer] = ["hidden-list", "details", "card", "rows", "announcer"].map(find);
 
-/** Everything on the page that stands for one instance, by its id. */
+/** The elements of each instance on the page, by the id of the instance. */
 let parts = new Map();
 let inView = []; // ids, highest score first
 let selected = null;
-let order = { column: -1, descending: false }; // -1: as the model gave them
+let order = { column: -1, descending: false }; // -1: in the order in which the model gave them
 
 // ---- what the server sends ----
 
@@ -35,7 +36,7 @@ function build() {
   outlines.setAttribute("viewBox", `0 0 ${scene.width} ${scene.height}`);
   table.tHead.append(headerRow(scene.headers));
   for (const instance of scene.instances) parts.set(instance.id, makePart(instance));
-  // The smallest on top, so that the pointer meets it first.
+  // The smallest outlines lie on top, so that the pointer meets them first.
   const byArea = [...parts.values()].sort((a, b) => b.instance.area - a.instance.area);
   outlines.append(...byArea.map((part) => part.outline));
 }
@@ -47,7 +48,7 @@ function show() {
   root.style.setProperty("--opacity", view.opacity);
   for (const part of ["masks", "boxes", "labels"]) root.classList.toggle(`no-${part}`, !view[part]);
   for (const [id, part] of parts) {
-    const color = part.instance.colors[view.color_by ?? "instance"]; // no look: nothing is in view
+    const color = part.instance.colors[view.color_by ?? "instance"]; // if there is no look, nothing is in view
     for (const piece of part.pieces) {
       piece.toggleAttribute("hidden", !shown.has(id));
       piece.style.setProperty("--color", color.fill);
@@ -70,7 +71,7 @@ function makePart(instance) {
   const outline = document.createElementNS(SVG, "path");
   outline.setAttribute("d", instance.path);
   const spot = make("li", { role: "option", tabindex: "0", "aria-selected": "false" });
-  const [x1, y1, x2, y2] = instance.box; // shares of the picture's sides
+  const [x1, y1, x2, y2] = instance.box; // shares of the picture's width and height
   Object.assign(spot.style, { left: percent(x1), top: percent(y1), width: percent(x2 - x1), height: percent(y2 - y1) });
   const text = `${instance.name} ${instance.id}: ${instance.score.toFixed(2)}`;
   const label = make("span", {}, text);
@@ -109,7 +110,7 @@ function select(id) {
   fillCard(instance);
 }
 
-/** Selects, and lets the keys go on from there. */
+/** Selects an instance and moves the keyboard focus to it. */
 function focus(id) {
   parts.get(id).spot.focus({ preventScroll: true });
   select(id);
@@ -243,12 +244,14 @@ function sortRows() {
   });
 }
 
-// ---- labels: at the box, where they cover each other least (as visualize.draw_boxes does); where that
-// leaves no free place, only the number, which the table and the tip explain ----
+// ---- labels ----
+//
+// A label stands at its box, where it covers other labels least (as in visualize.draw_boxes). If no place is free, the
+// label shows only the id. The table and the tip explain the id.
 
 function placeLabels() {
   const [width, height] = [stage.clientWidth, stage.clientHeight];
-  if (!width) return; // out of sight
+  if (!width) return; // the picture is out of sight
   const taken = [];
   for (const id of inView) {
     const part = parts.get(id);
@@ -267,7 +270,10 @@ function measure(label, text) {
   return [label.offsetWidth, label.offsetHeight];
 }
 
-/** Of the places above the box, inside at its top, below, and inside at its bottom: the first that covers least. */
+/**
+ * Returns the place for a label that covers other labels least. The places are tried in this order: above the box,
+ * inside at its top, below the box, and inside at its bottom. Of equal places, the first is taken.
+ */
 function leastCovering([left, top, , bottom], [w, h], width, height, taken) {
   const x = Math.max(0, Math.min(left * width, width - w));
   const heights = [top * height - h, top * height, bottom * height, bottom * height - h];
@@ -320,9 +326,10 @@ function percent(share) {
 
 function rebuild() {
   build();
-  show(); // the look may have stayed the same
+  show(); // the new elements need the look, even if it has not changed
 }
 
-// Not in quotation marks: Gradio takes every quoted name in here for an event, and a property of that name for it.
+// The names of the properties are not quoted, because Gradio takes every quoted name in this script for an event. A
+// property of this name would then stand for the event.
 for (const [property, follow] of Object.entries({ look: show, scene: rebuild })) watch(property, follow);
 rebuild();

@@ -18,7 +18,7 @@ steps may then take that long.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of `mallopt`, from glibc's malloc.h."""
 KEPT_BYTES = 1 << 30
-"""glibc keeps freed memory up to this size."""
+"""Blocks up to this size come from glibc's heap, and the heap keeps up to this much freed memory."""
 
 
 def prepare() -> None:

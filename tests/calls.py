@@ -1,4 +1,4 @@
-"""Calls: the API over bare HTTP, as a program without Gradio's client uses it."""
+"""Calls the API over plain HTTP, as a program without Gradio's client does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILE_DATA = {"_type": "gradio.FileData"}
 
 
 class Answer(NamedTuple):
-    """What became of a call: the first HTTP status that is not 200, else the event and its data."""
+    """The answer to a call: the first HTTP status that is not 200, otherwise the event and its data."""
 
     status: int
     event: str
@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What a person is told, where there is no result."""
+        """The sentence that a person reads if there is no result."""
         if self.status != 200:
             try:
                 return str(self.data["detail"])
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 def call(server: str, name: str, arguments: Any, http: httpx.Client) -> Answer:
-    """Calls an endpoint with named arguments and waits for what comes of it."""
+    """Calls an endpoint with named arguments and waits for the answer."""
     joined = http.post(f"{server}gradio_api/call/v2/{name}", json=arguments)
     if joined.status_code != 200:
         return Answer(joined.status_code, "refused", _content(joined))

@@ -1,4 +1,4 @@
-"""What every test may rely on: no network beyond this machine, nobody's own weights, seeds."""
+"""Gives every test the same conditions: no network beyond this machine, and no weights of the user's own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-# Before anything imports them: no usage reports, no look-ups, uploads in a folder that goes with the tests.
+# These settings must come before the first import of Gradio and huggingface_hub. They turn off usage reports
+# and look-ups, and put uploads in a folder that is deleted after the tests.
 UPLOADS = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", GRADIO_TEMP_DIR=UPLOADS)
-# Tests run side by side (pytest-xdist), and torch's threads wait actively: more than cores would only wait.
+# Tests run side by side (pytest-xdist), and torch's threads wait actively. More threads than cores would only
+# slow each other down.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-# And no certificates, which each of a client's connections would read for 20 ms; none here is secured.
+# Each connection of a client would read the certificates for 20 ms. No connection here is secured, so there
+# are no certificates.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = UPLOADS
 
@@ -40,7 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Connections leave this machine in no test, and what lies in the user's caches plays no part."""
+    """Refuses connections to other machines, and hides the user's weights and torch's cache."""
     connect = socket.socket.connect
 
     def refuse(self: socket.socket, address: object) -> None:
@@ -77,7 +80,7 @@ def v2_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _weights_file(name: str, factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Random weights under which the network behaves like a trained one; it takes seconds to find them."""
+    """Writes random weights with which the network behaves like a trained one. This takes seconds."""
     path = factory.mktemp("weights") / f"{name}.pth"
     torch.save(random_network(ARCHITECTURES[name].build).state_dict(), path)
     yield path
@@ -86,7 +89,7 @@ def _weights_file(name: str, factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def server(scenes_model: SegmentationModel) -> Iterator[str]:
-    """The address of the app, running with the `scenes` model in the place of COCO's."""
+    """The address of the running app. It has the `scenes` model in place of the COCO model."""
     from tests.server import running  # not at the top: building the page takes a second
 
     with running(scenes_model) as url:
@@ -95,8 +98,8 @@ def server(scenes_model: SegmentationModel) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window; tests that want it are skipped where there is none."""
-    from tools.screenshot import CHROMIUM_FLAGS  # not at the top: it builds the page
+    """Chromium without a window. Without Chromium the tests that need it are skipped."""
+    from tools.screenshot import CHROMIUM_FLAGS  # not at the top: the module builds the page
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:

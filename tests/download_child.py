@@ -1,9 +1,10 @@
-"""Downloads one file in a process of its own, for the tests that kill it:
+"""Downloads one file in a process of its own, for the tests that kill this process.
 
     python -m tests.download_child URL PATH SHA256 [STEP]
 
-Writes "ready" when it begins. Without torch, so that a start takes a tenth of a second. With STEP it kills
-itself just before it opens, renames or removes something in PATH's folder for the STEPth time, from 0.
+The process prints "ready" when it begins. It does not import torch, so its start takes a tenth of a second.
+With STEP it counts how often it opens, renames or removes a file in PATH's folder, and kills itself before
+number STEP. The count starts at 0.
 """
 
 import os
@@ -16,6 +17,7 @@ from network.download import download
 
 
 def kill_before(step: int, folder: str) -> None:
+    """Kills this process before file operation number `step` in `folder`. The count starts at 0."""
     steps = count()
 
     def watch(event: str, args: tuple[object, ...]) -> None:

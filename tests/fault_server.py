@@ -1,4 +1,4 @@
-"""A file server on this machine that misbehaves as it is told."""
+"""Runs a file server on this machine with the faults that a test chooses."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Answer:
-    """How one request is answered; as it is, with the file and as HTTP asks."""
+    """How the server answers one request. The defaults send the file without a fault."""
 
     status: int = 200
     body: bytes | None = None
-    """In the place of the file."""
+    """The bytes to send instead of the file."""
     length: int | None = None
-    """Stated in the place of the true one; 0 states none."""
+    """The Content-Length to state instead of the true length. 0 states no length."""
     ends_after: int | None = None
-    """Bytes of the body after which the answer ends."""
+    """The number of bytes of the body after which the answer ends."""
     end: str = "close"
-    """How it ends there: "close", "reset" or "hang" (until the server stops)."""
+    """How the answer ends: "close", "reset" or "hang" (until the server stops)."""
     piece: int = 1 << 16
+    """The number of bytes to send at once."""
     pause: float = 0.0
-    """Seconds between pieces."""
+    """The seconds between two pieces."""
     ranges: bool = True
-    """Whether a Range is honoured."""
+    """Whether the server honours a Range."""
     content_range: str | None = None
-    """In the place of the true one."""
+    """The Content-Range to state instead of the true one."""
     location: str | None = None
+    """The address of a redirect."""
 
 
 @dataclass
 class FaultServer:
-    """Serves `body` at every path: the first request as the first of `answers` says, the last goes on.
+    """Serves `body` at every path.
 
-    `ranges` lists what was asked for: None for the whole file, else the Range.
+    Each request uses up one of `answers`. The last answer stays for all further requests. `ranges` lists the
+    Range of each request, or None for a request for the whole file.
     """
 
     body: bytes
@@ -95,5 +98,5 @@ class FaultServer:
             self.stopping.wait(60)
         if answer.end == "reset":
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            handler.rfile.close()  # it holds the connection open
+            handler.rfile.close()  # otherwise the file keeps the connection open
             handler.connection.close()

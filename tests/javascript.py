@@ -1,4 +1,4 @@
-"""JavaScript: programs for Node.js, run as a reader of the page or of the README would."""
+"""Runs JavaScript programs in Node.js, as a reader of the page or of the README would do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def node(code: str, folder: Path) -> str:
-    """What the program prints, run in `folder`. Without Node.js the test is skipped."""
+    """Runs a program in `folder` and returns its output. Skips the test if Node.js is not installed."""
     if shutil.which("node") is None:
         pytest.skip("Node.js is not installed")
     (folder / "program.mjs").write_text(code)
@@ -23,7 +23,10 @@ def node(code: str, folder: Path) -> str:
 
 
 def with_client(folder: Path) -> Path:
-    """`folder`, where `@gradio/client` is installed now; without NODE_MODULES, which has it, a skip."""
+    """Makes `@gradio/client` available in `folder`, and returns `folder`.
+
+    Skips the test if the variable NODE_MODULES does not name a folder with the package.
+    """
     installed = os.environ.get("NODE_MODULES")
     if installed is None:
         pytest.skip("NODE_MODULES names no folder with @gradio/client")

@@ -1,4 +1,4 @@
-"""Loops: coroutines run to their end, and not for ever."""
+"""Runs coroutines to their end, with a limit of time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ SECONDS = 30
 
 
 def in_a_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine gives or raises; in a thread of its own: Playwright has a loop in this one."""
+    """Runs a coroutine for at most `SECONDS`. Returns its value or raises its error.
+
+    The coroutine runs in a thread of its own, because Playwright has an event loop in the thread of the
+    tests.
+    """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, asyncio.wait_for(coroutine, SECONDS)).result()

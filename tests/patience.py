@@ -1,4 +1,4 @@
-"""Patience: Playwright's `expect`, which looks often and waits long."""
+"""Makes Playwright's `expect` look often and wait long."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from playwright.sync_api import Locator, LocatorAssertions
 from playwright.sync_api import expect as expect_soon
 
 SECONDS = 1000.0
-"""Playwright counts milliseconds."""
+"""A second in Playwright's unit, milliseconds."""
 PATIENCE_SECONDS = 20.0
 ATTEMPT = 0.4 * SECONDS
-"""Within so short a time Playwright looks every 50 ms. Within its usual 5 s it soon looks but twice a second,
-though most of what a page is asked for is there in half of that."""
+"""The milliseconds of one attempt. In so short a time Playwright looks every 50 ms. In its usual 5 s it soon
+looks only twice a second, although most changes of a page take less than half of that."""
 
 
 def expect(locator: Locator, message: str | None = None) -> LocatorAssertions:
-    """As Playwright's, with `PATIENCE_SECONDS` for each assertion."""
+    """Returns Playwright's assertions about `locator`, with `PATIENCE_SECONDS` for each assertion."""
     return cast(LocatorAssertions, _Patient(expect_soon(locator, message)))
 
 

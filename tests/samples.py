@@ -1,4 +1,4 @@
-"""Samples: detections, models and pictures made by hand or from a seed, for tests that need no weights."""
+"""Makes detections, models and pictures by hand or from a seed, for tests that need no weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def make_detections(
     prob: float = 1.0,
     mask_side: int = 28,
 ) -> Detections:
-    """Instances in these boxes; unless told: people, scores from 0.9 down, masks that fill their boxes."""
+    """Returns instances in these boxes, x1 y1 x2 y2 in pixels of an image of `size` (height, width).
+
+    By default they are persons with scores from 0.9 down to 0.6, and their masks fill their boxes.
+    """
     count = len(boxes)
     return Detections(
         boxes=np.array(boxes, np.float32).reshape(count, 4),
@@ -51,9 +54,9 @@ def make_detections(
 def random_detections(
     seed: int, count: int, size: tuple[int, int], mask_side: int = 28, reach: float = 0.0
 ) -> Detections:
-    """Instances with random boxes, classes, scores above 0.05 and mask probabilities.
+    """Returns instances with random boxes, classes, mask probabilities, and scores above 0.05.
 
-    Boxes lie inside the image, or reach out of it by up to `reach` times its sides.
+    Boxes may reach out of the image by up to `reach` times its sides. By default they lie inside the image.
     """
     rng = np.random.default_rng(seed)
     sides_xy = np.array([size[1], size[0]])
@@ -70,16 +73,17 @@ def random_detections(
 
 
 def random_image(seed: int, height: int, width: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 noise."""
+    """Returns (H, W, 3) uint8 noise."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 class FakeNetwork:
-    """Torchvision's four stages, which find the same instances in any picture.
+    """Has torchvision's four stages, and finds the same instances in every picture.
 
     Args:
-        boxes: (N, 4), x1 y1 x2 y2 as parts of the picture's width and height.
-        labels, scores: (N,).
+        boxes: (N, 4), x1 y1 x2 y2 as shares of the picture's width and height.
+        labels: (N,), the category of each instance.
+        scores: (N,), from 0 to 1.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class FakeNetwork:
     ) -> None:
         self.boxes, self.labels, self.scores = boxes, labels, scores
         self.seen: list[tuple[int, int]] = []
-        """(height, width) of each picture it was given."""
+        """The (height, width) of each picture that the network got."""
 
     def transform(self, images: list[Tensor]) -> tuple[ImageList, None]:
         sizes = [(image.shape[1], image.shape[2]) for image in images]
@@ -118,21 +122,31 @@ def fake_model(
     scores: Sequence[float] = (),
     device: str = "cpu",
 ) -> SegmentationModel:
-    """A model around a `FakeNetwork`; its labels are COCO category ids."""
+    """Returns a model with a `FakeNetwork`. Its labels are COCO category ids."""
     network: Any = FakeNetwork(boxes, labels, scores)
     return SegmentationModel(
         network, "fake", tuple(range(91)), torch.device(device), "float32", "made by hand", "0" * 64
     )
 
 
+def make_result(detections: Detections, path: Path = Path("photo.png")) -> Result:
+    """Returns a result of a `fake_model` with these detections and an empty working image.
+
+    Args:
+        path: The photo's file, which need not exist.
+    """
+    working_image = np.zeros((6, 8, 3), np.uint8)
+    return Result(path, working_image, detections, fake_model(), {"read": 12.345, "model": 678.9})
+
+
 def annotated_photo(result: Result, filters: Filters, style: Style) -> bytes:
-    """The bytes of the annotated picture that `export_file` writes."""
+    """Returns the bytes of the annotated picture that `export_file` writes."""
     with tempfile.TemporaryDirectory() as folder:
         return export_file(result, filters, style, "annotated", Path(folder)).read_bytes()
 
 
 def old_name(name: str) -> str:
-    """What a tensor was called when torchvision published its COCO_V1 weights."""
+    """Returns the name that a tensor had when torchvision published its COCO_V1 weights."""
     for today, then in (
         (r"rpn\.head\.conv\.0\.0\.", "rpn.head.conv."),
         (r"(fpn\.(?:inner|layer)_blocks\.\d)\.0\.", r"\1."),

@@ -1,4 +1,4 @@
-"""The app on a port of this machine, with the `scenes` model, as a test sees it."""
+"""Runs the app on a port of this machine, for tests that need a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ SHORTFALL = (
 
 @contextmanager
 def running(model: SegmentationModel, shortfall: str | None = SHORTFALL) -> Iterator[str]:
-    """Serves until the block ends; gives the address. "auto" is `model`, for the reason `shortfall`."""
+    """Runs the app until the block ends, and yields its address.
+
+    `model` takes the place of "auto". `shortfall` is the reason that the page shows for it.
+    """
     models = Models(lambda: (model, shortfall))
     demo = create_demo(models)
     models.start()

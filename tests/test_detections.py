@@ -6,17 +6,20 @@ import re
 import numpy as np
 import pytest
 import torch
-from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.models.detection.roi_heads import expand_boxes, paste_masks_in_image
 
 from detections import Detections
 from tests.samples import make_detections, random_detections
 
 CERTAIN = 1e-6
-"""OpenCV and torch interpolate with different roundings; nearer to the threshold a pixel may differ."""
+"""A pixel may differ from torchvision's if its probability is closer than this to the threshold.
+
+OpenCV and torch round differently when they interpolate.
+"""
 
 
 def pasted(detections: Detections, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(N, H, W) float32 probabilities as torchvision pastes them."""
+    """Returns the mask probabilities as torchvision pastes them, (N, H, W) float32."""
     scale = np.array([1, 1], np.float32) if size is None else np.divide(size, detections.image_size)[::-1]
     boxes = (detections.boxes * np.tile(scale, 2)).astype(np.float32)
     masks = torch.tensor(detections.mask_probs)[:, None]
@@ -26,7 +29,10 @@ def pasted(detections: Detections, size: tuple[int, int] | None = None) -> np.nd
 def assert_same_masks(
     detections: Detections, size: tuple[int, int] | None = None, threshold: float = 0.5
 ) -> None:
-    """Exact wherever the probability is not within `CERTAIN` of the threshold, which few pixels may be."""
+    """Compares the masks with torchvision's.
+
+    Pixels with a probability within `CERTAIN` of the threshold may differ. There may be only few such pixels.
+    """
     for i, probs in enumerate(pasted(detections, size)):
         certain = np.abs(probs - threshold) > CERTAIN
         assert np.count_nonzero(~certain) <= 0.001 * probs.size
@@ -102,6 +108,44 @@ def test_a_mask_is_its_crop_and_nothing_around_it() -> None:
         assert 0 <= x <= x + crop.shape[1] <= 80
         np.testing.assert_array_equal(mask[y : y + crop.shape[0], x : x + crop.shape[1]], crop)
         assert mask.sum() == crop.sum()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [-15.3, 20.2, 24.7, 41.9],
+        [61.4, 20.2, 95.8, 41.9],
+        [30.1, -12.6, 55.2, 17.3],
+        [30.1, 44.4, 55.2, 71.5],
+        [-9.2, -7.9, 20.6, 18.1],
+        [66.7, 47.3, 93.4, 69.8],
+        [-30.5, -22.2, 111.1, 83.3],
+        [20.3, 10.7, 52.1, 39.4],
+        [-30.0, 10.0, -0.5, 30.0],
+        [80.2, 10.0, 99.7, 30.0],
+        [10.0, -30.0, 30.0, -0.5],
+        [10.0, 60.2, 30.0, 79.7],
+    ],
+    ids=[
+        "left", "right", "above", "below", "upper left", "lower right", "all round", "inside",
+        "one column at the left", "one column at the right", "one row above", "one row below",
+    ],
+)  # fmt: skip
+def test_the_crop_of_a_box_that_hangs_over_a_side_is_the_part_inside_the_image(box: list[float]) -> None:
+    height, width = 60, 80
+    detections = random_detections(11, 1, (height, width))
+    detections = dataclasses.replace(detections, boxes=np.array([box], np.float32))
+    grown = expand_boxes(torch.tensor([box]), 30 / 28)[0].to(torch.int64).tolist()
+    left, top, right, bottom = max(grown[0], 0), max(grown[1], 0), grown[2] + 1, grown[3] + 1
+    right, bottom = min(right, width), min(bottom, height)
+    corner, crop = detections.mask_crop(0)
+    assert bottom > top and right > left
+    assert corner == (top, left)
+    assert crop.shape == (bottom - top, right - left)
+    probs = pasted(detections)[0, top:bottom, left:right]
+    certain = np.abs(probs - 0.5) > CERTAIN
+    np.testing.assert_array_equal(crop[certain], (probs > 0.5)[certain])
+    assert_same_masks(detections)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8])
@@ -248,6 +292,6 @@ def test_a_wrong_field_is_refused_with_what_was_expected_and_what_came(
 
 @pytest.mark.parametrize("value", [-0.1, 1.1])
 @pytest.mark.parametrize("field", ["scores", "prob"])
-def test_what_is_no_probability_is_refused(field, value) -> None:
+def test_a_value_that_is_no_probability_is_refused(field, value) -> None:
     with pytest.raises(ValueError, match="expected 0 to 1"):
         make_detections([[1, 2, 3, 4]], **{field: value if field == "prob" else [value]})

@@ -35,7 +35,7 @@ from inference import (
 )
 from network.architectures import COCO_LABELS
 from network.weights import WeightsError
-from photo.images import fit_within
+from photo.strips import fit_within
 from tests.samples import CAT, fake_model, random_image
 from tools.random_weights import random_network, random_picture
 
@@ -44,7 +44,7 @@ LANDSCAPE, PORTRAIT, TINY, LARGE = (480, 640), (640, 427), (30, 40), (2000, 3000
 
 
 def torchvisions_own(monkeypatch: pytest.MonkeyPatch, name: str, file: Path) -> MaskRCNN:
-    """The network as torchvision builds it for its published weights, with those of `file` in their place."""
+    """Returns the network as torchvision builds it for its published weights, with the weights of `file`."""
     state_dict = torch.load(file, weights_only=True)
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *args, **options: state_dict)
     if name == "resnet50_fpn":
@@ -65,7 +65,7 @@ def assert_equals_torchvision(model: SegmentationModel, oracle: MaskRCNN, size: 
     assert found.image_size == size
     on_working = found.resized(*working.shape[:2])
     np.testing.assert_allclose(found.scores, expected["scores"], atol=1e-4)
-    # Where two scores are closer than that, the two may have changed places.
+    # Two instances may change places if their scores differ by less than this tolerance.
     places = [int(np.abs(expected["boxes"] - box).max(1).argmin()) for box in on_working.boxes]
     assert sorted(places) == list(range(len(found)))
     expected = {key: values[places] for key, values in expected.items()}
@@ -98,7 +98,7 @@ def test_segment_gives_what_torchvision_gives_when_the_network_works_at_a_smalle
     file = v1_file if name == "resnet50_fpn" else v2_file
     model = load(name, weights=file, device="cpu")
     oracle = torchvisions_own(monkeypatch, name, file)
-    for network in (model.network, oracle):  # less than a sixth of the work
+    for network in (model.network, oracle):  # this takes less than a sixth of the time
         monkeypatch.setattr(network.transform, "min_size", (320,))
         monkeypatch.setattr(network.transform, "max_size", 533)
     assert_equals_torchvision(model, oracle, size)
@@ -130,7 +130,7 @@ def test_weights_of_another_network_are_refused_with_both_named(v1_file: Path) -
 
 
 class OneLevelBackbone(nn.Module):
-    """One feature map, given bare, at stride 16."""
+    """Returns one feature map at stride 16 as a tensor, without a dictionary around it."""
 
     out_channels = 32
 
@@ -143,7 +143,7 @@ class OneLevelBackbone(nn.Module):
 
 
 class FinerMaskPredictor(MaskRCNNPredictor):
-    """Masks of 24x24 cells, from regions of 12x12."""
+    """Predicts masks of 24x24 cells from regions of 12x12 cells."""
 
 
 def one_level_network() -> MaskRCNN:
@@ -173,7 +173,7 @@ def test_a_backbone_with_named_levels_works_as_well(scenes_model: SegmentationMo
 
 
 class HeadsThatGive(nn.Module):
-    """Instances of these scores, whatever the picture."""
+    """Finds instances with these scores in every picture."""
 
     def __init__(self, *scores: float) -> None:
         super().__init__()
@@ -305,7 +305,7 @@ def test_cuda_comes_before_mps_and_mps_before_the_cpu(monkeypatch: pytest.Monkey
 
 
 def failing(error: BaseException, device: str = "cpu", times: int = 1) -> SegmentationModel:
-    """A model that sees one cat, whose backbone fails with `error` the first times it is asked."""
+    """Returns a model that finds one cat. Its backbone fails with `error` at the first `times` calls."""
     model = fake_model([[0, 0, 1, 1]], [CAT], [0.9], device)
     backbone, left = model.network.backbone, [error] * times
 
@@ -337,7 +337,7 @@ def test_a_device_that_fails_leaves_the_photo_to_the_cpu_which_is_said(error: Ba
         asked.append(name)
         return spare
 
-    # The pixels go to the "meta" device and are never looked at: the backbone fails first.
+    # The pixels move to the "meta" device. Nothing reads them there, because the backbone fails first.
     found, used, note = segment_or_fall_back(model, random_image(0, 30, 40), load_spare)
     assert found.class_ids.tolist() == [CAT] and used is spare and asked == [model.name]
     assert note is not None and "so the CPU did this" in note
@@ -391,7 +391,7 @@ def test_without_a_spare_a_lost_device_is_an_error() -> None:
 
 def test_the_tensors_of_a_failed_run_are_freed_before_the_next() -> None:
     class Held:
-        """Stands for what a stage had in memory."""
+        """Stands for the tensors that a stage holds in memory."""
 
     kept: list[weakref.ref[Held]] = []
 

@@ -1,4 +1,4 @@
-"""README's examples, run as they stand: only the address and the photo are this machine's."""
+"""Tests that the README's examples run as they are written. Only the address and the photo are replaced."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ COMMANDS = [line for _, code in BLOCKS for line in code.splitlines() if line.sta
 
 
 def block(language: str, word: str = "") -> str:
-    """The one example in that language which holds `word`."""
+    """Returns the only example in this language that contains `word`."""
     (code,) = [code for name, code in BLOCKS if name == language and word in code]
     return code
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the reader is, with a photo."""
+    """The reader's working folder, with a photo in it."""
     shutil.copy(SCENE, tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def counts(server: str) -> dict[str, int]:
-    """What the examples should find, which ask for scores of 0.7."""
+    """The counts that the examples should print. The examples ask for scores of at least 0.7."""
     client = Client(server, verbose=False)
     answer = client.predict(image=handle_file(SCENE), score_threshold=0.7, api_name="/segment")
     assert len(answer["counts"]) > 2

@@ -26,7 +26,7 @@ from visualize import (
 )
 
 GREY = 7
-"""Neither a label's ink nor the colour of any instance, so that whatever is drawn shows."""
+"""The grey level of a picture with nothing drawn on it. No ink and no instance has this colour."""
 MASKS_ONLY = Style(boxes=False, labels=False)
 BOXES_ONLY = Style(masks=False, labels=False)
 LABELS_ONLY = Style(masks=False, boxes=False)
@@ -43,12 +43,12 @@ def texts(detections: Detections) -> list[str]:
 
 
 def drawn(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W): where a picture that began as `grey` was drawn on."""
+    """Returns where something was drawn on a picture that began as `grey`, (H, W) bool."""
     return (picture != GREY).any(axis=2)
 
 
 def extent(where: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """x1, y1, x2, y2 (exclusive) around what is true."""
+    """Returns the box around the true pixels: x1, y1, x2, y2, with x2 and y2 exclusive."""
     ys, xs = np.nonzero(where)
     return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
 
@@ -61,19 +61,22 @@ def union_of_masks(
 
 
 def luminance(color: NDArray[np.uint8]) -> float:
-    """Relative luminance of an sRGB colour, (3,), by WCAG 2."""
+    """Returns the relative luminance of an sRGB colour, (3,), by WCAG 2."""
     c = color / 255
     return float(np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
 
 
 def contrast(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """1 (none) to 21, by WCAG 2."""
+    """Returns the contrast of two colours, from 1 (none) to 21, by WCAG 2."""
     dark, light = sorted((luminance(a), luminance(b)))
     return (light + 0.05) / (dark + 0.05)
 
 
 def checkerboard(height: int, width: int, cell: int) -> NDArray[np.uint8]:
-    """(H, W, 3): black and white squares of `cell` pixels, the finest and strongest detail there is."""
+    """Returns black and white squares with sides of `cell` pixels, (H, W, 3).
+
+    With small cells, no picture has finer and stronger detail.
+    """
     ys, xs = np.indices((height, width)) // cell
     return np.repeat(((ys + xs) % 2 * 255).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
 
@@ -248,7 +251,7 @@ def test_the_smallest_pictures_can_be_annotated(size: tuple[int, int]) -> None:
     assert annotate(grey(*size), detections, texts(detections), Style()).shape == (*size, 3)
 
 
-def test_a_label_too_few_is_refused() -> None:
+def test_too_few_labels_are_refused() -> None:
     detections = random_detections(5, 3, (60, 80))
     with pytest.raises(ValueError):
         draw_boxes(grey(60, 80), detections, ["one", "two"], LABELS_ONLY)
@@ -439,7 +442,7 @@ def test_an_effect_touches_only_the_objects_or_only_the_background(
         np.testing.assert_array_equal(result[kept][:, :3], image[kept])
         if size == (60, 80):
             different = (result[~kept][:, :3] != image[~kept]).any(axis=1)
-            assert different.mean() > 0.95  # noise meets its own mean here and there
+            assert different.mean() > 0.95  # some noise pixels equal their mean by chance
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
@@ -506,7 +509,7 @@ def test_a_plain_background_is_white_unless_told() -> None:
 @pytest.mark.parametrize("effect", ON_OBJECTS)
 def test_no_fine_detail_is_left_of_a_hidden_object(effect: Effect, stripes: bool, box: list[float]) -> None:
     detections = make_detections([box], (400, 500))
-    if stripes:  # a mask of slivers hides as well as a whole one
+    if stripes:  # a mask of narrow stripes must hide the object as well as a whole mask
         detections.mask_probs[:, :, ::2] = 0
     result = apply_effect(checkerboard(400, 500, 2), detections, effect)
     hidden = result[detections.mask(0)].astype(int)

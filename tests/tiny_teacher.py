@@ -1,4 +1,7 @@
-"""A teacher of a few random layers, in the file that `training/starter/teacher.py` reads; and photos to train with."""
+"""Writes a teacher of a few random layers, and photos to train with.
+
+The teacher's file has the format that `training/starter/teacher.py` reads.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,15 @@ WIDTHS = {
     "box": [*[(128, 2)] * 3, (ROI_CHANNELS, 2)],
     "mask": [*[(128, 1)] * 3, (ROI_CHANNELS, 1)],
 }
-"""Channels of the outputs of each part's `STAGES`, and how many cells of what they are made of each is of."""
+"""For each output of each part's `STAGES`: its channels, and its stride in cells of the part's input."""
 
 
 def write_teacher(path: Path, sure: bool = True) -> Path:
-    """Its features are means of pixels; `sure`: it sees objects nearly everywhere."""
+    """Writes the teacher to `path` and returns `path`.
+
+    A feature of the teacher is a weighted sum of the pixels in its cell. With `sure` the teacher sees objects
+    nearly everywhere, and without `sure` it sees none.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -63,7 +70,7 @@ def write_teacher(path: Path, sure: bool = True) -> Path:
     conv: dict[str, Any] = {"stride": 1, "pad": 0, "group": 1}
 
     def on_the_way(part: str, source: str, channels: int) -> list[dict[str, Any]]:
-        """The steps of the part's `STAGES`, each from `source` itself."""
+        """Returns the steps for a part's `STAGES`. Each step reads `source` directly."""
         steps = []
         for name, (width, stride) in zip(STAGES[part], WIDTHS[part], strict=True):
             if name != FEATURE:
@@ -104,7 +111,10 @@ def write_teacher(path: Path, sure: bool = True) -> Path:
 
 
 def write_photos(folder: Path) -> dict[str, Path]:
-    """Four labelled photos of one bright rectangle each, two without labels, by `train_starter`'s options."""
+    """Writes four labelled photos and two unlabelled photos. Each photo shows one bright rectangle.
+
+    Returns the paths by the names of the options of `training/starter/train.py`.
+    """
     images, unlabelled = folder / "images", folder / "unlabelled"
     records, annotations = [], []
     for number in range(6):
@@ -123,7 +133,7 @@ def write_photos(folder: Path) -> dict[str, Path]:
 
 
 def annotation(image_id: int, box: tuple[int, int, int, int], category_id: int = 90) -> dict[str, Any]:
-    """An object that fills its box (x, y, width, height)."""
+    """Returns the COCO annotation of an object that fills its box (x, y, width, height)."""
     x, y, width, height = box
     outline = [x, y, x + width, y, x + width, y + height, x, y + height]
     return {
@@ -138,5 +148,6 @@ def annotation(image_id: int, box: tuple[int, int, int, int], category_id: int =
 
 
 def write_annotations(file: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> None:
+    """Writes a file of COCO instances with all 80 categories."""
     categories = [category._asdict() for category in coco.BY_ID.values()]
     file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))

@@ -1,4 +1,4 @@
-"""The drawn example scenes and what is known to be in them."""
+"""Reads the drawn example scenes and the annotations of the objects in them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ SCENE = SCENES[0]
 
 
 def truth(scene: Path) -> list[dict[str, Any]]:
-    """The scene's COCO annotations."""
+    """Returns the COCO annotations of a scene."""
     annotations: list[dict[str, Any]] = json.loads(scene.with_suffix(".json").read_text())["annotations"]
     return annotations
 
 
 def share_found(scene: Path, instances: list[dict[str, Any]], least_iou: float = 0.5) -> float:
-    """Of the true objects of 32 px and more: the share that an instance of the same kind covers that well.
+    """Returns the share of the true objects that the instances find.
+
+    Only objects whose longer side is at least 32 px count. An object is found if an instance of the same
+    category has an IoU of at least `least_iou` with it.
 
     Args:
-        instances: As the API gives them.
+        instances: The instances as the API returns them.
     """
     large = [a for a in truth(scene) if max(a["bbox"][2:]) >= 32]
     found = 0

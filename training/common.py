@@ -1,4 +1,7 @@
-"""What the training tools share: precision, learning rate, checkpoints, and weights as they are published."""
+"""Provides what both training tools need: lower precision, the learning rate, checkpoints and weight files.
+
+It also holds two parts that make training faster: `MatrixRoIAlign` and `Muon`.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from torchvision.ops import MultiScaleRoIAlign
 from network.roi_align import cells_along
 
 Example = tuple[Tensor, dict[str, Tensor]]
-"""An image (3, H, W) in 0 to 1 and its target."""
+"""An image (3, H, W) with values from 0 to 1, and its target in torchvision's format."""
 
 
 def autocast(module: nn.Module, precision: torch.dtype, device: torch.device) -> None:
-    """Lets one module compute in `precision` and answer in float32.
+    """Makes one module compute in `precision` and return float32.
 
-    Not the whole network: torchvision would compute boxes in that precision too, and bfloat16 has steps of
-    two pixels at 400.
+    The caller names single modules and not the whole network. Otherwise torchvision would compute boxes in
+    this precision too, and near 400 px two neighbouring bfloat16 numbers are 2 px apart.
     """
     forward = module.forward
 
@@ -44,13 +47,20 @@ def _to_float(output: Any) -> Any:
 
 
 def learning_rate(highest: float, warm_up: int, iteration: int, done: float) -> float:
-    """A straight warm-up, and a cosine down to 1 % where `done`, the part of the run behind us, is 1."""
+    """Returns the learning rate of one step: a linear warm-up, then a cosine down to 1 % of `highest`.
+
+    Args:
+        highest: The learning rate after the warm-up.
+        warm_up: The number of steps in the warm-up.
+        iteration: The number of this step, from 0.
+        done: The share of the run that is over. The cosine ends where the share is 1.
+    """
     warm = min(1.0, (iteration + 1) / warm_up)
     return highest * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
 
 
 def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """For an optimizer; biases and batch norms are not decayed."""
+    """Returns the parameter groups for an optimizer. Biases and batch norms get no weight decay."""
     parameters = list(parameters)
     flat = [parameter for parameter in parameters if parameter.ndim < 2]
     deep = [parameter for parameter in parameters if parameter.ndim >= 2]
@@ -58,17 +68,17 @@ def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) ->
 
 
 def collate(examples: list[Example]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Images and targets of a batch, as torchvision's detection models take them."""
+    """Returns the images and the targets of a batch, as torchvision's detection models take them."""
     return [image for image, _ in examples], [target for _, target in examples]
 
 
 def start_worker(_: int) -> None:
-    """For a `DataLoader`: its workers leave the cores to the training."""
+    """Limits OpenCV to one thread in a `DataLoader` worker, so that the training keeps the cores."""
     cv2.setNumThreads(1)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes tensors and plain values; never half a checkpoint."""
+    """Writes tensors and plain values to `path`. The file is never half a checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     torch.save(state, part)
@@ -76,7 +86,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Writes the state dict in float16, without the batch norms' counters of training steps."""
+    """Writes the state dict in float16. Leaves out the training step counters of the batch norms."""
     tensors = {
         key: value.to(torch.float16).contiguous()
         for key, value in network.state_dict().items()
@@ -87,10 +97,11 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 class MatrixRoIAlign(nn.Module):
-    """What a `MultiScaleRoIAlign` with one map gives; on processors, gradients take a fraction of its time.
+    """Returns the same as a `MultiScaleRoIAlign` with one feature map, with much faster gradients on a CPU.
 
-    Each bin is a weighted sum of cells, and the weights are a product of one for the row and one for the
-    column: so all bins of a region are two products of matrices. That pays where maps are small.
+    Each bin is a weighted sum of cells. The weight of a cell is the product of a weight for its row and a
+    weight for its column. So two matrix products compute all bins of a region. This pays off when the
+    feature map is small.
     """
 
     def __init__(self, pooler: MultiScaleRoIAlign) -> None:
@@ -101,7 +112,10 @@ class MatrixRoIAlign(nn.Module):
     def forward(
         self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Tensor:
-        """The features of all images' regions, (regions, C, bins, bins), as in `MultiScaleRoIAlign`."""
+        """Returns the features of the regions of all images, (regions, C, bins, bins).
+
+        The arguments are those of `MultiScaleRoIAlign`.
+        """
         level = features[self.name]
         channels, height, width = level.shape[1:]
         scale = 2.0 ** round(math.log2(height / max(shape[0] for shape in image_shapes)))
@@ -117,17 +131,17 @@ class MatrixRoIAlign(nn.Module):
 
 
 def _weights(start: Tensor, end: Tensor, bins: int, samples: int, size: int) -> Tensor:
-    """The share of each of `size` cells in each bin along one axis, (regions, bins, size)."""
+    """Returns the weight of each of `size` cells in each bin along one axis, (regions, bins, size)."""
     cells, shares = cells_along(start, end, bins, samples, size)
     return shares.new_zeros(len(start), bins, size).scatter_add_(2, cells.long(), shares)
 
 
 class Muon(torch.optim.Muon):
-    """Muon (Jordan et al. 2024) for matrices and for weights of convolutions, with a row for each entry of
-    their first dimension.
+    """Muon (Jordan et al. 2024) for matrices and for the weights of convolutions.
 
-    torch's own takes matrices only; it is told of matrices that lie in the same memory as the weights, which
-    must be in channels-last order.
+    A convolution's weight is treated as a matrix with one row for each entry of its first dimension. torch's
+    own Muon takes matrices only. So it gets matrices that share their memory with the weights. For this the
+    weights must be in channels-last order.
     """
 
     def __init__(self, weights: Iterable[nn.Parameter], **options: Any) -> None:
@@ -135,7 +149,7 @@ class Muon(torch.optim.Muon):
         super().__init__([nn.Parameter(_matrix(weight.detach())) for weight in self.weights], **options)
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Takes the gradients of the weights, and changes the weights."""
+        """Changes the weights by their gradients."""
         (group,) = self.param_groups
         for matrix, weight in zip(group["params"], self.weights, strict=True):
             matrix.grad = None if weight.grad is None else _matrix(weight.grad)

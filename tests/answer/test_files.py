@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from answer import coco
-from answer.data import SCHEMA_VERSION, to_json
+from answer.data import to_json
 from answer.files import EXPORTS, MANIFEST_VERSION, cut_out_file, effect_file, export_file
 from answer.formats import (
     COCO_PALETTE,
@@ -27,129 +26,35 @@ from answer.formats import (
     instance_map,
     to_coco,
     to_labelme,
-    to_rle,
     to_yolo,
     yolo_names,
 )
 from answer.report import picture_labels
 from answer.result import Result, view
-from answer.settings import Filters, SettingsError, rgb
+from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import SegmentationModel, load
-from photo.images import ImageError, read_image
+from photo.errors import ImageError
+from photo.images import read_image
 from serving.photos import segment_file
 from tests.samples import (
     CAT,
     DOG,
     annotated_photo,
-    fake_model,
     make_detections,
+    make_result,
     random_detections,
     random_image,
 )
 from tests.truth import SCENE
 from visualize import EFFECTS, Style, annotate, apply_effect, cut_out
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # in pycocotools' decode
-EVERYTHING = Filters(score_threshold=0)
-
-
-def make_result(detections: Detections, path: Path = Path("photo.png")) -> Result:
-    working_image = np.zeros((6, 8, 3), np.uint8)
-    return Result(path, working_image, detections, fake_model(), {"read": 12.345, "model": 678.9})
-
 
 def photographed(tmp_path: Path, detections: Detections, format: str = "PNG", **options: object) -> Result:
-    """A result whose photo is there, as noise of the right size."""
+    """Returns a result whose photo exists, with noise of the right size in it."""
     path = tmp_path / "photo"
     Image.fromarray(random_image(0, *detections.image_size)).save(path, format, **options)
     return make_result(detections, path)
-
-
-def test_json_says_what_was_found_and_how() -> None:
-    detections = make_detections(
-        [[10.123, 20.456, 50.7, 50.3]], class_ids=[CAT], scores=[0.98765432], ids=[3]
-    )
-    answer = to_json(make_result(detections), Filters(0.25, ("cat", "dog"), 0.75, (7,)), ("a warning",))
-    rle = to_rle(detections, 0, 0.75)
-    assert answer == {
-        "schema_version": SCHEMA_VERSION,
-        "model": {
-            "name": "fake",
-            "weights": "made by hand",
-            "sha256": "0" * 64,
-            "device": "cpu",
-            "precision": "float32",
-        },
-        "image_size": {"width": 80, "height": 60},
-        "settings": {
-            "score_threshold": 0.25,
-            "classes": ["cat", "dog"],
-            "mask_threshold": 0.75,
-            "hidden": [7],
-        },
-        "timings_ms": {"read": 12.3, "model": 678.9},
-        "counts": {"cat": 1},
-        "warnings": ["a warning"],
-        "instances": [
-            {
-                "id": 3,
-                "category_id": CAT,
-                "category_name": "cat",
-                "score": 0.987654,
-                "bbox_xyxy": [10.12, 20.46, 50.7, 50.3],
-                "bbox_xywh": [10.12, 20.46, 40.58, 29.84],
-                "area": detections.area(0, 0.75),
-                "segmentation": rle,
-            }
-        ],
-    }
-
-
-@pytest.mark.parametrize("filters", [EVERYTHING, Filters(0.5, ("person", "cat")), Filters(1)])
-def test_the_answer_comes_through_json_unchanged(filters: Filters) -> None:
-    answer = to_json(make_result(random_detections(7, 30, (60, 80))), filters)
-    assert json.loads(json.dumps(answer, allow_nan=False)) == answer
-
-
-def test_every_instance_that_passes_is_in_the_answer_once_with_its_own_mask() -> None:
-    detections = random_detections(8, 40, (60, 80))
-    filters = Filters(0.4, mask_threshold=0.6)
-    shown = view(detections, filters)
-    instances = to_json(make_result(detections), filters)["instances"]
-    assert 0 < len(instances) < 40
-    assert [instance["id"] for instance in instances] == shown.ids.tolist()
-    for i, instance in enumerate(instances):
-        assert coco.BY_ID[instance["category_id"]].name == instance["category_name"]
-        np.testing.assert_array_equal(
-            coco_mask.decode(instance["segmentation"]), shown.mask(i, threshold=0.6)
-        )
-        assert instance["area"] == coco_mask.area(instance["segmentation"]) == shown.area(i, 0.6)
-        np.testing.assert_allclose(instance["bbox_xyxy"], shown.boxes[i], atol=0.0051)
-        x1, y1, x2, y2 = instance["bbox_xyxy"]
-        np.testing.assert_allclose(instance["bbox_xywh"], [x1, y1, x2 - x1, y2 - y1], atol=1e-9)
-
-
-def test_a_filter_changes_nothing_in_the_instances_that_stay() -> None:
-    result = make_result(random_detections(9, 30, (60, 80)))
-    everything = {instance["id"]: instance for instance in to_json(result, EVERYTHING)["instances"]}
-    filtered = to_json(result, Filters(0.5))["instances"]
-    assert 0 < len(filtered) < 30
-    for instance in filtered:
-        assert instance == everything[instance["id"]]
-
-
-def test_counts_are_those_of_the_instances() -> None:
-    answer = to_json(make_result(random_detections(10, 60, (60, 80))), Filters(0.3))
-    assert answer["counts"] == Counter(instance["category_name"] for instance in answer["instances"])
-
-
-def test_nothing_found_is_a_complete_answer() -> None:
-    answer = to_json(make_result(make_detections([])), Filters())
-    assert answer["instances"] == []
-    assert answer["counts"] == {}
-    assert answer["warnings"] == []
-    assert answer["settings"]["classes"] is None
 
 
 def test_the_annotated_photo_has_its_original_size_and_shows_what_passes(tmp_path: Path) -> None:
@@ -173,7 +78,7 @@ def test_a_photo_in_which_nothing_passes_comes_back_as_it_is(tmp_path: Path) -> 
 def test_the_annotated_photo_names_the_model_and_carries_none_of_the_photos_metadata(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Camera maker"
-    exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)  # where it was taken
+    exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)  # the place where the photo was taken
     result = photographed(tmp_path, make_detections([], (60, 80)), "JPEG", exif=exif, comment=b"private")
     with Image.open(result.path) as photo:
         assert photo.getexif().get_ifd(0x8825)
@@ -181,7 +86,7 @@ def test_the_annotated_photo_names_the_model_and_carries_none_of_the_photos_meta
     with Image.open(io.BytesIO(content)) as png:
         png.load()
         assert not png.getexif()
-        assert png.info == {"Description": "Segmented by the model fake (made by hand)."}
+        assert png.info == {"srgb": 0, "Description": "Segmented by the model fake (made by hand)."}
     assert b"Camera maker" not in content
     assert b"private" not in content
 
@@ -191,7 +96,7 @@ def test_the_annotated_photo_is_a_whole_png_that_names_the_model_in_any_script(t
     result = replace(result, model=replace(result.model, origin="模型 é.pth"))
     content = annotated_photo(result, Filters(0), Style())
     with Image.open(io.BytesIO(content)) as png:
-        png.verify()  # the checksum of each chunk
+        png.verify()  # checks the checksum of each chunk
     with Image.open(io.BytesIO(content)) as png:
         assert png.info["Description"] == "Segmented by the model fake (模型 é.pth)."
         drawn = annotate(
@@ -209,12 +114,8 @@ def test_a_photo_that_is_gone_cannot_be_annotated(tmp_path: Path) -> None:
         annotated_photo(result, Filters(), Style())
 
 
-def test_no_class_at_all_comes_through_json_unchanged() -> None:
-    assert to_json(make_result(make_detections([])), Filters(0, ()))["settings"]["classes"] == []
-
-
 def street(tmp_path: Path, detections: Detections | None = None) -> Result:
-    """A result whose photo is called street.photo.png; ten instances with ids from 2 to 900, unless told."""
+    """Returns a result whose photo is called street.photo.png, by default with ten ids from 2 to 900."""
     if detections is None:
         made = random_detections(21, 11, (90, 120), mask_side=6, reach=0.1).select(np.arange(1, 11))
         detections = replace(made, ids=np.linspace(2, 900, 10).astype(np.int64))
@@ -231,7 +132,7 @@ def exported(result: Result, format: str, folder: Path, filters: Filters = FILTE
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """The files in a zip, by name; of any other file its own."""
+    """Returns the names and contents of the files in a zip. For any other file, returns its own."""
     if path.suffix != ".zip":
         return {path.name: path.read_bytes()}
     with zipfile.ZipFile(path) as archive:
@@ -328,6 +229,24 @@ def test_an_instance_without_a_pixel_has_no_cut_out(tmp_path: Path, folder: Path
         cut_out_file(result, FILTERS, 2, folder)
 
 
+def test_the_manifest_says_how_many_instances_were_left_out_for_having_no_pixel(
+    tmp_path: Path, folder: Path
+) -> None:
+    boxes = [[0, 0, 20, 20], [200, 200, 240, 240], [30, 30, 50, 50]]
+    result = street(tmp_path, make_detections(boxes, class_ids=[CAT, CAT, DOG]))
+    files = contents(exported(result, "zip", folder))
+    assert json.loads(files["manifest.json"])["left_out_without_pixels"] == 1
+    annotations = json.loads(files["street.photo-coco.json"])["annotations"]
+    assert [annotation["id"] for annotation in annotations] == [1, 3]
+    shapes = json.loads(files["images/street.photo.json"])["shapes"]
+    assert [shape["group_id"] for shape in shapes] == [1, 3]
+    assert len(files["labels/street.photo.txt"].splitlines()) == 2
+    table = csv.DictReader(io.StringIO(files["street.photo.csv"].decode()))
+    assert [row["id"] for row in table] == ["1", "2", "3"]
+    files = contents(exported(result, "zip", folder, Filters(hidden=(2,))))
+    assert json.loads(files["manifest.json"])["left_out_without_pixels"] == 0  # 2 is not in view
+
+
 @pytest.mark.parametrize("id", [0, 4, 99, -1, "cat", None, [1]])
 def test_what_is_not_in_view_cannot_be_cut_out(id: Any, tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path, make_detections([[0, 0, 20, 20]] * 4))
@@ -369,7 +288,7 @@ def test_files_of_the_zip_name_pictures_that_are_there(tmp_path: Path, folder: P
     label = json.loads((unpacked / "images" / "street.photo.json").read_text())
     assert (unpacked / "images" / label["imagePath"]).is_file()
     data = yaml.safe_load((unpacked / "data.yaml").read_text())
-    # YOLO finds the labels of images/x.png in labels/x.txt.
+    # YOLO looks for the labels of images/x.png in labels/x.txt.
     (image,) = (unpacked / data["train"]).glob("*.png")
     assert (unpacked / "labels" / image.name).with_suffix(".txt").is_file()
     (named,) = json.loads((unpacked / "street.photo-coco.json").read_text())["images"]
@@ -403,6 +322,7 @@ def test_the_manifest_says_how_the_result_was_made(tmp_path: Path, folder: Path)
             "edges": "soft",
         },
         "counts": to_json(result, filters)["counts"],
+        "left_out_without_pixels": 0,
         "files": [name for name in files if name != "manifest.json"],
     }
     assert versions["numpy"] == np.__version__
@@ -460,7 +380,7 @@ SECRETS = (b"Camera maker", b"private words", b"holiday.photo.jpeg", b"Exif", b"
 
 
 def holiday(tmp_path: Path) -> Result:
-    """A JPEG full of what nobody else should see, in a folder whose name is nobody's business either."""
+    """Returns a result for a JPEG full of private metadata. The name of the photo's folder is private too."""
     uploads = tmp_path / "uploads-of-somebody"
     uploads.mkdir()
     detections = random_detections(22, 6, (60, 80), mask_side=5)
@@ -506,12 +426,30 @@ def test_no_picture_carries_more_than_pixels_a_palette_and_our_own_words(
         for name, content in contents(path).items():
             if name.endswith(".png"):
                 kinds = {kind for kind, _ in chunks(content)}
-                assert kinds <= {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"iTXt"}, name
+                assert kinds <= {b"IHDR", b"sRGB", b"PLTE", b"IDAT", b"IEND", b"iTXt"}, name
                 assert (b"iTXt" in kinds) == name.endswith(EXPORTS["annotated"].suffix)
 
 
+def test_pictures_declare_srgb_before_their_pixels_and_maps_of_ids_do_not(
+    tmp_path: Path, folder: Path
+) -> None:
+    maps = (EXPORTS["instances"].suffix, EXPORTS["categories"].suffix)
+    seen = set()
+    for path in files_of_a_holiday(holiday(tmp_path), folder):
+        for name, content in contents(path).items():
+            if name.endswith(".png"):
+                found = chunks(content)
+                declared = [k for k, (kind, _) in enumerate(found) if kind == b"sRGB"]
+                assert declared == ([] if name.endswith(maps) else [1]), name  # right after the header
+                assert all(found[k][1] == b"\0" for k in declared)  # the perceptual intent
+                with Image.open(io.BytesIO(content)) as png:
+                    png.verify()  # checks the checksum of each chunk
+                    seen.add((png.mode, bool(declared)))
+    assert seen == {("RGB", True), ("RGBA", True), ("I;16", False), ("P", False)}
+
+
 def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
-    """Kind and content of each of a PNG's chunks."""
+    """Returns the kind and the content of each chunk of a PNG."""
     found, at = [], 8
     while at < len(png):
         length = int.from_bytes(png[at : at + 4])
@@ -604,26 +542,3 @@ def test_an_effect_is_that_of_the_photo_at_its_own_size(effect: Any, tmp_path: P
 def test_an_unknown_effect_is_refused(effect: Any, tmp_path: Path, folder: Path) -> None:
     with pytest.raises(SettingsError, match=r"effect: expected one of cut_out, .*, got"):
         effect_file(street(tmp_path), FILTERS, effect, folder)
-
-
-@pytest.mark.parametrize(
-    ("color", "expected"),
-    [
-        ("#ff8000", (255, 128, 0)),
-        ("#FFFFFF", (255, 255, 255)),
-        ("rgb(1, 2, 3)", (1, 2, 3)),
-        ("rgba(254.6,0,12.4,0.5)", (255, 0, 12)),
-    ],
-)
-def test_a_colour_is_read_in_both_ways_in_which_browsers_write_it(
-    color: str, expected: tuple[int, int, int]
-) -> None:
-    assert rgb(color) == expected
-
-
-@pytest.mark.parametrize(
-    "color", ["", "red", "#fff", "#12345g", "rgb(1, 2)", "rgb(256, 0, 0)", "rgb(1.2.3, 0, 0)", None, 7]
-)
-def test_any_other_colour_is_refused(color: Any) -> None:
-    with pytest.raises(SettingsError, match="color: expected one such as"):
-        rgb(color)

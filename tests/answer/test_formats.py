@@ -1,10 +1,16 @@
-"""Each format is read back by the tool that it is made for, or by a reader that follows its definition."""
+"""Tests of `answer.formats`.
+
+Each format is read back by the tool that it is made for, or by a function here that follows the format's
+definition.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +27,8 @@ from pycocotools.coco import COCO
 from answer import coco
 from answer.formats import (
     COCO_PALETTE,
+    POINT_IN_PIXEL,
+    YOLO_DIGITS,
     areas,
     category_map,
     instance_map,
@@ -38,6 +46,10 @@ from tests.samples import CAR, CAT, DOG, make_detections, random_detections
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # in pycocotools' decode
 
 SIZES = [(60, 80), (1, 1), (1, 25), (25, 1), (211, 97)]
+UNEVEN_SIZES = [(60, 80), (1, 1), (5, 7), (211, 97), (1023, 1537), (667, 20_000), (20_000, 667)]
+"""Sizes whose fractions do not end after six digits, up to the longest side of a photo."""
+READINGS: dict[str, Callable[[Any], Any]] = {"rounded down": np.trunc, "rounded": np.round}
+"""How readers make pixels of coordinates: Ultralytics rounds down, supervision to the nearest number."""
 CLASS_IDS = [category.id for category in coco.CATEGORIES]
 
 
@@ -47,7 +59,10 @@ def pycocotools_rle(mask: np.ndarray) -> dict[str, Any]:
 
 
 def samples(size: tuple[int, int], count: int = 8) -> list[Detections]:
-    """Noise and smooth masks; boxes inside the image and reaching out of it; ids that leave some out."""
+    """Makes detections with noisy and with smooth masks.
+
+    Some boxes reach out of the image, and some ids are left out.
+    """
     made = []
     for seed in range(3):
         noisy = random_detections(seed, count, size, reach=0.3)
@@ -58,6 +73,24 @@ def samples(size: tuple[int, int], count: int = 8) -> list[Detections]:
 
 def whole_mask(detections: Detections, i: int, threshold: float) -> NDArray[np.bool_]:
     return detections.mask(i, threshold=threshold)
+
+
+def rings(size: tuple[int, int]) -> Detections:
+    """Makes rings of one part. They fill the image, meet its right and lower border, or reach out of it."""
+    height, width = size
+    boxes = [[0, 0, width, height], [width / 3, height / 4, width, height]]
+    boxes += [[width / 2, height / 2, 1.2 * width, 1.3 * height]]
+    y, x = np.mgrid[-1:1:28j, -1:1:28j]
+    ring = (abs(np.hypot(x, y) - 0.7) < 0.4).astype(np.float32)
+    return replace(make_detections(boxes, size), mask_probs=np.array([ring] * len(boxes)))
+
+
+def filled(parts: list[NDArray[np.int32]], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Returns the pixels that OpenCV fills, one polygon at a time."""
+    mask = np.zeros(size, np.uint8)
+    for part in parts:
+        cv2.fillPoly(mask, [part], 1)
+    return mask > 0
 
 
 def through_pycocotools(annotations: dict[str, Any], folder: Path) -> COCO:
@@ -136,8 +169,9 @@ def test_pycocotools_reads_back_every_instance(size: tuple[int, int], tmp_path: 
         assert read.getImgIds() == [1]
         (image,) = read.loadImgs(1)
         assert image == {"id": 1, "file_name": "street.png", "height": size[0], "width": size[1]}
-        assert read.getAnnIds(imgIds=1) == detections.ids.tolist()
-        for i, annotation in enumerate(read.loadAnns(read.getAnnIds(imgIds=1))):
+        seen = [i for i in range(len(detections)) if detections.area(i, 0.4)]
+        assert read.getAnnIds(imgIds=1) == detections.ids[seen].tolist()
+        for i, annotation in zip(seen, read.loadAnns(read.getAnnIds(imgIds=1)), strict=True):
             mask = whole_mask(detections, i, 0.4)
             np.testing.assert_array_equal(read.annToMask(annotation), mask)
             assert annotation["area"] == np.count_nonzero(mask)
@@ -170,38 +204,54 @@ def test_pycocotools_can_score_annotations_against_themselves(tmp_path: Path) ->
     assert evaluation.stats[0] == pytest.approx(1)
 
 
+def test_coco_has_no_annotation_without_a_pixel() -> None:
+    detections = make_detections([[0, 0, 9, 9], [200, 200, 240, 240], [20, 20, 40, 40]])
+    assert [found["id"] for found in to_coco(detections, "street.png")["annotations"]] == [1, 3]
+    assert to_coco(detections, "street.png", 1.0)["annotations"] == []  # no probability is above 1
+
+
 def test_nothing_found_is_a_complete_coco_file(tmp_path: Path) -> None:
     read = through_pycocotools(to_coco(make_detections([]), "street.png"), tmp_path)
     assert read.getAnnIds() == []
     assert len(read.getCatIds()) == 80
 
 
-def yolo_rows(text: str, size: tuple[int, int]) -> list[tuple[int, NDArray[np.int32]]]:
-    """(class index, (P, 2) pixels) of each line: shares in float32, times the size, cut to whole numbers."""
+def yolo_rows(
+    text: str,
+    size: tuple[int, int],
+    reading: Callable[[Any], Any] = np.trunc,
+    dtype: type[np.floating[Any]] = np.float32,
+) -> list[tuple[int, NDArray[np.int32]]]:
+    """Returns (class index, (P, 2) pixels) of each line.
+
+    The fractions are read as `dtype`, multiplied by the size, and made whole by `reading`.
+    """
     height, width = size
     rows = []
     for line in text.splitlines():
         index, *shares = line.split(" ")
         assert len(shares) % 2 == 0
-        points = np.array(shares, np.float32).reshape(-1, 2)
-        assert len(points) >= 3  # fewer are taken for a box
+        points = np.array(shares, dtype).reshape(-1, 2)
+        assert len(points) >= 3  # YOLO would take fewer points for a box
         assert points.min() >= 0 and points.max() <= 1
-        rows.append((int(index), (points * np.array([width, height], np.float32)).astype(np.int32)))
+        rows.append((int(index), reading(points * np.array([width, height], dtype)).astype(np.int32)))
     return rows
 
 
+@pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
 @pytest.mark.parametrize("size", SIZES)
-def test_yolo_labels_are_the_masks_and_lines_between_their_parts(size: tuple[int, int]) -> None:
+def test_yolo_labels_are_the_masks_and_lines_between_their_parts(
+    size: tuple[int, int], reading: Callable[[Any], Any]
+) -> None:
     for detections in samples(size):
-        rows = yolo_rows(to_yolo(detections, 0.4), size)
+        rows = yolo_rows(to_yolo(detections, 0.4), size, reading)
         seen = [i for i in range(len(detections)) if detections.area(i, 0.4)]
         assert len(rows) == len(seen)
         for (index, points), i in zip(rows, seen, strict=True):
             assert coco.CATEGORIES[index].id == detections.class_ids[i]
-            fill = cv2.fillPoly(np.zeros(size, np.uint8), [points], 1) > 0
-            mask = whole_mask(detections, i, 0.4)
+            fill, mask = filled([points], size), whole_mask(detections, i, 0.4)
             assert fill[mask].all()
-            # Other pixels lie at the sides that join parts; OpenCV before 5.0 fills wider there.
+            # Other filled pixels lie at the lines that join parts. OpenCV before 5.0 fills wider lines.
             lines = np.zeros(size, np.uint8)
             for start, end in pairwise(points.tolist()):
                 cv2.line(lines, start, end, 1)
@@ -211,28 +261,46 @@ def test_yolo_labels_are_the_masks_and_lines_between_their_parts(size: tuple[int
                 np.testing.assert_array_equal(fill, mask)
 
 
-def test_a_yolo_label_holds_every_pixel_of_the_largest_photo() -> None:
+@pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
+@pytest.mark.parametrize("size", UNEVEN_SIZES)
+def test_every_reader_of_yolo_labels_gets_a_mask_of_one_part_back(
+    size: tuple[int, int], reading: Callable[[Any], Any]
+) -> None:
+    detections = rings(size)
+    text = to_yolo(detections)
+    for dtype in (np.float32, np.float64):
+        rows = yolo_rows(text, size, reading, dtype)
+        assert len(rows) == len(detections)
+        for i, (_, points) in enumerate(rows):
+            np.testing.assert_array_equal(filled([points], size), whole_mask(detections, i, 0.5))
+        # The first two masks have points in the last column and in the last row.
+        assert all(points.max(axis=0).tolist() == [size[1] - 1, size[0] - 1] for _, points in rows[:2])
+
+
+@pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
+def test_a_yolo_label_holds_every_pixel_of_the_largest_photo(reading: Callable[[Any], Any]) -> None:
     for height, width in [(3, 20_000), (20_000, 3)]:
         detections = make_detections([[0, 0, width, height]], (height, width))
-        ((_, points),) = yolo_rows(to_yolo(detections, 0), (height, width))
-        fill = cv2.fillPoly(np.zeros((height, width), np.uint8), [points], 1) > 0
-        np.testing.assert_array_equal(fill, detections.mask(0, threshold=0))
+        ((_, points),) = yolo_rows(to_yolo(detections, 0), (height, width), reading)
+        np.testing.assert_array_equal(filled([points], (height, width)), detections.mask(0, threshold=0))
         text = to_yolo(random_detections(1, 3, (height, width), mask_side=2), 0.5)
-        for _, points in yolo_rows(text, (height, width)):
+        for _, points in yolo_rows(text, (height, width), reading):
             assert (points >= 0).all() and (points < (width, height)).all()
 
 
 @pytest.mark.parametrize("side", [1, 7, 1024, 19_999, 20_000])
-def test_yolo_shares_give_each_pixel_back(side: int) -> None:
+def test_yolo_shares_are_far_from_where_rounding_changes_the_pixel(side: int) -> None:
     pixels = np.arange(side)
-    shares = np.array([f"{share:.6f}" for share in (pixels + 0.5) / side])
+    shares = np.array([f"{share:.{YOLO_DIGITS}f}" for share in (pixels + POINT_IN_PIXEL) / side])
     for dtype in (np.float32, np.float64):
-        np.testing.assert_array_equal((shares.astype(dtype) * dtype(side)).astype(int), pixels)
+        inside = shares.astype(dtype) * dtype(side) - pixels
+        assert inside.min() > 0.2 and inside.max() < 0.3  # rounding changes it at 0 and at 0.5
 
 
 def test_yolo_has_no_line_for_what_it_cannot_hold() -> None:
     boxes = [[0, 0, 9, 9], [200, 200, 240, 240], [20, 20, 40, 40]]
-    detections = make_detections(boxes, class_ids=[DOG, DOG, 12])  # out of the image; a gap in the ids
+    # The second box is outside the image. The third has a category id from a gap.
+    detections = make_detections(boxes, class_ids=[DOG, DOG, 12])
     assert [index for index, _ in yolo_rows(to_yolo(detections), (60, 80))] == [16]
     assert to_yolo(make_detections([])) == ""
 
@@ -243,7 +311,7 @@ def test_the_names_for_yolo_are_cocos_in_order() -> None:
 
 
 def labelme_mask(shape: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """As labelme's `shape_to_mask`."""
+    """Fills a shape as labelme's `shape_to_mask` does."""
     picture = Image.new("L", size[::-1])
     points = [tuple(point) for point in shape["points"]]
     assert len(points) > 2
@@ -251,15 +319,47 @@ def labelme_mask(shape: dict[str, Any], size: tuple[int, int]) -> NDArray[np.boo
     return np.asarray(picture) > 0
 
 
+def labelme_by_opencv(shape: dict[str, Any], size: tuple[int, int], reading: Any) -> NDArray[np.bool_]:
+    return filled([reading(np.array(shape["points"])).astype(np.int32)], size)
+
+
+def labelme_through_yolo(shape: dict[str, Any], size: tuple[int, int], reading: Any) -> NDArray[np.bool_]:
+    """Converts a shape to YOLO's fractions first, as labelme2yolo does."""
+    size_xy = np.array(size[::-1])
+    shares = np.round(np.array(shape["points"]) / size_xy, YOLO_DIGITS).astype(np.float32)
+    return filled([reading(shares * size_xy.astype(np.float32)).astype(np.int32)], size)
+
+
+LABELME_READERS: dict[str, Callable[[dict[str, Any], tuple[int, int]], NDArray[np.bool_]]] = {
+    "labelme": labelme_mask,
+    "OpenCV, rounded down": lambda shape, size: labelme_by_opencv(shape, size, np.trunc),
+    "OpenCV, rounded": lambda shape, size: labelme_by_opencv(shape, size, np.round),
+    "YOLO, rounded down": lambda shape, size: labelme_through_yolo(shape, size, np.trunc),
+    "YOLO, rounded": lambda shape, size: labelme_through_yolo(shape, size, np.round),
+}
+
+
+@pytest.mark.parametrize("reader", LABELME_READERS)
+@pytest.mark.parametrize("size", UNEVEN_SIZES)
+def test_every_reader_of_labelme_shapes_gets_the_mask_back(size: tuple[int, int], reader: str) -> None:
+    detections = rings(size)
+    shapes = to_labelme(detections, "street.png")["shapes"]
+    assert [shape["group_id"] for shape in shapes] == detections.ids.tolist()
+    for i, shape in enumerate(shapes):
+        mask = LABELME_READERS[reader](shape, size)
+        np.testing.assert_array_equal(mask, whole_mask(detections, i, 0.5))
+
+
+@pytest.mark.parametrize("reader", LABELME_READERS)
 @pytest.mark.parametrize("size", SIZES)
-def test_labelme_shapes_of_a_group_are_the_mask(size: tuple[int, int]) -> None:
+def test_labelme_shapes_of_a_group_are_the_mask(size: tuple[int, int], reader: str) -> None:
     for detections in samples(size):
         labels = to_labelme(detections, "street.png", 0.4)
         assert json.loads(json.dumps(labels)) == labels
         assert (labels["imageHeight"], labels["imageWidth"]) == size
         masks = {int(id): np.zeros(size, np.bool_) for id in detections.ids}
         for shape in labels["shapes"]:
-            masks[shape["group_id"]] |= labelme_mask(shape, size)
+            masks[shape["group_id"]] |= LABELME_READERS[reader](shape, size)
         for i, id in enumerate(detections.ids.tolist()):
             np.testing.assert_array_equal(masks[id], whole_mask(detections, i, 0.4))
 

@@ -16,13 +16,13 @@ Mask = NDArray[np.bool_]
 
 
 def noise(rng: np.random.Generator) -> Mask:
-    """Single pixels, parts that touch at corners, holes of every shape."""
+    """Makes a mask with single pixels, parts that touch at corners, and holes of every shape."""
     height, width = rng.integers(1, 30, 2)
     return rng.random((height, width)) < rng.random()
 
 
 def blobs(rng: np.random.Generator) -> Mask:
-    """As masks are made: few values, enlarged, cut off at a threshold."""
+    """Makes a mask as the app does: enlarges a few values and applies a threshold."""
     cells = rng.random(rng.integers(2, 9, 2))
     height, width = rng.integers(2, 90, 2).tolist()
     mask: Mask = cv2.resize(cells, (width, height)) > rng.random()
@@ -30,7 +30,7 @@ def blobs(rng: np.random.Generator) -> Mask:
 
 
 def threads(rng: np.random.Generator) -> Mask:
-    """Lines of one pixel, which cross and enclose."""
+    """Makes a mask of lines one pixel wide, which cross each other and enclose areas."""
     height, width = rng.integers(2, 60, 2).tolist()
     drawn = np.zeros((height, width), np.uint8)
     ends = rng.integers(0, [width, height], (8, 2)).tolist()
@@ -40,13 +40,13 @@ def threads(rng: np.random.Generator) -> Mask:
 
 
 def sieves(rng: np.random.Generator) -> Mask:
-    """Full, but for many holes."""
+    """Makes a full mask with many holes."""
     height, width = rng.integers(1, 40, 2)
     return rng.random((height, width)) > 0.1
 
 
 def rings(rng: np.random.Generator) -> Mask:
-    """Parts in the holes of parts."""
+    """Makes a mask with parts inside the holes of other parts."""
     side = int(rng.integers(4, 50))
     y, x = np.mgrid[:side, :side]
     mask: Mask = np.maximum(abs(y - side // 2), abs(x - side // 2)) % 4 < rng.integers(1, 4)
@@ -78,9 +78,9 @@ def several(make: Callable[[np.random.Generator], Mask]) -> list[Mask]:
 
 
 def rasterised(path: str, size: tuple[int, int]) -> Mask:
-    """Which pixels of (height, width) lie in a path of h and v steps, by the even-odd rule.
+    """Returns the pixels of (height, width) that lie in a path of h and v steps, by the even-odd rule.
 
-    A pixel is in it where the path passes on its left, at the height of its centre, an odd number of times.
+    A pixel lies inside if the path passes an odd number of times on its left, at the height of its centre.
     """
     height, width = size
     passes = np.zeros((height, width + 1), int)
@@ -92,7 +92,7 @@ def rasterised(path: str, size: tuple[int, int]) -> Mask:
             before = y
             x, y = (x + int(length), y) if direction == "h" else (x, y + int(length))
             passes[min(before, y) : max(before, y), x] += 1
-        assert x == start[0] or y == start[1]  # the way back is straight as well
+        assert x == start[0] or y == start[1]  # the way back to the start is straight too
         if x == start[0]:
             passes[min(y, start[1]) : max(y, start[1]), x] += 1
     inside: Mask = passes[:, :width].cumsum(axis=1) % 2 == 1
@@ -100,7 +100,7 @@ def rasterised(path: str, size: tuple[int, int]) -> Mask:
 
 
 def filled(parts: list[NDArray[np.int32]], size: tuple[int, int]) -> Mask:
-    """By OpenCV, one at a time."""
+    """Returns the pixels that OpenCV fills, one polygon at a time."""
     mask = np.zeros(size, np.uint8)
     for part in parts:
         cv2.fillPoly(mask, [part], 1)
@@ -108,7 +108,7 @@ def filled(parts: list[NDArray[np.int32]], size: tuple[int, int]) -> Mask:
 
 
 def drawn(parts: list[NDArray[np.int32]], size: tuple[int, int]) -> Mask:
-    """By Pillow, one at a time, as labelme does."""
+    """Returns the pixels that Pillow draws, one polygon at a time, as labelme does."""
     picture = Image.new("L", size[::-1])
     for part in parts:
         ImageDraw.Draw(picture).polygon([tuple(point) for point in part.tolist()], outline=1, fill=1)
@@ -191,7 +191,7 @@ def test_joined_parts_are_the_mask_and_lines_between_them(
         whole = joined(parts)
         fill = filled([whole], mask.shape)
         assert fill[mask].all()
-        # Steps of the whole that are none of a part's, there and back, are the lines.
+        # The sides of `whole` that no part has are the lines, each there and back.
         sides = {side for part in parts for side in sides_of(part)}
         ties = [side for side in sides_of(whole) if side not in sides]
         assert len(ties) == 2 * (len(parts) - 1)
@@ -200,7 +200,7 @@ def test_joined_parts_are_the_mask_and_lines_between_them(
         for start, end in ties:
             cv2.line(lines, start, end, 1)
         assert fill[lines > 0].all()
-        near = cv2.dilate(lines, np.ones((3, 3), np.uint8)) > 0  # OpenCV before 5.0 fills wider
+        near = cv2.dilate(lines, np.ones((3, 3), np.uint8)) > 0  # OpenCV before 5.0 fills wider lines
         assert not (fill & ~mask & ~near).any()
 
 

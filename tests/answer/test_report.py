@@ -223,7 +223,7 @@ def test_hidden_by_the_visitor_is_only_what_would_be_seen_otherwise() -> None:
 def test_where_all_that_is_ticked_is_hidden_by_hand_the_summary_says_so(
     class_ids: list[int], classes: tuple[str, ...] | None, hidden: tuple[int, ...], sentence: str
 ) -> None:
-    # A weak one below the threshold is no part of this.
+    # The weak dog below the threshold must not count.
     result = found([*class_ids, DOG], [*np.linspace(0.9, 0.6, len(class_ids)), 0.1])
     assert summary(result, Filters(0.5, classes, hidden=hidden)).startswith(f"{sentence} Model")
 

@@ -136,7 +136,7 @@ def test_masks_are_those_of_each_instances_own_label(v1: MaskRCNN, count: int) -
 
 
 class OwnProposals(nn.Module):
-    """The whole picture, found without a head."""
+    """A stage that proposes the whole picture as the only region. It has no head."""
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor]
@@ -155,7 +155,7 @@ def test_stages_that_are_not_torchvisions_own_stay(v1: MaskRCNN) -> None:
 
 
 class OwnPredictor(MaskRCNNPredictor):
-    """May do anything in `forward`."""
+    """A subclass, whose `forward` could compute anything."""
 
 
 def test_heads_that_are_not_torchvisions_own_stay(v1: MaskRCNN) -> None:
@@ -171,7 +171,7 @@ def test_an_accelerated_network_can_be_called_as_torchvisions_own(v1: MaskRCNN) 
     assert found["masks"].shape == (len(found["scores"]), 1, 64, 80)
 
 
-def test_in_bfloat16_what_is_sure_stays_as_it_is(scenes_model: SegmentationModel) -> None:
+def test_in_bfloat16_instances_with_high_scores_stay_the_same(scenes_model: SegmentationModel) -> None:
     network = ARCHITECTURES["scenes"].build().eval().requires_grad_(False)
     network.load_state_dict(find_weights(ARCHITECTURES["scenes"], None).state_dict)
     accelerate(network, CPU, torch.bfloat16)

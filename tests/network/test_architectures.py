@@ -15,7 +15,7 @@ def test_v1_has_frozen_norms_with_epsilon_zero() -> None:
 
 
 @pytest.mark.parametrize("labels", [COCO_LABELS, SCENES_LABELS])
-def test_a_label_is_a_coco_category_or_never_given(labels: tuple[int, ...]) -> None:
+def test_each_label_is_a_coco_category_or_a_gap(labels: tuple[int, ...]) -> None:
     assert labels[0] == 0
     meta = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     for id in labels[1:]:

@@ -8,7 +8,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from network.roi_align import RowRoIAlign
 
 SIZE = (120, 168)
-"""Height and width of the images in pixels, of which the batch is padded to 128x192."""
+"""Height and width of the images in pixels. The batch is padded to 128x192."""
 
 
 def features(count: int, strides: tuple[int, ...] = (4, 8, 16, 32)) -> dict[str, Tensor]:
@@ -18,7 +18,10 @@ def features(count: int, strides: tuple[int, ...] = (4, 8, 16, 32)) -> dict[str,
 
 
 def boxes(count: int, seed: int) -> Tensor:
-    """Of all sizes, and some that touch, leave or lie outside of the image, or have no area."""
+    """Returns boxes of all sizes.
+
+    Some of them touch the border, reach out of the image, lie outside of it, or have no area.
+    """
     corners = torch.rand(count, 2, 2, generator=torch.Generator().manual_seed(seed)) ** 2
     corners = corners.sort(1).values.flatten(1) * torch.tensor([SIZE[1], SIZE[0]] * 2)
     special = [[0, 0, 168, 120], [-9, -9, 20, 20], [150, 100, 400, 300], [500, 500, 510, 510], [7, 7, 7, 7]]

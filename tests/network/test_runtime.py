@@ -10,7 +10,7 @@ from network import runtime
 
 
 class Libc:
-    """Notes what it is told."""
+    """A C library that records its settings."""
 
     def __init__(self) -> None:
         self.told: dict[int, int] = {}
@@ -26,7 +26,7 @@ def libc(monkeypatch: pytest.MonkeyPatch) -> Libc:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: libc)
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("GOMP_SPINCOUNT", "MALLOC_ARENA_MAX"):
-        monkeypatch.setenv(name, "")  # so that what `prepare` sets is undone
+        monkeypatch.setenv(name, "")  # so that monkeypatch undoes what `prepare` sets
         monkeypatch.delenv(name)
     return libc
 

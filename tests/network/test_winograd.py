@@ -47,7 +47,7 @@ def test_no_images_give_no_images() -> None:
 
 
 class OwnConvolution(nn.Conv2d):
-    """May do anything in `forward`."""
+    """A subclass, whose `forward` could compute anything."""
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""The app on a Space that is lent its graphics processor, as far as a machine without one can show.
+"""Runs the app as on a ZeroGPU Space, which borrows its GPU, as far as a machine without a GPU allows.
 
-`test_zero_gpu` runs this with the environment of such a Space, in a process of its own, which the library
-`spaces` changes for good. It emulates "cuda", forks and pickles as it does there. Replaced are the broker,
-which lends whatever is asked for here, and the moves to the card's memory: tensors stay where they are,
-and the forked process calculates on the CPU. Prints what `/segment` answers, and for how long a
-processor was lent.
+`test_zero_gpu` runs this script with the environment of such a Space. The script has a process of its own,
+because the library `spaces` changes the process for good. The library emulates "cuda", forks and pickles as
+on a Space. Two parts are replaced. The broker here lends every GPU that is asked for. Nothing moves to the
+GPU's memory: tensors stay where they are, and the forked process calculates on the CPU. The script prints the
+answers of `/segment`, and the seconds for which a GPU was lent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from network import weights
 
 
 class Broker:
-    """Lends a processor to everybody, at once."""
+    """Lends a GPU to everybody at once."""
 
     asked: list[dict[str, Any]] = []
 
@@ -44,7 +44,7 @@ class Broker:
 
 
 def stay_here(callback: object = None) -> None:
-    """In the forked process, in place of the move to the card."""
+    """Runs in the forked process instead of the move to the GPU."""
     for fake, original in patching.cuda_aliases.items():
         fake.data = original
     object.__setattr__(app.models.get(), "device", torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The guard around an app that notes what reaches it, and around the real one."""
+"""The guard in front of an app that records what reaches it, and in front of the real app."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UPLOAD_PATH = "/gradio_api/upload"
 
 
 class Inner:
-    """Stands for Gradio: reads the body, notes it, and answers "through"."""
+    """A stand-in for Gradio that reads the body, records it, and answers "through"."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -52,7 +52,17 @@ async def ask(
     whole: bool = True,
     **scope: Any,
 ) -> Any:
-    """What `app` answers: status, headers, text. `pieces` are the body as it arrives, `whole` or not."""
+    """Sends a request to `app` and returns the status, headers and text of its response.
+
+    Args:
+        app: The ASGI app.
+        method: The HTTP method.
+        path: The path of the request.
+        pieces: The body in the pieces in which it arrives.
+        headers: The request's headers.
+        whole: Whether the last piece ends the body. If not, the client disconnects after it.
+        scope: More values of the ASGI scope.
+    """
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     messages[-1]["more_body"] = not whole
     left = iter(messages)
@@ -83,7 +93,7 @@ def inner() -> Inner:
 
 @pytest.fixture
 def door(inner: Inner, tmp_path: Path) -> Callable[..., Any]:
-    """Asks a guard around `inner`."""
+    """Returns a function that sends a request to a guard in front of `inner`, with the arguments of `ask`."""
     app = Guard(inner, lambda name, named, body: body.get("fault"), tmp_path)
 
     def door(*args: Any, **options: Any) -> Any:
@@ -99,7 +109,11 @@ def door(inner: Inner, tmp_path: Path) -> Callable[..., Any]:
 
 
 def multipart(*parts: tuple[str, bytes]) -> tuple[dict[str, str], bytes]:
-    """Headers and body of these parts, each the rest of its Content-Disposition and its content."""
+    """Returns the headers and the body of a multipart request.
+
+    Args:
+        parts: For each part, the end of its Content-Disposition and its content.
+    """
     body = b"".join(
         f"--edge\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + content + b"\r\n"
         for disposition, content in parts
@@ -111,6 +125,7 @@ FILE = 'name="files"; filename="cat.jpg"'
 
 
 def in_pieces(body: bytes, size: int = 65_536) -> list[bytes]:
+    """Cuts a body into pieces of `size` bytes."""
     return [body[at : at + size] for at in range(0, len(body), size)]
 
 
@@ -240,7 +255,7 @@ def test_an_upload_over_the_limit_is_refused_unless_it_fits(
         answer = door("POST", UPLOAD_PATH, in_pieces(body, 2**20), headers)
         assert answer.status == status
     assert answer.text == "This is too large: at most 25 MB are taken here."
-    assert stated or answer.pieces_left <= 1  # and what comes after it is not waited for
+    assert stated or answer.pieces_left <= 1  # the guard does not wait for the rest
 
 
 @pytest.mark.parametrize("field", ['name="files"', 'name="other"', 'name="other"; filename="a.jpg"', "x=y"])
@@ -296,7 +311,7 @@ def test_the_call_of_an_agent_may_hold_a_picture_and_is_json(door: Callable[...,
 
 
 def headers_passed_on(folder: Path, *args: Any, **options: Any) -> list[Any]:
-    """What the app behind a guard sees of the headers of a request."""
+    """Returns the headers that the app behind a guard sees."""
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -311,7 +326,7 @@ def headers_passed_on(folder: Path, *args: Any, **options: Any) -> list[Any]:
 
 
 def test_an_agent_waits_in_the_line_of_its_own_address(tmp_path: Path) -> None:
-    """Gradio calls itself with the headers of the agent's call, and trusts itself in what they say."""
+    """Gradio calls itself with the headers of the agent's call, and trusts the headers of its own calls."""
     forged = {"X-Forwarded-For": "1.2.3.4", "Accept": "text/event-stream"}
     call = ("POST", "/gradio_api/mcp", [b"{}"], forged)
     seen = headers_passed_on(tmp_path, *call, client=("203.0.113.9", 5000))
@@ -367,7 +382,7 @@ def test_a_body_that_does_not_arrive_is_given_up(
     async def receive() -> dict[str, Any]:
         if pieces:
             return pieces.pop()
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()  # the rest never comes
         return {}
 
     async def send(message: dict[str, Any]) -> None:
@@ -422,10 +437,10 @@ def test_the_page_may_be_framed_by_its_hub_and_by_nobody_else(door: Callable[...
         "https://*.huggingface.co",
         "https://*.hf.space",
     ]
-    assert "x-frame-options" not in headers  # it knows no list of hosts
+    assert "x-frame-options" not in headers  # this header cannot hold a list of hosts
 
 
-# ------------------------------------------------------------------------------- around the real app
+# -------------------------------------------------------------------------- in front of the real app
 
 
 @pytest.fixture
@@ -487,7 +502,7 @@ def test_an_upload_through_the_running_app_is_capped(connection: http.client.HTT
     try:
         connection.request("POST", UPLOAD_PATH, body, headers)
     except ConnectionError:
-        """It is cut off while it is sent; the answer is there."""
+        """The server closes the connection while the client still sends. The answer has already arrived."""
     answer = connection.getresponse()
     assert answer.status == 400
 

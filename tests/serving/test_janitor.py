@@ -1,6 +1,9 @@
+"""The janitor with files of a known age."""
+
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +13,13 @@ import pytest
 from serving import janitor
 
 HOUR = 3600.0
+NOW = 1_000_000.0
+"""Seconds since the epoch. The number is whole, so that the file system stores it exactly."""
 
 
 @pytest.fixture
 def put(tmp_path: Path) -> Callable[..., Path]:
-    """Puts a file of some bytes and some age in seconds into the folder `tmp_path / "kept"`."""
+    """Writes a file into the folder `tmp_path / "kept"`, with a size in bytes and an age in seconds."""
 
     def put(name: str, size: int = 1, age: float = 0.0) -> Path:
         path = tmp_path / "kept" / name
@@ -58,6 +63,31 @@ def test_a_folder_that_was_emptied_just_now_stays_for_whoever_is_about_to_write(
     old.write_bytes(b"the same photo again")
 
 
+@pytest.mark.parametrize("kind", ["an empty folder", "a file"])
+@pytest.mark.parametrize(
+    ("age", "stays"), [(0.0, True), (HOUR - 1, True), (HOUR, True), (HOUR + 1, False), (9 * HOUR, False)]
+)
+def test_an_empty_folder_and_a_file_stay_until_they_are_older_than_the_limit(
+    age: float, stays: bool, kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "kept" / "one"
+    path.parent.mkdir()
+    path.mkdir() if kind == "an empty folder" else path.touch()
+    os.utime(path, (NOW - age,) * 2)
+    janitor.sweep(tmp_path / "kept", HOUR, 100, NOW)
+    assert path.exists() == stays
+
+
+def test_a_folder_with_a_file_stays_however_old_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "kept" / "a" / "photo.jpg"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    os.utime(file, (NOW, NOW))
+    os.utime(file.parent, (0, 0))
+    janitor.sweep(tmp_path / "kept", HOUR, 100, NOW)
+    assert file.exists()
+
+
 def test_over_the_size_the_oldest_go_first(put: Callable[..., Path], tmp_path: Path) -> None:
     paths = [put(f"{age}/x", 10, age) for age in (50, 40, 30, 20)]
     assert janitor.sweep(tmp_path / "kept", HOUR, 25) == 20
@@ -89,16 +119,17 @@ def test_it_sweeps_at_once_again_and_again_and_survives_a_fault(
 ) -> None:
     left_by_a_killed_process = put("a/old", 1, HOUR + 9)
     calls: list[int] = []
+    three_times = threading.Event()
 
     def after() -> None:
         calls.append(1)
+        if len(calls) == 3:
+            three_times.set()
         if len(calls) == 1:
             raise ValueError("a fault")
 
     stop = janitor.start(tmp_path / "kept", HOUR, 100, 0.01, after)
-    end = time.monotonic() + 10
-    while len(calls) < 3 and time.monotonic() < end:
-        time.sleep(0.005)
+    three_times.wait(10)
     stop()
     assert len(calls) >= 3 and not left_by_a_killed_process.exists()
     assert "could not be swept" in caplog.text

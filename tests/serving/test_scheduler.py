@@ -1,8 +1,11 @@
+"""The scheduler with work that ends when the test says so."""
+
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ ANN, BOB = Visitor("192.0.2.1", "a"), Visitor("192.0.2.2", "b")
 
 
 class Held:
-    """Work that goes on until it is let go."""
+    """Work that runs until the test sets `may_end`."""
 
     def __init__(self) -> None:
         self.began, self.may_end = threading.Event(), threading.Event()
@@ -26,12 +29,19 @@ class Held:
         return "done"
 
 
-async def until(condition: Any) -> None:
-    while not condition():
-        await asyncio.sleep(0.002)
+async def until(condition: Any, seconds: float = 20) -> None:
+    """Waits until `condition()` is true.
+
+    Raises:
+        TimeoutError: The condition is still false after `seconds`.
+    """
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)
 
 
 def named(name: str, order: list[str]) -> Any:
+    """Returns work that appends `name` to `order`."""
     return lambda job: order.append(name)
 
 
@@ -57,19 +67,23 @@ def test_what_the_work_raises_reaches_whoever_asked() -> None:
 
 def test_no_more_than_the_slots_run_at_once() -> None:
     running, most = [0], [0]
-    lock = threading.Lock()
+    lock, may_end = threading.Lock(), threading.Event()
 
     def work(job: Job) -> None:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        time.sleep(0.01)
+        may_end.wait(10)
         with lock:
             running[0] -= 1
 
     async def test() -> None:
         line = Scheduler(slots=3)
-        await asyncio.gather(*(line.run(ANN, work) for _ in range(12)))
+        tasks = [asyncio.create_task(line.run(ANN, work)) for _ in range(12)]
+        await until(lambda: running[0] == 3)
+        assert len(line._line) == 9
+        may_end.set()
+        await asyncio.gather(*tasks)
 
     in_a_loop(test())
     assert most[0] == 3
@@ -114,11 +128,11 @@ def test_who_was_served_before_is_not_passed_by_those_who_come_later() -> None:
             )
 
         newcomer(0)
-        await asyncio.sleep(0)
+        await until(lambda: len(line._line) == 1)
         tasks.append(asyncio.create_task(line.run(ANN, named("ann", order))))
         await until(lambda: len(line._line) == 2)
         first.may_end.set()
-        for i in range(1, 30):  # one more whenever one was served
+        for i in range(1, 30):  # one more newcomer each time a newcomer has had a turn
             newcomer(i)
             await until(lambda i=i: len(order) >= i)
         await asyncio.gather(*tasks)
@@ -188,13 +202,61 @@ def test_cancelled_work_holds_its_slot_until_its_thread_ends_and_is_told_to() ->
         with pytest.raises(asyncio.CancelledError):
             await task
         after = asyncio.create_task(line.run(BOB, named("next", states)))
-        await asyncio.sleep(0.05)
+        await until(lambda: line._line)  # the slot is still taken
         assert states == ["began"]
         may_look.set()
         await after
 
     in_a_loop(test())
     assert states == ["began", "stopped", "next"]
+
+
+def test_an_error_of_work_that_nobody_waits_for_is_no_fault_of_the_loop() -> None:
+    faults: list[str] = []
+    may_end = threading.Event()
+
+    def work(job: Job) -> None:
+        may_end.wait(10)
+        raise ValueError("too late")
+
+    async def test() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["message"]))
+        line = Scheduler(slots=1)
+        task = asyncio.create_task(line.run(ANN, work))
+        await until(lambda: line._running == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        may_end.set()
+        await until(lambda: line._running == 0)
+        del task
+        gc.collect()  # asyncio complains when it deletes a future whose error nobody has read
+
+    in_a_loop(test())
+    assert faults == []
+
+
+def test_work_that_is_dropped_before_it_begins_frees_its_slot_and_is_no_fault_of_the_loop() -> None:
+    faults: list[str] = []
+
+    async def test() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["message"]))
+        line, first = Scheduler(slots=2), Held()
+        line._threads = ThreadPoolExecutor(1)  # the second piece of work has a slot, but no thread yet
+        running = asyncio.create_task(line.run(ANN, first))
+        await until(first.began.is_set)
+        dropped = asyncio.create_task(line.run(BOB, lambda job: None))
+        await until(lambda: line._running == 2)
+        line._threads.shutdown(wait=False, cancel_futures=True)
+        with pytest.raises(asyncio.CancelledError):
+            await dropped
+        await until(lambda: line._running == 1)
+        first.may_end.set()
+        assert await running == "done"
+        await until(lambda: line._running == 0)
+
+    in_a_loop(test())
+    assert faults == []
 
 
 def test_a_client_that_vanished_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,7 @@ import app
 from answer.settings import SettingsError
 from inference import SegmentationModel
 from network.weights import WeightsError
-from photo.images import ImageError
+from photo.errors import ImageError
 from serving import janitor, photos, service
 from serving.models import Models
 from serving.scheduler import Busy, Job, Scheduler, Visitor
@@ -199,8 +200,9 @@ def test_one_visitor_may_have_two_pictures_fetched_at_once_and_all_of_them_eight
 
     async def begin(visitor: str) -> asyncio.Task[Path]:
         current[0] = visitor
+        before = len(asked)
         task = asyncio.create_task(alone.fetch("https://example.org/cat.jpg"))
-        await asyncio.sleep(0)
+        await until(lambda: len(asked) > before or task.done())
         return task
 
     async def test() -> None:
@@ -268,6 +270,20 @@ class Gate:
         monkeypatch.setattr(photos, "segment_or_fall_back", gated)
 
 
+@pytest.fixture
+def arrivals(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """The number of requests that have come to a line of the running app, by the visitor's address."""
+    counter: Counter[str] = Counter()
+    run = Scheduler.run
+
+    async def counted(line: Scheduler, visitor: Visitor, *args: Any, **options: Any) -> Any:
+        counter[visitor.address] += 1
+        return await run(line, visitor, *args, **options)
+
+    monkeypatch.setattr(Scheduler, "run", counted)
+    return counter
+
+
 def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -314,7 +330,7 @@ def test_a_fault_in_the_network_reaches_a_program_as_a_sentence_with_a_number(
 
 
 def test_a_flood_of_one_visitor_does_not_hold_up_another(
-    server: str, lines: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    server: str, lines: Callable[[], Any], arrivals: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
     gate = Gate(monkeypatch)
@@ -324,12 +340,11 @@ def test_a_flood_of_one_visitor_does_not_hold_up_another(
         jobs = []
         for name, client in [*[("flooder", flooder)] * 20, ("other", other)]:
             if name == "other":
-                wait_for(lambda: gate.began >= 1)
-                time.sleep(0.5)  # the flood has arrived
+                wait_for(lambda: gate.began >= 1 and arrivals["192.0.2.1"] == 20)
             future = pool.submit(client.predict, image=handle_file(SCENE), api_name="/segment")
             future.add_done_callback(lambda _, name=name: order.append(name))
             jobs.append(future)
-        time.sleep(0.5)
+        wait_for(lambda: arrivals["192.0.2.2"] == 1)
         gate.open.set()
         for job in jobs:
             assert job.result()["instances"]
@@ -337,12 +352,12 @@ def test_a_flood_of_one_visitor_does_not_hold_up_another(
 
 
 def test_a_client_that_leaves_while_it_waits_is_never_worked_for(
-    server: str, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], Any]
+    server: str, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], Any], arrivals: Counter[str]
 ) -> None:
     gate = Gate(monkeypatch)
     client = Client(server, verbose=False)
     first = [client.submit(image=handle_file(SCENE), api_name="/segment") for _ in range(2)]
-    wait_for(lambda: gate.began == 1)  # the network is one photo's at a time
+    wait_for(lambda: gate.began == 1 and arrivals.total() == 2)  # the network is one photo's at a time
     leaving = Client(server, verbose=False)
     gone = leaving.submit(image=handle_file(SCENE), api_name="/segment")
     wait_for(lambda: gone.status().code.name in ("PROCESSING", "PROGRESS"))
@@ -355,18 +370,18 @@ def test_a_client_that_leaves_while_it_waits_is_never_worked_for(
 
 
 def test_a_client_whose_connection_breaks_while_it_waits_is_never_worked_for(
-    server: str, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], Any]
+    server: str, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], Any], arrivals: Counter[str]
 ) -> None:
     gate = Gate(monkeypatch)
     client = Client(server, verbose=False)
     first = [client.submit(image=handle_file(SCENE), api_name="/segment") for _ in range(2)]
-    wait_for(lambda: gate.began == 1)
+    wait_for(lambda: gate.began == 1 and arrivals.total() == 2)
     with httpx.Client(timeout=20) as http:
         uploaded = http.post(f"{server}gradio_api/upload", files={"files": SCENE.read_bytes()}).json()
         arguments = {"image": {"path": uploaded[0], "meta": FILE_DATA}}
         joined = http.post(f"{server}gradio_api/call/v2/segment", json=arguments).json()
         with http.stream("GET", f"{server}gradio_api/call/v2/segment/{joined['event_id']}"):
-            time.sleep(0.3)
+            wait_for(lambda: arrivals.total() == 3)
     wait_for(lambda: any(line["outcome"] == "abandoned" for line in lines()))
     gate.open.set()
     for job in first:

@@ -1,4 +1,4 @@
-"""What Gradio remembers, through the running app."""
+"""The sessions and unread answers that Gradio keeps, alone and in the running app."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT = make_result(make_detections([[0, 0, 9, 9]]), "a model")
 
 
 class Blocks:
-    """Stands for an app with one gr.State in it."""
+    """A stand-in for an app with one gr.State."""
 
     state_session_capacity = 3
 
@@ -72,7 +72,7 @@ def test_all_calls_without_a_session_share_one(holder: Sessions) -> None:
     ids = [f"{i:032x}" for i in range(9)]
     assert len({id(holder[name]) for name in ids}) == 1
     assert list(holder.session_data) == [SHARED]
-    assert sessions.named("9k2jd0a1b3c") == "9k2jd0a1b3c"  # as Gradio's page makes them
+    assert sessions.named("9k2jd0a1b3c") == "9k2jd0a1b3c"  # a name such as Gradio's page makes
 
 
 def test_a_session_is_dropped_whole_when_it_was_not_used_for_so_long(

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import socket
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import huggingface_hub.constants
 import pytest
 import yaml
@@ -25,6 +31,9 @@ README = (
 )
 FILES = {"README.md": README.encode(), "app.py": b"print()", "examples/a.png": b"\x89PNG"}
 SPACE = "me/objects"
+PATIENCE_SECONDS = 60.0
+"""How long a copy of the Space may take to open its page. On two free cores it takes 5 seconds."""
+POLL_SECONDS = 0.1
 
 Checkout = Callable[..., Path]
 
@@ -148,6 +157,57 @@ def test_a_machine_without_git_is_told_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HubError, match="git is not installed"):
         deploy.space_files(tmp_path)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def opens(url: str) -> bool:
+    """Returns whether the page answers 200; False if nobody listens or answers yet."""
+    try:
+        return httpx.get(url, timeout=PATIENCE_SECONDS, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_files_of_the_space_are_enough_to_open_the_page(tmp_path: Path) -> None:
+    try:
+        names = deploy.space_files(ROOT)
+    except HubError as error:
+        pytest.skip(str(error))
+    space = tmp_path / "space"
+    for name in names:
+        (space / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, space / name)
+    environment = os.environ | {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": str(tmp_path / "uploads"),
+        "HF_HUB_OFFLINE": "1",
+        "SEGMENTATION_WEIGHTS": str(space / "assets" / "scenes.safetensors"),
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "https_proxy": "http://127.0.0.1:9",  # nobody listens there, so nothing leaves this machine
+    }
+    environment.pop("PYTHONPATH", None)  # else the modules of this checkout could help
+    port = free_port()
+    command = [sys.executable, "app.py", "--server-name", "127.0.0.1", "--server-port", str(port)]
+    log = tmp_path / "log.txt"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, cwd=space, env=environment, stdout=output, stderr=output) as app,
+    ):
+        try:
+            end = time.monotonic() + PATIENCE_SECONDS
+            while not (page_opens := opens(f"http://127.0.0.1:{port}/")):
+                if app.poll() is not None or time.monotonic() > end:
+                    break
+                time.sleep(POLL_SECONDS)
+        finally:
+            app.kill()
+    assert page_opens, log.read_text()
 
 
 # --- The README ---------------------------------------------------------------------------------------------

@@ -76,9 +76,9 @@ def test_average_precision_is_what_one_works_out_by_hand() -> None:
     # There are three people of 10x10 px in two images, and three detections. The first detection (0.9) and
     # the last (0.7) are right, the second is wrong. So the precisions are 1, 1/2, 2/3 at the recalls 1/3,
     # 1/3, 2/3. COCO takes the precision at 101 recalls from 0 to 1. 34 of these recalls are at most 1/3
-    # (precision 1), and 33 more are at most 2/3 (precision 2/3): (34 + 33 x 2/3) / 101 = 56/101. The last
-    # detection's mask covers 7x9 of the person's 100 px. Its IoU is 0.63, so it is right at the thresholds
-    # 0.5, 0.55 and 0.6. At the seven higher thresholds only the first detection is right: 34/101.
+    # (precision 1), and 33 more are at most 2/3 (precision 2/3): (34 + 33 x 2/3) / 101 = 56/101.
+    # The last detection's mask covers 7x9 of the person's 100 px. Its IoU is 0.63, so the mask is right at
+    # the thresholds 0.5, 0.55 and 0.6. At the seven higher thresholds only the first mask is right: 34/101.
     truth = known([1, 2], [(1, (0, 0, 10, 10)), (2, (20, 20, 30, 30)), (2, (50, 0, 60, 10))])
     results = [
         hit(1, 0.9, (0, 0, 10, 10)),

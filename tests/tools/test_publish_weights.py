@@ -87,10 +87,8 @@ def test_a_transposed_tensor_is_written_as_it_is_seen() -> None:
 
 def test_old_names_become_todays_and_the_numbers_stay(source: tuple[Architecture, Path]) -> None:
     architecture, path = source
-    before, after = (
-        torch.load(path, weights_only=True),
-        unset_variables_and_load(architecture, path).state_dict,
-    )
+    before = torch.load(path, weights_only=True)
+    after = unset_variables_and_load(architecture, path).state_dict
     assert {old_name(name) for name in after} == before.keys()
     assert all(torch.equal(value, before[old_name(name)]) for name, value in after.items())
 
@@ -139,9 +137,8 @@ def test_what_is_published_is_found_by_the_app_with_equal_tensors(
 
 def test_the_file_says_where_its_numbers_are_from(source: tuple[Architecture, Path]) -> None:
     architecture, path = source
-    content = repository(REPO, architecture, unset_variables_and_load(architecture, path))[
-        "maskrcnn_scenes.safetensors"
-    ]
+    files = repository(REPO, architecture, unset_variables_and_load(architecture, path))
+    content = files["maskrcnn_scenes.safetensors"]
     metadata = json.loads(header(content))["__metadata__"]
     assert metadata["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert re.fullmatch(r"small-[0-9a-f]{8}\.pth", metadata["source"])

@@ -58,7 +58,7 @@ def touched(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 class ByHand:
-    """A segmenter that finds one cat in every photo. `faults` holds the errors to raise, by photo names."""
+    """A segmenter that finds one cat in every photo, or raises the error in `faults` for the photo's name."""
 
     def __init__(self, folder: Path, faults: dict[str, BaseException] | None = None) -> None:
         self.folder, self.faults = folder, faults or {}
@@ -128,9 +128,8 @@ def test_a_server_gives_what_the_local_model_gives(
     here = capsys.readouterr()
     assert main([str(photos), str(tmp_path / "remote"), "--server", server, *options]) == 1
     there = capsys.readouterr()
-    assert (
-        "could not be fetched from download.pytorch.org" in there.err
-    )  # the server says why "auto" is another model
+    # The server says why "auto" is another model.
+    assert "could not be fetched from download.pytorch.org" in there.err
     assert [line for line in here.err.splitlines() if line.startswith("damaged")] == [
         line for line in there.err.splitlines() if line.startswith("damaged")
     ]
@@ -291,9 +290,8 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert "other settings (score_threshold; there " in said
     assert f"delete {tmp_path / 'out' / 'journal.jsonl'} to start over" in said
     assert (tmp_path / "out" / "journal.jsonl").read_bytes() == before
-    assert (
-        main([*arguments, "--classes", "clock", "kite"]) == 0
-    )  # the order of the categories does not matter
+    # The order of the categories does not matter.
+    assert main([*arguments, "--classes", "clock", "kite"]) == 0
 
 
 @pytest.mark.parametrize("content", ["[1, 2]\n", "notes of somebody", "[1, 2]"])

@@ -1,4 +1,4 @@
-"""Photos to train with: what is taken, what is held out, what is refused."""
+"""Tests which photos are learnt from, which photos are held out, and which photos are refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_trained_with_is_refused_before_it_is_needed(tmp_path: Pa
     strange, small, empty = tmp_path / "strange.json", tmp_path / "small.json", tmp_path / "empty.json"
     write_annotations(strange, images, [annotation(0, (1, 1, 9, 9), category_id=12)])
     write_annotations(small, [images[0] | {"width": 500}], objects)
-    write_annotations(empty, images, objects)  # of the photo that is held out
+    write_annotations(empty, images, objects)  # its only object is in the photo that is held out
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "half.jpg").write_bytes(b"\xff\xd8\xff")

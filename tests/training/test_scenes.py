@@ -1,4 +1,4 @@
-"""The drawn scenes, the network that knows them, and the weights that ship with the project."""
+"""Tests the drawn scenes, the training of the `scenes` network, and the weights that ship."""
 
 from __future__ import annotations
 

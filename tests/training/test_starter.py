@@ -1,4 +1,4 @@
-"""The starter network as it ships: what it is, and what it sees in the example photos."""
+"""Tests the starter network as it ships: its answers about the example photos, and its model card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torchvision.transforms.functional import to_tensor
 
 from answer import coco
-from inference import SCORE_FLOOR, SegmentationModel, load_model, segment
+from inference import SCORE_FLOOR, SegmentationModel, load, segment
 from network import weights
 from network.architectures import ARCHITECTURES, STARTER_LABELS
 from photo.images import read_image
@@ -22,7 +22,7 @@ CARDS = {"starter": ROOT / "assets" / "starter.md", "scenes": ROOT / "assets" / 
 
 @pytest.fixture(scope="module")
 def model() -> SegmentationModel:
-    return load_model("starter", device="cpu")
+    return load("starter", device="cpu")
 
 
 @pytest.mark.parametrize(

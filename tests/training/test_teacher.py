@@ -1,4 +1,4 @@
-"""The teacher's answers, and the views of photos that it is asked about."""
+"""Tests the teacher's answers, and the views of photos that the teacher labels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def anchors() -> torch.Tensor:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    """Four photos, each of one colour of its own."""
+    """Returns four photos. Each photo has one colour, and the four colours differ."""
     paths = []
     for number in range(4):
         paths.append(tmp_path / f"{number}.png")
@@ -209,7 +209,7 @@ def test_a_crop_keeps_what_it_shows_in_place_or_mirrors_it(
         view = draw_view([tmp_path / "ramp.png"], np.random.default_rng(seed), SIDE).astype(int)
         steps = np.diff(view[:, :, 0], axis=1)
         assert (steps >= 0).all() or (steps <= 0).all()
-        assert np.abs(view - view[:1]).max() <= 1  # rounded
+        assert np.abs(view - view[:1]).max() <= 1  # rounding
         rising.append(bool(steps.sum() > 0))
     assert set(rising) == {True, False}
 

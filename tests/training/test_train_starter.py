@@ -1,4 +1,7 @@
-"""The starter network, what it learns from, and its training from the data to the figures."""
+"""Tests the starter network, the student's losses, and the training from the photos to the figures.
+
+The file is long because all its tests share the same small student, teacher and photos.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from network.architectures import STARTER_ANCHORS, STARTER_LABELS, scenes, start
 from tests.tiny_teacher import CLASSES, write_photos, write_teacher
 from tools import evaluate
 from training.common import MatrixRoIAlign, Muon, learning_rate, save_weights
-from training.starter import train as tool
+from training.starter import bar, train
+from training.starter import run as starter_run
 from training.starter.photos import Photos, find_photos
 from training.starter.student import LOSS_WEIGHTS, Student, total
 from training.starter.teacher import BOX_WEIGHTS, Maps, Teacher, decode
@@ -30,19 +34,19 @@ from training.starter.views import Batch, View, together
 
 CPU = torch.device("cpu")
 SIDE = 64
-SHORT = tool.Options(iterations=2, batch_size=2, side=SIDE, truth_photos=1, warm_up=1, workers=0)
+SHORT = starter_run.Options(iterations=2, batch_size=2, side=SIDE, truth_photos=1, warm_up=1, workers=0)
 
 
 @pytest.fixture(autouse=True)
 def short_exam(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tool, "EXAM_VIEWS", 2)
-    monkeypatch.setattr(tool, "EXAM_SIDE", SIDE)
-    monkeypatch.setattr(tool, "TRUTH_SIDES", (SIDE,))
+    monkeypatch.setattr(starter_run, "EXAM_VIEWS", 2)
+    monkeypatch.setattr(starter_run, "EXAM_SIDE", SIDE)
+    monkeypatch.setattr(starter_run, "TRUTH_SIDES", (SIDE,))
 
 
 @pytest.fixture(scope="module")
 def network_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained starter, as it would be published."""
+    """Returns the weights file of an untrained starter, in the format of the published file."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("starter") / "starter.safetensors"
     save_weights(starter(), path)
@@ -68,7 +72,7 @@ def test_the_starter_knows_the_80_categories_and_gives_masks_of_24_px(network_fi
         proposals, _ = network.rpn(images, features)
         (found,), _ = network.roi_heads(features, proposals, images.image_sizes)
     assert found["masks"].shape[1:] == (1, 24, 24) and len(found["boxes"]) > 0
-    assert network_file.stat().st_size <= tool.BAR["megabytes"][1] * 1e6
+    assert network_file.stat().st_size <= bar.BAR["megabytes"][1] * 1e6
 
 
 def test_its_anchors_have_the_stated_shapes_about_the_middle_of_each_cell() -> None:
@@ -124,7 +128,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def own_answers(pupil: Student) -> Batch:
-    """A batch whose answers are the student's own; the boxes are those of the first class."""
+    """Returns a batch whose answers are the student's own. The boxes are the boxes of the first class."""
     network, scale = pupil.network, pupil.scales["backbone"][-1]
     images = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     regions = [torch.tensor([[2.0, 3.0, 40.0, 50.0], [10.0, 0.0, 30.0, 64.0]])] * 2
@@ -157,7 +161,7 @@ def test_a_student_that_says_what_its_teacher_says_has_nothing_to_learn() -> Non
     assert losses.keys() == LOSS_WEIGHTS.keys() - {"truth", "stages"}
     for name in ("features", "proposals", "classes"):
         assert losses[name].item() == pytest.approx(0, abs=1e-5)
-    # A cross-entropy is least where its gradient is nothing.
+    # The cross-entropy of soft targets is never 0. At its minimum the gradient is 0.
     gradients = torch.autograd.grad(losses["objectness"], pupil.network.rpn.head.cls_logits.parameters())
     assert max(gradient.abs().max().item() for gradient in gradients) < 1e-6
     other = pupil.losses(replace(batch, images=batch.images.flip(3)))
@@ -186,7 +190,7 @@ def test_a_view_without_objects_has_no_loss_of_masks() -> None:
 
 
 def own_maps(pupil: Student, batch: Batch) -> Maps:
-    """What a teacher whose stages are the student's would compute on the way."""
+    """Returns the maps that a teacher with the student's own stages would compute."""
     heads, sizes = pupil.network.roi_heads, [(SIDE, SIDE)] * 2
     maps: Maps = {}
 
@@ -216,7 +220,7 @@ def test_stages_by_themselves_are_compared_with_the_teachers() -> None:
     assert losses.keys() == LOSS_WEIGHTS.keys() - {"truth", "features"}
     assert losses["stages"].item() == pytest.approx(0, abs=1e-6)
     assert losses["classes"].item() == pytest.approx(0, abs=1e-5)
-    # Another map in one place concerns the stage before it and the one after it, and no other.
+    # If one map changes, only the stage before the map and the stage after the map get a gradient.
     maps["backbone"][3] = maps["backbone"][3] + 1.0
     losses = pupil.losses(batch, maps)
     gradients = torch.autograd.grad(losses["stages"], list(pupil.stages["backbone"].parameters()))
@@ -245,13 +249,16 @@ def test_maps_are_compared_channel_by_channel_at_the_same_scale(tmp_path: Path) 
     teacher = Teacher(write_teacher(tmp_path / "teacher.safetensors"))
     photos = find_photos(**arguments(tmp_path), seed=0)
     (anchors,) = pupil.network.rpn.anchor_generator.cell_anchors
-    batch = together(list(itertools.islice(tool.lessons(photos.learnt, teacher, anchors, SHORT, 0), 4)), CPU)
+    batch = together(
+        list(itertools.islice(starter_run.lessons(photos.learnt, teacher, anchors, SHORT, 0), 4)), CPU
+    )
     maps = teacher.stages(batch.images, batch.regions, batch.mask_boxes)
     pupil.standardize(maps)
     scales = pupil.scales["backbone"]
     final = (maps["backbone"][11] - scales[9].mean) / scales[9].std
     torch.testing.assert_close(scales[11](maps["backbone"][11]), final)
-    assert scales[2] is scales[4] and scales[1] is not scales[2]  # what is added to has the same scale
+    # A stage that adds to its input keeps the scale of its input.
+    assert scales[2] is scales[4] and scales[1] is not scales[2]
     assert pupil.scales["rpn"][2] is pupil.scales["mask"][2] is scales[11]
     for part, number in (("backbone", 0), ("backbone", 9), ("box", 0), ("mask", 3)):
         scaled = pupil.scales[part][number](maps[part][number])
@@ -264,7 +271,7 @@ def test_maps_are_compared_channel_by_channel_at_the_same_scale(tmp_path: Path) 
 
 
 def arguments(folder: Path) -> dict[str, Path]:
-    """Of `find_photos`."""
+    """Writes photos, and returns the arguments of `find_photos` for them."""
     known = write_photos(folder)
     return {"folder": known["images"], "annotations": known["annotations"], "unlabelled": known["unlabelled"]}
 
@@ -284,7 +291,7 @@ def test_the_losses_fall_and_the_true_objects_are_learnt_from_at_the_end(
     photos = known_photos(tmp_path)
     checkpoint = tmp_path / "deep" / "run.pt"
     options = replace(SHORT, iterations=6, stages_until=0.3, truth_from=0.6, learning_rate=1e-3)
-    trained = tool.train(photos, teacher, options, checkpoint)
+    trained = starter_run.train(photos, teacher, options, checkpoint)
     assert not trained.training
     shown = [line for line in capsys.readouterr().err.split("\r") if "done=" in line]
     assert "truth=" in shown[-1] and not any("truth=" in line for line in shown if "done=50.0%" in line)
@@ -296,11 +303,11 @@ def test_the_losses_fall_and_the_true_objects_are_learnt_from_at_the_end(
     assert run["since"] == 2 and "features=" in next(line for line in shown if "done=33.3%" in line)
     assert "stages=" not in shown[-1]
     (anchors,) = trained.network.rpn.anchor_generator.cell_anchors
-    views = tool.lessons(photos.held_out, teacher, anchors, SHORT, 0)
+    views = starter_run.lessons(photos.held_out, teacher, anchors, SHORT, 0)
     exam = together([next(views), next(views)], CPU)
     untrained = student()
     untrained.load_state_dict(trained.state_dict() | untrained.network.state_dict(prefix="network."))
-    before = tool.examine(untrained, exam)
+    before = starter_run.examine(untrained, exam)
     assert untrained.training
     for name in ("features", "objectness", "classes"):
         assert last[name] < before[name]
@@ -311,20 +318,20 @@ def test_a_run_goes_on_where_it_was_with_views_that_it_has_not_seen(
 ) -> None:
     photos, checkpoint = known_photos(tmp_path), tmp_path / "run.pt"
     firsts = []
-    lessons = tool.lessons
+    lessons = starter_run.lessons
 
     def noted(*arguments: Any) -> Iterator[View]:
         firsts.append(arguments[-1])
         return lessons(*arguments)
 
-    monkeypatch.setattr(tool, "lessons", noted)
-    monkeypatch.setattr(tool, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(starter_run, "lessons", noted)
+    monkeypatch.setattr(starter_run, "SAVE_SECONDS", 0.0)
     options = replace(SHORT, precision=torch.bfloat16)
-    half = tool.train(photos, teacher, options, checkpoint)
+    half = starter_run.train(photos, teacher, options, checkpoint)
     before = torch.load(checkpoint, weights_only=True)["run"]
-    whole = tool.train(photos, teacher, replace(options, iterations=3), checkpoint)
+    whole = starter_run.train(photos, teacher, replace(options, iterations=3), checkpoint)
     after = torch.load(checkpoint, weights_only=True)["run"]
-    assert firsts[1::2] == [0, 2_000_000]  # between them what both are examined by
+    assert firsts[1::2] == [0, 2_000_000]  # every second call; the other calls are for the examination
     assert [record["iteration"] for record in after["history"]] == [1, 2, 3]
     assert after["history"][:2] == before["history"] and after["seconds"] > before["seconds"]
     for ours, theirs in zip(whole.scales["box"], half.scales["box"], strict=True):
@@ -335,12 +342,12 @@ def test_a_run_goes_on_where_it_was_with_views_that_it_has_not_seen(
 
 
 def test_the_learning_rate_falls_once_for_the_stages_and_once_for_the_whole() -> None:
-    options = tool.Options(stages_until=0.2, stages_rate=1.0, learning_rate=0.1, warm_up=10)
-    alone = [tool._rate(options, None, 10, done) for done in (0.0, 0.1, 0.2)]
-    whole = [tool._rate(options, 50, 60, done) for done in (0.2, 0.6, 1.0)]
+    options = starter_run.Options(stages_until=0.2, stages_rate=1.0, learning_rate=0.1, warm_up=10)
+    alone = [starter_run._rate(options, None, 10, done) for done in (0.0, 0.1, 0.2)]
+    whole = [starter_run._rate(options, 50, 60, done) for done in (0.2, 0.6, 1.0)]
     assert alone == pytest.approx([1.0, 0.505, 0.01], rel=0.02)
     assert whole == pytest.approx([0.1, 0.0505, 0.001], rel=0.02)
-    assert tool._rate(options, 50, 50, 0.2) == pytest.approx(0.01)  # and warms up again
+    assert starter_run._rate(options, 50, 50, 0.2) == pytest.approx(0.01)  # the second part warms up again
 
 
 @pytest.mark.parametrize(("until", "since"), [(0.4, 1), (1.5, None)])
@@ -349,7 +356,7 @@ def test_a_run_that_is_prolonged_goes_on_in_the_part_that_it_was_in(
 ) -> None:
     photos, checkpoint = known_photos(tmp_path), tmp_path / "run.pt"
     alone, made = [], []
-    losses, make_optimizers = Student.losses, tool.make_optimizers
+    losses, make_optimizers = Student.losses, starter_run.make_optimizers
 
     def noted(pupil: Student, batch: Batch, maps: Maps | None = None) -> dict[str, torch.Tensor]:
         if pupil.training:
@@ -361,19 +368,19 @@ def test_a_run_that_is_prolonged_goes_on_in_the_part_that_it_was_in(
         return make_optimizers(*arguments)
 
     monkeypatch.setattr(Student, "losses", noted)
-    monkeypatch.setattr(tool, "make_optimizers", counted)
-    tool.train(photos, teacher, replace(SHORT, stages_until=until), checkpoint)
+    monkeypatch.setattr(starter_run, "make_optimizers", counted)
+    starter_run.train(photos, teacher, replace(SHORT, stages_until=until), checkpoint)
     assert alone == [True, since is None] and len(made) == (1 if since is None else 2)
     longer = replace(SHORT, iterations=4, stages_until=1.5)
-    tool.train(photos, teacher, longer, checkpoint)
+    starter_run.train(photos, teacher, longer, checkpoint)
     assert alone[2:] == [since is None] * 2 and len(made) == (2 if since is None else 3)
     assert torch.load(checkpoint, weights_only=True)["run"]["since"] == since
 
 
 def test_a_teacher_that_sees_nothing_is_refused(tmp_path: Path) -> None:
     blind = Teacher(write_teacher(tmp_path / "blind.safetensors", sure=False))
-    with pytest.raises(tool.TrainingError, match="sees no object in any of the first views"):
-        tool.train(known_photos(tmp_path), blind, SHORT, tmp_path / "run.pt")
+    with pytest.raises(starter_run.TrainingError, match="sees no object in any of the first views"):
+        starter_run.train(known_photos(tmp_path), blind, SHORT, tmp_path / "run.pt")
 
 
 def test_stages_compute_in_the_precision_asked_for_and_answer_in_float32() -> None:
@@ -386,15 +393,17 @@ def test_stages_compute_in_the_precision_asked_for_and_answer_in_float32() -> No
 
 def test_a_run_that_is_over_is_not_begun_again(tmp_path: Path, teacher: Teacher) -> None:
     photos, checkpoint = known_photos(tmp_path), tmp_path / "run.pt"
-    first = tool.train(photos, teacher, replace(SHORT, iterations=1), checkpoint)
-    second = tool.train(photos, teacher, replace(SHORT, iterations=1), checkpoint)
+    first = starter_run.train(photos, teacher, replace(SHORT, iterations=1), checkpoint)
+    second = starter_run.train(photos, teacher, replace(SHORT, iterations=1), checkpoint)
     for ours, theirs in zip(first.parameters(), second.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_the_time_that_is_given_ends_a_run(tmp_path: Path, teacher: Teacher) -> None:
     checkpoint = tmp_path / "run.pt"
-    tool.train(known_photos(tmp_path), teacher, replace(SHORT, iterations=99, minutes=1e-9), checkpoint)
+    starter_run.train(
+        known_photos(tmp_path), teacher, replace(SHORT, iterations=99, minutes=1e-9), checkpoint
+    )
     assert torch.load(checkpoint, weights_only=True)["run"]["iteration"] < 3
 
 
@@ -405,45 +414,49 @@ def test_a_checkpoint_of_something_else_is_named_and_stays(tmp_path: Path, teach
     torch.save({"student": {}, "optimizers": [], "iteration": 1}, other)
     for checkpoint in (text, other):
         content = checkpoint.read_bytes()
-        with pytest.raises(tool.TrainingError, match=f"{checkpoint.name} is damaged or of another network"):
-            tool.train(photos, teacher, SHORT, checkpoint)
+        with pytest.raises(
+            starter_run.TrainingError, match=f"{checkpoint.name} is damaged or of another network"
+        ):
+            starter_run.train(photos, teacher, SHORT, checkpoint)
         assert checkpoint.read_bytes() == content
 
 
 def test_a_teacher_with_other_anchors_is_refused(tmp_path: Path, teacher: Teacher) -> None:
     for anchors in (teacher.anchors.flip(0), teacher.anchors[:14]):
         teacher.anchors = anchors
-        with pytest.raises(tool.TrainingError, match=r"anchors are not those of networks.STARTER_ANCHORS"):
-            tool.train(known_photos(tmp_path), teacher, SHORT, tmp_path / "run.pt")
+        with pytest.raises(
+            starter_run.TrainingError, match=r"anchors are not those of networks.STARTER_ANCHORS"
+        ):
+            starter_run.train(known_photos(tmp_path), teacher, SHORT, tmp_path / "run.pt")
 
 
 def test_losses_that_are_not_finite_end_the_run_before_the_checkpoint(
     tmp_path: Path, teacher: Teacher
 ) -> None:
     checkpoint = tmp_path / "run.pt"
-    tool.train(known_photos(tmp_path), teacher, replace(SHORT, iterations=1), checkpoint)
+    starter_run.train(known_photos(tmp_path), teacher, replace(SHORT, iterations=1), checkpoint)
     kept = checkpoint.read_bytes()
     teacher.weights["kind.b"] = torch.full((CLASSES,), math.nan)
     for until, message in (
         (0.15, r"no longer finite at step 2.*smaller --learning-rate"),
         (1.5, r"no longer finite at step 2.*smaller --stages-rate"),
     ):
-        with pytest.raises(tool.TrainingError, match=message):
+        with pytest.raises(starter_run.TrainingError, match=message):
             options = replace(SHORT, stages_until=until)
-            tool.train(known_photos(tmp_path), teacher, options, checkpoint)
+            starter_run.train(known_photos(tmp_path), teacher, options, checkpoint)
         assert checkpoint.read_bytes() == kept
 
 
 def some_lessons(photos: Photos, teacher: Teacher, workers: int = 0) -> list[View]:
     (anchors,) = starter().rpn.anchor_generator.cell_anchors
     options = replace(SHORT, workers=workers)
-    return list(itertools.islice(tool.lessons(photos.learnt, teacher, anchors, options, 7), 3))
+    return list(itertools.islice(starter_run.lessons(photos.learnt, teacher, anchors, options, 7), 3))
 
 
 @pytest.mark.slow
 def test_views_come_from_workers_as_from_this_process(tmp_path: Path, teacher: Teacher) -> None:
     photos = known_photos(tmp_path)
-    cv2.setNumThreads(2)  # as in a process that has drawn views itself: forks of it would wait forever
+    cv2.setNumThreads(2)  # OpenCV has threads in this process now: a fork would wait for them forever
     cv2.warpAffine(np.zeros((2000, 2000), np.uint8), np.eye(2, 3), (2000, 2000))
     for ours, theirs in zip(
         some_lessons(photos, teacher), some_lessons(photos, teacher, workers=1), strict=True
@@ -456,8 +469,8 @@ def test_views_come_from_workers_as_from_this_process(tmp_path: Path, teacher: T
 
 
 def run(command: str, capsys: pytest.CaptureFixture[str], *options: str | Path) -> dict[str, Any]:
-    """What the last line says."""
-    tool.main([command, "--threads", "1", *map(str, options)])
+    """Runs a command and returns the JSON object in the last line of its output."""
+    train.main([command, "--threads", "1", *map(str, options)])
     figures: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return figures
 
@@ -488,10 +501,10 @@ def test_a_network_that_reaches_the_bar_has_no_shortfalls(
     tmp_path: Path, network_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = {"box": {"AP": 0.10}, "mask": {"AP": 0.08}, "seconds_per_image": 0.6}
-    monkeypatch.setattr(tool, "measure", lambda *_: figures)
-    assert tool.evaluate(network_file, tmp_path, tmp_path)["shortfalls"] == []
-    monkeypatch.setattr(tool, "measure", lambda *_: figures | {"seconds_per_image": 0.7})
-    (shortfall,) = tool.evaluate(network_file, tmp_path, tmp_path)["shortfalls"]
+    monkeypatch.setattr(bar, "measure", lambda *_: figures)
+    assert bar.evaluate(network_file, tmp_path, tmp_path)["shortfalls"] == []
+    monkeypatch.setattr(bar, "measure", lambda *_: figures | {"seconds_per_image": 0.7})
+    (shortfall,) = bar.evaluate(network_file, tmp_path, tmp_path)["shortfalls"]
     assert shortfall == "seconds per image: 0.7, expected at most 0.6"
 
 
@@ -512,6 +525,6 @@ def test_what_cannot_be_begun_is_refused_in_one_sentence(tmp_path: Path, teacher
         ([*training, tmp_path / "none", "--teacher", good], "annotations .*none cannot be read"),
     ):
         with pytest.raises(SystemExit, match=message):
-            tool.main(list(map(str, command)))
+            train.main(list(map(str, command)))
     with pytest.raises(SystemExit):
-        tool.main(["train", "--batch-size", "0"])
+        train.main(["train", "--batch-size", "0"])

@@ -1,4 +1,4 @@
-"""The page as axe-core sees it, the rules of WCAG 2.2 up to AA, by day and by night."""
+"""Tests the page with axe-core against the rules of WCAG 2.2 up to level AA, in light and dark colours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PANELS = ("Display", "Model", "Use it from a program", "How it works")
 
 
 def faults(page: Page, part: str = "html") -> list[str]:
-    """One line for each element in `part` that breaks a rule: the rule, what was found, the element."""
+    """Returns a line for each element in `part` that breaks a rule: the rule, the fault and the element."""
     page.wait_for_function("document.getAnimations().every((one) => one.playState !== 'running')")
     found: list[dict[str, Any]] = (
         Axe().run(page, context=part, options={"runOnly": RULES}).response["violations"]
@@ -46,7 +46,8 @@ def open_page(request: pytest.FixtureRequest, browser: Browser, server: str) -> 
 def test_rules_are_heeded_and_what_breaks_one_is_noticed(open_page: Callable[..., Page]) -> None:
     page = open_page()
     assert faults(page) == []
-    expect(page.locator("#summary[aria-live=polite]")).to_contain_text("Drop a photo")  # changes are read out
+    # Screen readers read changes of the summary aloud.
+    expect(page.locator("#summary[aria-live=polite]")).to_contain_text("Drop a photo")
     page.evaluate("""() => {
         const picture = document.createElement("img");
         picture.src = "favicon.ico";

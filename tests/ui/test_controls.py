@@ -25,7 +25,7 @@ def looks() -> Controls:
 
 
 def reading(detections: Detections = PETS, **values: Any) -> tuple[Filters, Style]:
-    """What the controls say when these values were changed."""
+    """Returns the filters and the style that the controls give after these values were changed."""
     untouched: dict[str, Any] = {
         "threshold": 0.5,
         "kinds": {"unticked": []},

@@ -15,9 +15,9 @@ from tests.samples import CAT, DOG, PERSON, make_detections, random_detections
 from ui.histogram import HEIGHT, WIDTH, histogram
 
 BAR = 0.05
-"""The range of scores that falls into one bar."""
+"""The range of scores in one bar."""
 ROUNDING = 0.1
-"""Coordinates have one decimal, sums of two may be off by this."""
+"""The error of a sum of two coordinates, because coordinates have one decimal."""
 THRESHOLDS = [0, 0.05, 0.1, 0.12, 0.3, 0.33, 0.5, 0.52, 0.7, 0.9, 0.95, 0.99, 1]
 
 
@@ -26,7 +26,7 @@ def scored(*scores: float) -> Detections:
 
 
 def many() -> Detections:
-    """Random scores, and one on each border between two bars."""
+    """Returns instances with random scores, and one instance on each border between two bars."""
     scores = np.concatenate([random_detections(0, 150, (60, 80)).scores, np.arange(2, 21) / 20])
     return scored(*np.sort(scores)[::-1].tolist())
 
@@ -38,7 +38,7 @@ def drawing(detections: Detections, filters: Filters) -> ElementTree.Element:
 
 
 def bars(svg: ElementTree.Element, kind: str) -> list[dict[str, float]]:
-    """x, y, width and height of the bars of a kind, "shown" or "hidden"."""
+    """Returns x, y, width and height of the bars of a kind, "shown" or "hidden"."""
     return [
         {side: float(bar.attrib[side]) for side in ("x", "y", "width", "height")}
         for bar in svg.findall("rect")
@@ -63,7 +63,7 @@ def test_heights_add_up_to_the_instances_shown_and_hidden(threshold: float) -> N
     detections, filters = many(), Filters(threshold)
     svg = drawing(detections, filters)
     shown = len(view(detections, filters))
-    # A score on a border counts above it, but for 1.
+    # A score on a border belongs to the bar above it. Only the score 1 belongs to the bar below.
     places = np.minimum(np.round(detections.scores.astype(float), 6) / BAR + 1e-9, 19).astype(int)
     tallest = max(Counter(places.tolist()).values())
     for kind, count in (("shown", shown), ("hidden", len(detections) - shown)):
@@ -71,12 +71,12 @@ def test_heights_add_up_to_the_instances_shown_and_hidden(threshold: float) -> N
         assert sum(heights) == pytest.approx(count * HEIGHT / tallest, abs=ROUNDING * len(heights))
 
 
-@pytest.mark.parametrize("threshold", THRESHOLDS[:-1])  # right of 1 there is nothing
+@pytest.mark.parametrize("threshold", THRESHOLDS[:-1])  # nothing can stand on the right of 1
 def test_what_is_shown_stands_on_the_right_of_the_line_and_what_is_hidden_on_its_left(
     threshold: float,
 ) -> None:
     svg = drawing(many(), Filters(threshold))
-    # Or the line runs through them: a bar has room for several scores.
+    # The line may also run through a bar, because a bar holds a range of scores.
     assert all(bar["x"] + bar["width"] > line_x(svg) for bar in bars(svg, "shown"))
     assert all(bar["x"] < line_x(svg) for bar in bars(svg, "hidden"))
 

@@ -1,4 +1,7 @@
-"""Whatever strangers write into names, arguments and pictures, none of it runs in a visitor's browser."""
+"""Tests that text from strangers never runs in a visitor's browser.
+
+The text comes in file names, arguments and pictures.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, Error, Page, Route
 
-from photo.images import ImageError
+from photo.errors import ImageError
 from tests.conftest import UPLOADS
 from tests.patience import SECONDS, expect
 from tests.truth import SCENE
@@ -40,7 +43,7 @@ PAYLOADS = [
     f"</style></script><script>{RUN}</script>",
     f"<!--><script>{RUN}</script>-->",
     f"<noscript><p title='</noscript><script>{RUN}</script>'>",
-    # handlers
+    # event handlers
     f"<img src=x onerror={RUN}>",
     f"<img src=x oNeRrOr='{RUN}'>",
     f"<img/src=x/onerror={RUN}>",
@@ -71,7 +74,7 @@ PAYLOADS = [
     f"<div onmouseover={RUN}>hover</div>",
     f"<marquee onstart={RUN}>x</marquee>",
     f"<p style='animation:spin 1s' onanimationstart={RUN}>x</p>",
-    # out of an attribute, a string or a template
+    # break out of an attribute, a string or a template
     f'"><img src=x onerror={RUN}>',
     f"'><svg onload={RUN}>",
     f'" autofocus onfocus="{RUN}" x="',
@@ -94,7 +97,7 @@ PAYLOADS = [
     f"![x]({ELSEWHERE}x.png)",
     f"```html\n<script>{RUN}</script>\n```\n<script>{RUN}</script>",
     f"$\\href{{javascript:{RUN}}}{{x}}$",
-    # written in another way
+    # other ways to write the same
     f"&lt;script&gt;{RUN}&lt;/script&gt;",
     f"<a href='&#106;avascript:{RUN}'>click</a>",
     f"<a href='java&#10;script:{RUN}'>click</a>",
@@ -110,13 +113,13 @@ PAYLOADS = [
     f"<link rel=stylesheet href='{ELSEWHERE}x.css'>",
     f"<style>@import '{ELSEWHERE}x.css';</style><p style=\"background:url({ELSEWHERE}y)\">",
     f"<template><script>{RUN}</script></template><slot onslotchange={RUN}></slot>",
-    # many places at once
+    # work in many places at once
     f"jaVasCript:/*-/*`/*\\`/*'/*\"/**/(/* */oNcliCk={RUN} )//%0D%0A//"
     f"</stYle/</titLe/</teXtarEa/</scRipt/--!>"
     f"\\x3csVg/<sVg/oNloAd={RUN}//>\\x3e",
     f"'\"--></style></script><svg/onload='/*--><html */{RUN}//'>",
 ]
-"""Each sets `window.__xss` where it is taken for HTML, script or Markdown, some of them only when clicked."""
+"""Each payload sets `window.__xss` if a page takes it for HTML, script or Markdown. Some wait for a click."""
 
 FAMILIES = ("onerror", "onload", "<script", "javascript:", "](", "onfocus")
 
@@ -125,22 +128,22 @@ POKE = """() => {
         for (const name of ["mouseover", "click", "focus"])
             element.dispatchEvent(new MouseEvent(name, { bubbles: true }));
 }"""
-"""Does with everything what a curious visitor might."""
+"""Sends the events of a curious visitor to every element."""
 
 DANGEROUS = """() => [...document.querySelectorAll("body *")].filter((element) =>
     ["IFRAME", "OBJECT", "EMBED", "BASE"].includes(element.tagName.toUpperCase())
     || [...element.attributes].some(({ name, value }) => name.startsWith("on")
         || (/^(href|src|action|data|xlink:href)$/.test(name) && /^\\s*(javascript|data:text)/i.test(value)))
 ).map((element) => element.outerHTML.slice(0, 200))"""
-"""What could run, though it has not yet."""
+"""Finds the elements that could run something, even if they have not done so yet."""
 
 
 ELSEWHERES = re.compile(r"^(?!data:|blob:)(?!.*127\.0\.0\.1)")
-"""Addresses of other hosts. A pattern, since a function would be asked about each file of the page."""
+"""Matches addresses of other hosts. A pattern is fast; Playwright would call a function for each file."""
 
 
 class Watched:
-    """A page, with a note of everything that should not happen in it."""
+    """A page with notes of everything that must not happen in it: dialogs, errors and foreign requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -166,7 +169,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def opened(browser: Browser, server: str) -> Iterator[Watched]:
-    """The app's page, which takes a while to open: once for all tests."""
+    """The app's page. It opens once for all tests, because opening takes a while."""
     watched = Watched(browser.new_page(viewport={"width": 1400, "height": 1000}))
     watched.page.goto(server)
     expect(watched.page.locator("#photo input[type=file]")).to_be_attached()
@@ -176,7 +179,7 @@ def opened(browser: Browser, server: str) -> Iterator[Watched]:
 
 @pytest.fixture
 def watched(opened: Watched) -> Watched:
-    """The app's page, of which nothing is noted yet."""
+    """The app's page without notes."""
     opened.page.evaluate("delete window.__xss")
     opened.notes.clear()
     return opened
@@ -184,7 +187,7 @@ def watched(opened: Watched) -> Watched:
 
 @pytest.fixture(scope="module")
 def window(browser: Browser) -> Iterator[Watched]:
-    """What the pages without anything in them are shown in."""
+    """The browser window for empty pages."""
     watched = Watched(browser.new_page())
     yield watched
     watched.page.close()
@@ -192,7 +195,7 @@ def window(browser: Browser) -> Iterator[Watched]:
 
 @pytest.fixture
 def empty(window: Watched) -> Watched:
-    """A page without anything in it, of which nothing is noted yet."""
+    """An empty page without notes."""
     window.page.goto("about:blank")
     window.notes.clear()
     return window
@@ -200,14 +203,14 @@ def empty(window: Watched) -> Watched:
 
 @pytest.fixture
 def fresh(browser: Browser) -> Iterator[Watched]:
-    """As `empty`, for this test alone."""
+    """An empty page in a window that only this test uses."""
     watched = Watched(browser.new_page())
     yield watched
     watched.page.close()
 
 
 def small_picture(number: int) -> bytes:
-    """A PNG that differs from that of any other number."""
+    """Returns a PNG. Each number gives another picture."""
     file = io.BytesIO()
     squares = np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(squares.repeat(8, 0).repeat(8, 1)).save(file, "PNG")
@@ -215,7 +218,7 @@ def small_picture(number: int) -> bytes:
 
 
 def put(page: Page, name: str, content: bytes) -> None:
-    """Uploads a file that has this name in the visitor's browser, and waits until it is segmented."""
+    """Uploads a file with this name through the page, and waits until the app has segmented it."""
     photo = page.locator("#picture .photo")
     before = photo.get_attribute("src")
     page.set_input_files(
@@ -243,7 +246,7 @@ TAKE_FOR_HTML = """async ([payloads, poke]) => {
     await new Promise((resolve) => setTimeout(resolve, 200));
     return each((window) => Boolean(window.__xss));
 }"""
-"""Writes each payload into a frame of its own, pokes it, and says of each whether it ran."""
+"""Writes each payload into a frame of its own and pokes the frame. Returns whether each payload ran."""
 
 
 def test_most_payloads_do_run_where_they_are_taken_for_html(browser: Browser) -> None:
@@ -289,12 +292,12 @@ each_way = pytest.mark.parametrize(
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)], ids=["every fifth", "all"])
 def test_no_name_of_a_photo_runs(step: int, watched: Watched) -> None:
-    """All of them, sent past the browser, in the next test."""
+    """Sends the names through the browser. The next test sends all names without a browser."""
     page = watched.page
     if not page.locator("#python").is_visible():
         page.get_by_text("Use it from a program").click()
     for number, payload in enumerate(PAYLOADS[::step], 1000 * step):
-        # What no file system holds, and no browser sends.
+        # No file system allows these characters in a name, so no browser sends them.
         name = re.sub(r"[\x00-\x1f]", " ", payload).replace("/", "\u2215")
         put(page, f"{name}.png", small_picture(number))
         watched.assert_nothing_ran(payload)
@@ -325,7 +328,7 @@ def is_download(answer: httpx.Response) -> bool:
 
 
 def together(payloads: list[str], count: int) -> list[str]:
-    """So many of them in one text: one more message costs as much as many more payloads."""
+    """Joins each `count` payloads to one text, because a message costs much more time than a payload."""
     return [" x ".join(payloads[at : at + count]) for at in range(0, len(payloads), count)]
 
 
@@ -333,7 +336,7 @@ def together(payloads: list[str], count: int) -> list[str]:
 def test_no_refusal_runs_that_repeats_what_came(
     count: int, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No message of ours repeats a name; if one did, the page would still show it as text."""
+    """Our messages do not repeat names. If one did, the page would still show the name as text."""
     page, payload = watched.page, ""
 
     def refuse(*args: object) -> None:
@@ -349,7 +352,7 @@ def test_no_refusal_runs_that_repeats_what_came(
 
 @each_way
 def test_no_error_toast_runs_that_repeats_an_argument(count: int, watched: Watched) -> None:
-    """Gradio's own check of a radio button repeats the value that it does not know."""
+    """Gradio's own check of a radio button repeats an unknown value in its message."""
     page, number, payload = watched.page, 0, ""
 
     def with_payload(route: Route) -> None:
@@ -407,7 +410,7 @@ def test_no_answer_of_the_api_that_repeats_an_argument_is_taken_for_a_page(
 
 
 def assert_data(answer: httpx.Response) -> None:
-    """Browsers do not take it for a page, whatever is in it."""
+    """Checks that browsers treat the answer as data and not as a page, whatever it contains."""
     assert answer.headers["content-type"].split(";")[0] in ("application/json", "text/event-stream")
     assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -458,7 +461,7 @@ def test_an_uploaded_page_or_drawing_is_given_back_as_a_download(
 
 
 def hidden_words(kind: str) -> bytes:
-    """A picture whose metadata are HTML."""
+    """Returns a picture with HTML in its metadata."""
     words, file = f'"><script>{RUN}</script><img src=x onerror={RUN}>', io.BytesIO()
     picture = Image.open(SCENE).convert("RGB")
     if kind == "PNG":
@@ -507,7 +510,7 @@ def test_what_is_written_inside_of_a_picture_runs_nowhere_and_is_in_no_output(
 
 
 def parts(content: bytes) -> list[bytes]:
-    """A file, and what is packed in it."""
+    """Returns a file's content, and for a zip also the contents of the files in it."""
     if not content.startswith(b"PK"):
         return [content]
     with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -35,7 +35,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def back(values: dict[str, Any], photo: str | Path = "photo.jpg") -> tuple[dict[str, Any], list[str]]:
-    """What is read from the link to these values."""
+    """Makes a link to these values, and returns the values and faults that are read from the link."""
     return read_query(urlsplit(to_link(ADDRESS, Path(photo), values)).query)
 
 

@@ -11,14 +11,14 @@ from answer.result import Result, names, view
 from answer.settings import Filters
 from detections import Detections
 from inference import WORKING_SIDE
-from photo.images import fit_within
+from photo.strips import fit_within
 from tests.answer.test_outlines import rasterised
 from tests.samples import CAT, PERSON, fake_model, make_detections, random_detections
 from ui.overlay import look, scene
 from visualize import Style, instance_colors
 
 SIZES = [(60, 80), (80, 60), (50, 50), (1, 1), (35, 1050), (3001, 2004), (1503, 4000)]
-"""(height, width) of photos smaller and larger than what the model is given, lying and upright."""
+"""(height, width) of photos in landscape and portrait format, smaller and larger than the working image."""
 
 
 def make_result(detections: Detections) -> Result:
@@ -26,7 +26,7 @@ def make_result(detections: Detections) -> Result:
 
 
 def contrast(a: str, b: str) -> float:
-    """1 (none) to 21, by WCAG 2, of two colours written as #rrggbb."""
+    """Returns the contrast ratio of two colours (#rrggbb) by WCAG 2, from 1 (no contrast) to 21."""
     dark, light = sorted(luminance(color) for color in (a, b))
     return (light + 0.05) / (dark + 0.05)
 
@@ -104,7 +104,7 @@ def test_a_box_is_right_to_a_tenth_of_a_pixel_of_the_picture(size: tuple[int, in
     drawn = np.array([instance["box"] for instance in seen["instances"]]) * (
         [seen["width"], seen["height"]] * 2
     )
-    np.testing.assert_allclose(drawn, detections.boxes * scale, atol=0.5 + 0.1)  # half a pixel is the ratio's
+    np.testing.assert_allclose(drawn, detections.boxes * scale, atol=0.5 + 0.1)  # the rounded side adds 0.5
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.7])

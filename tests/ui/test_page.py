@@ -1,4 +1,4 @@
-"""The page as a visitor uses it, in headless Chromium."""
+"""Tests the page as a visitor uses it, in headless Chromium."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from ui.page import save_effect, save_format, show
 
 @pytest.fixture(scope="module")
 def window(browser: Browser) -> Iterator[Page]:
-    """One for all tests: what the page is made of is fetched and compiled only once."""
+    """One window for all tests, so Chromium fetches and compiles the page's files only once."""
     page = browser.new_page()
     page.set_default_timeout(20 * SECONDS)
     yield page
@@ -48,14 +48,14 @@ def window(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture
 def open_page(window: Page, server: str) -> Iterator[Callable[..., Page]]:
-    """Opens the page as in a browser that was never here, if not as fast."""
+    """Opens the page as in a new browser, but faster. Fails if a script of the page raises an error."""
     faults: list[str] = []
 
     def note_error(error: Error) -> None:
         faults.append(str(error))
 
     def note_line(line: ConsoleMessage) -> None:
-        """What fails in a component's script is caught by Gradio, and told to the console."""
+        """Notes errors in the scripts of components, which Gradio catches and logs to the console."""
         if "Error" in line.text:
             faults.append(line.text)
 
@@ -95,7 +95,7 @@ def segmented(page: Page, file: Path = SCENE) -> Page:
 
 
 def masks(page: Page) -> Locator:
-    """The outlines of the instances in view."""
+    """Returns the outlines of the instances in view."""
     return page.locator("#picture .outlines path:not([hidden])")
 
 
@@ -105,17 +105,17 @@ def rows(page: Page) -> list[list[str]]:
 
 
 def kind(page: Page, name: str) -> Locator:
-    """The checkbox of one kind or of a group of kinds."""
+    """Returns the checkbox of a kind or of a group of kinds."""
     return page.locator(f"#kinds input[data-key='{name}']")
 
 
 def part(page: Page, name: str, id: int) -> Locator:
-    """What stands for an instance in ".outlines", ".spots", ".labels" or "tbody"."""
+    """Returns the element of an instance in ".outlines", ".spots", ".labels" or "tbody"."""
     return page.locator(f"#picture {name} [data-id='{id}']")
 
 
 def spot_on(page: Page, id: int) -> tuple[float, float]:
-    """Where on the screen the pointer meets instance `id`, whatever else lies there."""
+    """Returns a point on the screen (x, y) where the pointer meets instance `id` and no other instance."""
     found: list[float] | None = page.evaluate(
         """(id) => {
             const box = document.querySelector(`#picture .spots [data-id="${id}"]`).getBoundingClientRect();
@@ -138,7 +138,7 @@ def set_threshold(page: Page, value: float) -> None:
 
 @functools.cache
 def instances(server: str, scene: Path = SCENE, **arguments: float) -> list[dict[str, Any]]:
-    """What the API answers, which is asked once for each."""
+    """Returns the instances that the API finds. Asks only once for the same arguments."""
     client = Client(server, verbose=False)
     answer = client.predict(image=handle_file(scene), api_name="/segment", **arguments)
     found: list[dict[str, Any]] = answer["instances"]
@@ -306,7 +306,7 @@ def test_a_group_of_kinds_is_ticked_at_once_and_one_of_them_alone(page: Page, se
 
 
 def by_group(found: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Names of the instances by supercategory."""
+    """Returns the names of the instances by supercategory."""
     groups: dict[str, list[str]] = {}
     for instance in found:
         name = instance["category_name"]
@@ -333,7 +333,7 @@ def test_the_pointer_highlights_the_smallest_object_under_it(page: Page) -> None
     ids, areas = zip(*[(int(row[0]), int(row[3].replace(",", ""))) for row in rows(page)], strict=True)
     order = page.locator("#picture .outlines path").evaluate_all("all => all.map((one) => +one.dataset.id)")
     drawn = [areas[ids.index(id)] for id in order if id in ids]
-    assert drawn == sorted(drawn, reverse=True)  # the last drawn lies on top
+    assert drawn == sorted(drawn, reverse=True)  # the last one drawn lies on top
     page.mouse.move(5, 5)
     expect(page.locator("#picture .active")).to_have_count(0)
     expect(page.locator("#picture .tip")).to_be_hidden()
@@ -507,7 +507,7 @@ def test_the_mask_threshold_draws_new_outlines(page: Page, server: str) -> None:
 
 
 def downloaded(page: Page, button: Locator, path: Path) -> str:
-    """Saves what a click on the button downloads at `path`; gives the name that was suggested for it."""
+    """Clicks the button and saves the download at `path`. Returns the name that the app suggests for it."""
     with page.expect_download() as download:
         button.click()
     download.value.save_as(path)
@@ -709,7 +709,7 @@ def test_a_click_on_an_example_segments_it(page: Page) -> None:
 
 
 def drop(page: Page, file: Path) -> None:
-    """Lets a file fall onto the photo that is shown."""
+    """Drops a file onto the photo on the page."""
     page.locator("#photo .image-frame").evaluate(
         """(element, [bytes, name]) => {
             const dataTransfer = new DataTransfer();
@@ -738,7 +738,7 @@ def test_each_photo_is_looked_at_once_however_it_comes(page: Page, monkeypatch: 
         (lambda: upload(page, SCENES[2]), [SCENES[2].name]),
         (lambda: upload(page, SCENES[2]), []),
         (lambda: drop(page, SCENES[3]), [SCENES[3].name]),
-        (lambda: drop(page, SCENES[3]), [SCENES[3].name]),  # which takes the old one away first
+        (lambda: drop(page, SCENES[3]), [SCENES[3].name]),  # the page removes the old photo first
         (lambda: example(page, -1), [last.name]),
         (lambda: example(page, -1), []),
         (page.locator("#run").click, [last.name]),
@@ -748,7 +748,7 @@ def test_each_photo_is_looked_at_once_however_it_comes(page: Page, monkeypatch: 
         send()
         for name in expected:
             assert runs.get(timeout=20) == name
-        page.wait_for_timeout(0.5 * SECONDS)  # time for another run, which there should not be
+        page.wait_for_timeout(0.5 * SECONDS)  # enough time for a second run, which must not come
         expect(page.locator("#stop")).to_be_hidden()
         assert runs.empty()
 
@@ -763,10 +763,10 @@ def test_a_photo_that_comes_while_another_is_looked_at_is_the_last(
     for scene in (SCENES[2], SCENES[0]):
         upload(page, scene)
         expect(page.locator("#photo .image-frame img")).to_have_attribute("src", re.compile(scene.name))
-    page.wait_for_timeout(0.5 * SECONDS)  # until the server knows
+    page.wait_for_timeout(0.5 * SECONDS)  # until the uploads have reached the server
     may_go.release()
     assert began.acquire(timeout=20)
-    page.wait_for_timeout(0.5 * SECONDS)  # until the first run's end is seen
+    page.wait_for_timeout(0.5 * SECONDS)  # until the page knows that the first run has ended
     expect(page.locator("#stop")).to_be_visible()
     may_go.release()
     expect(masks(page)).to_have_count(count)
@@ -805,7 +805,11 @@ def test_the_same_photo_may_be_sent_again_after_a_failure(
 
 
 def hold(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Semaphore, threading.Semaphore]:
-    """Keeps the model waiting: the first tells of each run that has begun, the second lets one of them go."""
+    """Makes the model wait before each run.
+
+    Returns two semaphores. Each run releases the first one when it begins. To let a run go on, release the
+    second.
+    """
     began, may_go = threading.Semaphore(0), threading.Semaphore(0)
     segment = photos.segment_or_fall_back
 

@@ -1,6 +1,7 @@
-"""Whatever a program sends as an argument, it gets a result or one sentence, and never a fault of the server.
+"""Tests that a program gets a result or one sentence for every argument, and never a fault of the server.
 
-What Gradio lets through is checked again by the endpoints; what it stumbles over is caught at the door.
+The endpoints check the arguments that Gradio accepts. `serving.bodies` refuses the requests on which Gradio
+itself would fail, before Gradio sees them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from answer import coco
 from answer.files import EXPORTS
 from answer.settings import MAX_HIDDEN, MAX_ID, Filters, SettingsError, said
 from inference import NAMES, SegmentationModel
-from photo.images import ImageError
+from photo.errors import ImageError
 from serving import service
 from serving.bodies import fault_in, fault_in_event
 from serving.models import Models
@@ -41,12 +42,12 @@ from visualize import EFFECTS, PARTS, Style
 
 FILE_DATA = {"_type": "gradio.FileData"}
 LONGEST = 300
-"""Characters of a refusal."""
+"""The largest number of characters in a refusal."""
 TAKEN = "The arguments were taken."
 
 
 def examples(count: int) -> settings:
-    """So many, and the same ones each time."""
+    """Returns settings for `count` examples, the same examples in each run."""
     return settings(
         max_examples=count,
         derandomize=True,
@@ -56,7 +57,7 @@ def examples(count: int) -> settings:
     )
 
 
-# ---- what is right, said a second time ----
+# ---- the rules for arguments, written a second time ----
 
 
 def is_fraction(value: object) -> bool:
@@ -103,7 +104,7 @@ ARGUMENTS = {
     },
     "export": {"format": one_of(EXPORTS)} | FILTERS | {"edges": one_of(("hard", "soft"))},
 }
-"""The arguments of each endpoint beside the image, in their order, and what fits."""
+"""The arguments of each endpoint beside the image, in their order, with a check of each value."""
 
 GOOD: dict[str, st.SearchStrategy[Any]] = {
     "score_threshold": st.floats(0, 1) | st.integers(0, 1),
@@ -119,7 +120,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "format": st.sampled_from(sorted(EXPORTS)),
     "edges": st.sampled_from(["hard", "soft"]),
 }
-"""What the endpoints take, for each argument."""
+"""Values that the endpoints accept, for each argument."""
 
 DEEP = json.loads("[" * 300 + "]" * 300)
 WEIRD: list[Any] = [
@@ -137,9 +138,9 @@ WEIRD: list[Any] = [
     {"path": "\0", "meta": []}, {"path": "http://127.0.0.1/", "meta": FILE_DATA},
     {"__type__": "update", "value": 1},
 ]  # fmt: skip
-"""What no sensible program sends."""
+"""Values that no sensible program sends."""
 
-characters = st.characters()  # half characters too
+characters = st.characters()  # lone surrogates too
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(characters, max_size=20),
     lambda inner: (
@@ -155,7 +156,7 @@ def good_calls(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def any_calls(name: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Some arguments right, some of them not."""
+    """Returns arguments of which some are right and some are wrong."""
     return st.fixed_dictionaries({}, optional={key: GOOD[key] | anything for key in ARGUMENTS[name]})
 
 
@@ -173,12 +174,12 @@ def with_one(arguments: dict[str, Any], other: tuple[str, Any]) -> dict[str, Any
 
 
 def wrong(name: str, arguments: dict[str, Any]) -> list[str]:
-    """Which arguments do not fit."""
+    """Returns the names of the wrong arguments."""
     return [key for key, value in arguments.items() if not ARGUMENTS[name][key](value)]
 
 
 def assert_plain(sentence: object) -> str:
-    """One sentence for whoever sent it, whatever it was."""
+    """Checks that `sentence` is one plain sentence for a person, and returns it."""
     assert isinstance(sentence, str)
     assert re.fullmatch(r"[^\n\r\x00]{10,}[.?…]", sentence), sentence[:LONGEST]
     assert len(sentence) <= LONGEST, len(sentence)
@@ -192,7 +193,7 @@ def assert_plain(sentence: object) -> str:
 
 @pytest.fixture(scope="module")
 def endpoints() -> dict[str, Callable[..., Any]]:
-    """The three functions, with models that are there at once."""
+    """The functions of the three endpoints, with models that are loaded already."""
     models = Models(lambda: (fake_model(), None), lambda name: fake_model())
     models.start().result()
     with gr.Blocks() as blocks:
@@ -202,7 +203,7 @@ def endpoints() -> dict[str, Callable[..., Any]]:
 
 @pytest.fixture(scope="module")
 def photo() -> dict[str, Any]:
-    """A photo that was uploaded."""
+    """An uploaded photo, as the endpoints get it."""
     path = new_folder() / "photo.png"
     path.write_bytes(SCENE.read_bytes())
     return {"path": str(path), "meta": FILE_DATA}
@@ -210,7 +211,7 @@ def photo() -> dict[str, Any]:
 
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instead of looking at a photo, says that all arguments were taken."""
+    """Replaces the work on a photo by the message that all arguments were taken."""
 
     def segment_file(*args: object) -> None:
         raise ImageError(TAKEN)
@@ -219,7 +220,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answer(endpoint: Callable[..., Any], arguments: dict[str, Any]) -> str:
-    """What an endpoint says, which gives no result here."""
+    """Returns the sentence with which an endpoint refuses the arguments."""
     with pytest.raises(gr.Error) as caught:
         in_a_loop(endpoint(**arguments))
     return assert_plain(caught.value.message)
@@ -307,7 +308,7 @@ def test_a_style_is_checked_wherever_it_comes_from(value: float) -> None:
         Style(color_by="size")  # type: ignore[arg-type]
 
 
-# ---- the door ----
+# ---- the check before Gradio (`serving.bodies`) ----
 
 KNOWN = {name: ["image", *arguments] for name, arguments in ARGUMENTS.items()}
 
@@ -371,7 +372,7 @@ def test_a_function_of_the_page_is_called_by_its_number_with_all_its_values(body
 
 
 class Answer(NamedTuple):
-    """HTTP status, the event ("complete" or "error") if it was 200, and what was said or given."""
+    """The HTTP status, the event ("complete" or "error") if the status is 200, and the answer's data."""
 
     status: int
     event: str
@@ -379,7 +380,7 @@ class Answer(NamedTuple):
 
     @property
     def sentence(self) -> str | None:
-        """None where there is a result."""
+        """The sentence of a refusal, or None for a result."""
         if self.event == "complete":
             return None
         return assert_plain(self.data["detail" if self.status != 200 else "error"])
@@ -392,7 +393,7 @@ class Caller(NamedTuple):
     photo: dict[str, Any]
 
     def __call__(self, name: str, arguments: dict[str, Any] | list[Any], **more: Any) -> Answer:
-        """By name, or by position: the older route."""
+        """Sends arguments by name, or by position over the older route."""
         version = "v2/" if isinstance(arguments, dict) else ""
         body = arguments if isinstance(arguments, dict) else {"data": arguments} | more
         return self.post(f"call/{version}{name}", json.dumps(body).encode())
@@ -417,7 +418,7 @@ def caller(server: str) -> Iterator[Caller]:
 
 @pytest.fixture
 def model_runs(monkeypatch: pytest.MonkeyPatch, caller: Caller) -> Iterator[list[object]]:
-    """Notes when the model is run; it is given its last answer instead of running again."""
+    """Notes each run of the model. Only the first run is real; later runs return its result."""
     runs: list[object] = []
     real, results = service.segment_file, []
 
@@ -491,7 +492,7 @@ def test_a_weird_value_of_any_argument_is_refused_by_the_server(
 ) -> None:
     for i, value in enumerate(WEIRD):
         keys = [key for key in ARGUMENTS[name] if wrong(name, {key: value})]
-        if keys:  # another argument for each value: all pairs are tried without the server
+        if keys:  # one argument for each value: another test tries all pairs without a server
             check_over_http(name, {keys[i % len(keys)]: value}, bool(i % 2), caller, model_runs)
     assert model_runs == []
 
@@ -569,7 +570,10 @@ def test_no_address_that_can_be_read_is_a_fault(path: str, server: str) -> None:
 
 
 def read(address: str) -> tuple[int, str]:
-    """Status and text, as far as it comes: Gradio breaks off after it said that it knows no such event."""
+    """Returns the status and the text, as far as it arrives.
+
+    Gradio breaks the connection off after it has said that an event does not exist.
+    """
     text = ""
     with httpx.stream("GET", address, timeout=20) as response, suppress(httpx.RemoteProtocolError):
         for piece in response.iter_text():
@@ -615,11 +619,11 @@ def test_no_part_of_a_file_that_is_asked_for_is_a_fault(range: str, caller: Call
     assert answer.status_code < 500
 
 
-# ---- the schema that the server gives of itself ----
+# ---- the server's own schema ----
 
 load_all_checks()
 BREAKS_OFF = "/gradio_api/call/{name}/{{event_id}}"
-"""Of an event that there is not, Gradio says so in a stream that it does not end: no library reads it."""
+"""For an unknown event Gradio reports an error in a stream that it does not end. No library reads this."""
 
 
 @pytest.fixture(scope="module")
@@ -633,7 +637,10 @@ def operations(server: str) -> list[Any]:
 
 
 def check_against_schema(operations: list[Any], count: int) -> None:
-    """No fault; what is answered with 200 is as the schema says, and all else is a sentence."""
+    """Checks that no call is a fault of the server.
+
+    An answer with status 200 must match the schema, and every other answer must be a sentence.
+    """
     for operation in operations:
         for mode in GenerationMode:
 

@@ -55,7 +55,7 @@ AWKWARD = [
     "#1!.png",
     "ü熊.png",
 ]
-"""Names of files that a shell or Python could take for something else."""
+"""Names of files that a shell or Python could misread."""
 FAKE_CURL = """#!/bin/sh
 for argument in "$@"; do printf '%s\\0' "$argument"; done >> "$ASKED"
 printf '\\0' >> "$ASKED"
@@ -82,7 +82,10 @@ def make_result(name: str = "photo.png", detections: Detections = NO_DETECTIONS)
 
 
 def python_asks(code: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, dict[str, Any]]]:
-    """What the program asks of the Gradio client: the app's address, and arguments by endpoint."""
+    """Runs a Python program with a fake Gradio client.
+
+    Returns the address that the program connects to, and the arguments of its calls by endpoint.
+    """
     asked: dict[str, dict[str, Any]] = {}
     addresses = []
 
@@ -103,7 +106,7 @@ def python_asks(code: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[s
 
 
 def curl_asks(code: str, tmp_path: Path, shell: str = "bash") -> list[list[str]]:
-    """The arguments of each call of curl, which answers as the app does."""
+    """Runs shell commands with a fake curl that answers like the app. Returns the arguments of each call."""
     curl, asked = tmp_path / "bin" / "curl", tmp_path / "asked"
     curl.parent.mkdir()
     curl.write_text(FAKE_CURL)
@@ -115,7 +118,7 @@ def curl_asks(code: str, tmp_path: Path, shell: str = "bash") -> list[list[str]]
 
 
 def javascript_asks(code: str, tmp_path: Path, photo: str) -> tuple[str, dict[str, dict[str, Any]]]:
-    """As `python_asks`: what the program asks of the JavaScript client."""
+    """Runs a JavaScript program with a fake Gradio client, and returns the same as `python_asks`."""
     folder = tmp_path / "js"
     client = folder / "node_modules" / "@gradio" / "client"
     client.mkdir(parents=True)
@@ -133,7 +136,7 @@ def after(arguments: list[str], option: str) -> str:
 
 @pytest.fixture(scope="module")
 def endpoints() -> dict[str, Callable[..., Any]]:
-    """The functions behind the endpoints, by their names; a model is a fake of its name."""
+    """The functions behind the endpoints, by the endpoints' names. Each model is a fake with its name."""
     with gr.Blocks() as blocks:
         api.add_endpoints(Service(Models(load_named=lambda name: replace(fake_model(), name=name))))
     return {f"/{function.api_name}": function.fn for function in blocks.fns.values()}
@@ -237,7 +240,7 @@ def test_a_shell_sends_the_file_of_that_name_and_reads_nothing_else_into_it(
     name: str, shell: str, tmp_path: Path
 ) -> None:
     upload, begin, wait = curl_asks(to_curl(ADDRESS, make_result(name), Filters(0.3)), tmp_path, shell)
-    # In quotes, so that curl takes no comma or semicolon for the end of the name.
+    # The name is in quotes, so that curl does not end it at a comma or a semicolon.
     quoted = re.fullmatch(r'files=@"((?:[^"\\]|\\.)*)"', after(upload, "-F"))
     assert quoted and re.sub(r"\\(.)", r"\1", quoted[1]) == name
     assert json.loads(after(begin, "-d")) == {
@@ -267,7 +270,7 @@ def test_only_the_name_of_the_file_is_told_not_its_folder_here() -> None:
 
 
 def photographed(tmp_path: Path, model: SegmentationModel) -> tuple[Result, Filters]:
-    """A drawn scene under an awkward name, and filters that leave out some of what is found in it."""
+    """Returns the result of a drawn scene with an awkward name, and filters that leave out some instances."""
     photo = tmp_path / "it's a, b; c & d.png"
     shutil.copy(SCENE, photo)
     result = segment_file(photo, model)

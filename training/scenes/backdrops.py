@@ -1,4 +1,8 @@
-"""Backdrops: what drawn scenes stand in front of, in families; each is (rng, height, width) -> (H, W, 3)."""
+"""Draws the random backgrounds of the scenes.
+
+Each function draws one family of backgrounds. The function takes a random generator, a height and a width in
+px, and returns (H, W, 3) RGB, uint8. Training uses ten families. The five others are held out for evaluation.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,10 @@ from training.scenes.paint import (
 
 
 def _noise(rng: Generator, height: int, width: int, cells: int, octaves: int = 4) -> Floats:
-    """(H, W) fractal value noise, 0 to 1; `cells` along the longer side in the coarsest octave."""
+    """Returns fractal value noise, (H, W), 0 to 1.
+
+    The coarsest octave has `cells` cells along the longer side.
+    """
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
         step = cells * 2**octave / max(height, width)
@@ -36,13 +43,13 @@ def _noise(rng: Generator, height: int, width: int, cells: int, octaves: int = 4
 
 
 def _between(share: Floats, first: Colour, second: Colour) -> Bytes:
-    """(H, W, 3): `first` where the share is 0, `second` where it is 1."""
+    """Mixes two colours, (H, W, 3): `first` where the share (H, W) is 0, `second` where the share is 1."""
     table = np.linspace(first, second, 256).round().astype(np.uint8)
     return table[np.clip(share * 255, 0, 255).astype(np.uint8)]
 
 
 def slope(rng: Generator, height: int, width: int) -> Floats:
-    """(H, W), 0 to 1 along a random direction."""
+    """Returns values that rise from 0 to 1 along a random direction, (H, W)."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     ramp: Floats = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
@@ -52,7 +59,7 @@ def slope(rng: Generator, height: int, width: int) -> Floats:
 
 
 def _clutter(image: Bytes, rng: Generator, count: int) -> Bytes:
-    """Things that are not objects: lines, boxes, triangles, plain ellipses, letters."""
+    """Draws things that are not objects: lines, boxes, triangles, plain ellipses and letters."""
     height, width = image.shape[:2]
     for _ in range(count):
         colour = muted(rng) if chance(rng, 0.6) else vivid(rng)
@@ -81,15 +88,18 @@ def _clutter(image: Bytes, rng: Generator, count: int) -> Bytes:
 
 
 def _gradient(rng: Generator, height: int, width: int) -> Bytes:
+    """Draws a gradient between two colours, with a few things that are not objects."""
     image = _between(slope(rng, height, width), muted(rng), muted(rng))
     return _clutter(image, rng, int(rng.integers(0, 9)))
 
 
 def _clouds(rng: Generator, height: int, width: int) -> Bytes:
+    """Draws noise in two colours."""
     return _between(_noise(rng, height, width, int(rng.integers(2, 14)), 5), muted(rng), muted(rng))
 
 
 def _stripes(rng: Generator, height: int, width: int) -> Bytes:
+    """Draws stripes or checks in two colours."""
     period = rng.uniform(14, 90)
     ramp = slope(rng, height, width) * (height + width) / period
     if chance(rng, 0.4):
@@ -99,7 +109,7 @@ def _stripes(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _blobs(rng: Generator, height: int, width: int) -> Bytes:
-    """Out-of-focus lights and things."""
+    """Draws lights and things that are out of focus."""
     image = np.full((height // 4, width // 4, 3), muted(rng), np.uint8)
     for _ in range(int(rng.integers(10, 40))):
         centre = (int(rng.integers(width // 4)), int(rng.integers(height // 4)))
@@ -109,7 +119,7 @@ def _blobs(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _landscape(rng: Generator, height: int, width: int) -> Bytes:
-    """Sky with clouds, two rows of hills, a meadow or sand."""
+    """Draws a sky with clouds, two rows of hills, and a meadow or sand."""
     sky = hsv(rng.uniform(0.53, 0.62), rng.uniform(0.25, 0.65), rng.uniform(0.75, 1))
     if chance(rng, 0.2):
         sky = hsv(rng.uniform(0.02, 0.1), 0.5, 0.95)
@@ -130,14 +140,14 @@ def _landscape(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _wall(rng: Generator, height: int, width: int) -> Bytes:
-    """A lightly mottled wall full of things that are not objects."""
+    """Draws a lightly mottled wall full of things that are not objects."""
     colour = muted(rng)
     image = _between(_noise(rng, height, width, 6, 5), darker(colour, 0.12), lighter(colour, 0.12))
     return _clutter(image, rng, int(rng.integers(8, 36)))
 
 
 def _leaves(rng: Generator, height: int, width: int) -> Bytes:
-    """Dense overlapping leaves or pebbles of one hue."""
+    """Draws dense, overlapping leaves or pebbles of one hue."""
     hue, spread = rng.random(), rng.uniform(0.02, 0.12)
     image = np.full((height, width, 3), hsv(hue, 0.5, 0.3), np.uint8)
     slim = rng.uniform(0.25, 0.9)
@@ -151,7 +161,7 @@ def _leaves(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _room(rng: Generator, height: int, width: int) -> Bytes:
-    """A wall, a table or floor, and some framed boxes."""
+    """Draws a wall, a table or floor, and some framed boxes."""
     wall, floor = muted(rng), muted(rng)
     image = _between(slope(rng, height, width), wall, darker(wall, 0.25))
     edge = int(rng.uniform(0.5, 0.8) * height)
@@ -166,7 +176,7 @@ def _room(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _mosaic(rng: Generator, height: int, width: int) -> Bytes:
-    """Tiles in a few colours, with joints or without."""
+    """Draws tiles in a few colours, with or without joints."""
     tall, wide = int(rng.integers(6, 48)), int(rng.integers(6, 48))
     colours = np.array([muted(rng) for _ in range(int(rng.integers(2, 6)))], np.uint8)
     tiles = colours[rng.integers(0, len(colours), (height // tall + 1, width // wide + 1))]
@@ -180,7 +190,7 @@ def _mosaic(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _confetti(rng: Generator, height: int, width: int) -> Bytes:
-    """Many small crisp boxes and strokes."""
+    """Draws many small, sharp boxes and strokes."""
     image = _between(slope(rng, height, width), muted(rng), muted(rng))
     colours = [muted(rng) for _ in range(int(rng.integers(1, 8)))]
     for _ in range(int(rng.integers(60, 300))):
@@ -194,7 +204,7 @@ def _confetti(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _cells(rng: Generator, height: int, width: int) -> Bytes:
-    """Voronoi cells: stained glass or cracked earth."""
+    """Draws Voronoi cells, which look like stained glass or cracked earth."""
     count = int(rng.integers(25, 110))
     seeds = np.stack([rng.integers(0, height, count), rng.integers(0, width, count)], axis=1)
     blank = np.full((height, width), 255, np.uint8)
@@ -209,7 +219,7 @@ def _cells(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _wood(rng: Generator, height: int, width: int) -> Bytes:
-    """Planks with grain."""
+    """Draws wooden planks with grain."""
     light = hsv(rng.uniform(0.05, 0.11), rng.uniform(0.3, 0.6), rng.uniform(0.6, 0.9))
     plank = int(rng.integers(60, 150))
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -224,7 +234,7 @@ def _wood(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _marble(rng: Generator, height: int, width: int) -> Bytes:
-    """Polished stone with veins."""
+    """Draws polished stone with veins."""
     stone = pick(rng, [(238, 236, 232), (52, 58, 62), (196, 210, 200), (222, 200, 184)])
     warp = _noise(rng, height, width, 3, 5) * 5
     veins = np.abs(np.sin((slope(rng, height, width) * 3 + warp) * np.pi))
@@ -236,7 +246,7 @@ def _marble(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _bricks(rng: Generator, height: int, width: int) -> Bytes:
-    """A brick wall with mortar, each brick its own shade."""
+    """Draws a brick wall with mortar. Each brick has its own shade."""
     clay = pick(rng, [(164, 82, 62), (188, 120, 88), (150, 146, 140), (210, 190, 165), (120, 66, 58)])
     mortar = pick(rng, [(206, 200, 190), (120, 116, 112)])
     image = np.full((height, width, 3), mortar, np.uint8)
@@ -251,7 +261,7 @@ def _bricks(rng: Generator, height: int, width: int) -> Bytes:
 
 
 def _skyline(rng: Generator, height: int, width: int) -> Bytes:
-    """Rows of towers with windows in front of an evening or day sky."""
+    """Draws rows of towers with windows in front of a sky by day, at dusk or at night."""
     above, below = pick(
         rng,
         [((40, 52, 104), (240, 150, 110)), ((104, 170, 226), (226, 238, 246)), ((18, 24, 52), (70, 70, 120))],
@@ -274,6 +284,7 @@ def _skyline(rng: Generator, height: int, width: int) -> Bytes:
 
 
 Backdrop = Callable[[Generator, int, int], Bytes]
+"""Draws a background from a random generator, a height and a width in px."""
 
 TRAINING_BACKDROPS: dict[str, Backdrop] = {
     "gradient": _gradient,

@@ -1,9 +1,11 @@
 """Draws random scenes of ten COCO categories, with exact instance masks.
 
-The scenes train and test the `scenes` network (`network/architectures.py`), so the project works end to end without
-downloaded weights or photographs. Every scene is a pure function of its seed:
+The scenes train and test the `scenes` network (`network/architectures.py`). So the project works end to end
+without downloaded weights or photographs. Every scene is a pure function of its seed:
 
     scene = draw_scene(seed=7, held_out=True)
+
+The command writes scenes as PNG files and their instances in COCO's format:
 
     python training/scenes/draw.py --count 20 --seed 0 --held-out --out build/scenes
 """
@@ -30,45 +32,52 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to run as a scri
 from answer import coco
 from network.architectures import SCENES_LABELS
 from training.scenes.backdrops import HELD_OUT_BACKDROPS, TRAINING_BACKDROPS, slope
-from training.scenes.drawings import Patch, draw_object
+from training.scenes.drawings import draw_object
 from training.scenes.paint import Bytes, Floats, chance, pick
+from training.scenes.shapes import Patch
 
 CATEGORY_IDS = SCENES_LABELS[1:]
 TRAINING_MIX = (
     *CATEGORY_IDS,
     *(coco.BY_NAME[name].id for name in ("umbrella", "kite", "bottle", "bottle", "banana")),
 )
-"""What the training part draws from: the slender ones, hardest to learn, more often."""
+"""The training part draws each object's category from this list.
+
+The slender objects are the hardest to learn. So the list holds them more often.
+"""
 SIZE_RANGE_PX = (16, 250)
-"""Longest side of an object's box: at least the first even where it is partly hidden, at most the second."""
+"""The smallest and the largest object in px, by the longest side of the box of its visible pixels."""
 OBJECT_RANGE = (3, 12)
-"""Fewest and most objects in a scene."""
+"""The smallest and the largest number of objects in a scene."""
 MIN_VISIBLE = 0.4
-"""The part of every object, of its own pixels, that nothing hides."""
+"""At least this share of each object's own pixels is visible."""
 SCENE_SIZES = ((384, 512), (384, 512), (512, 384), (384, 384), (448, 448), (384, 640))
-"""(height, width) of a scene, drawn with equal chances."""
+"""The possible sizes (height, width) of a scene in px. One entry is picked, and all are equally likely."""
 EXAMPLE_SEEDS = (1_000_057, 1_000_018, 1_000_053, 1_000_009, 1_000_022, 1_000_033)
-"""The held-out scenes in `examples/scenes/`; training and evaluation use seeds below a million."""
+"""Seeds of the held-out scenes in `examples/scenes/`. Training and evaluation use seeds below a million."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A drawn picture and everything there is to know about it."""
+    """A drawn picture and its exact instances."""
 
     image: Bytes
-    """(H, W, 3) RGB."""
+    """The picture, (H, W, 3) RGB."""
     masks: NDArray[np.bool_]
-    """(N, H, W), what is seen of each object; no two overlap."""
+    """The visible pixels of each object, (N, H, W). No two masks overlap."""
     category_ids: NDArray[np.int64]
-    """(N,) COCO category ids."""
+    """The COCO category id of each object, (N,)."""
     visible: Floats
-    """(N,) seen pixels over own pixels, `MIN_VISIBLE` to 1."""
+    """The visible share of each object's own pixels, (N,), `MIN_VISIBLE` to 1."""
     backdrop: str
-    """Family of the background: a key of `TRAINING_BACKDROPS` or `HELD_OUT_BACKDROPS`."""
+    """The family of the background: a key of `TRAINING_BACKDROPS` or `HELD_OUT_BACKDROPS`."""
 
 
 def draw_scene(seed: int, held_out: bool) -> Scene:
-    """Scene number `seed` of the training part or of the held-out part, which has backgrounds of its own."""
+    """Draws scene number `seed` of the training part or of the held-out part.
+
+    The two parts have different families of backgrounds. The same arguments always give the same scene.
+    """
     rng = np.random.default_rng([seed, int(held_out)])
     backdrops = HELD_OUT_BACKDROPS if held_out else TRAINING_BACKDROPS
     name = pick(rng, sorted(backdrops))
@@ -110,14 +119,17 @@ Window = tuple[slice, slice]
 def _overlap(
     corner: tuple[int, int], patch: tuple[int, ...], canvas: tuple[int, ...]
 ) -> tuple[Window, Window]:
-    """Where a patch with its top left at `corner` (row, column) meets the canvas: there, and in the patch."""
+    """Returns the area that a patch and the canvas share, as slices of the canvas and as slices of the patch.
+
+    The top left of the patch is at `corner` (row, column) of the canvas.
+    """
     (y, x), (h, w), (height, width) = corner, patch[:2], canvas[:2]
     rows, columns = slice(max(y, 0), min(y + h, height)), slice(max(x, 0), min(x + w, width))
     return (rows, columns), (slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x))
 
 
 def _longest_side(mask: NDArray[np.bool_]) -> int:
-    """Of the box around a mask; 0 for an empty one."""
+    """Returns the longest side of the box around a mask in px, or 0 for an empty mask."""
     sides = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
     return max((int(side[-1] - side[0] + 1) for side in sides if len(side)), default=0)
 
@@ -125,15 +137,16 @@ def _longest_side(mask: NDArray[np.bool_]) -> int:
 def _find_place(
     rng: Generator, owner: NDArray[np.int16], own_px: Sequence[int], patch: Patch
 ) -> tuple[int, int] | None:
-    """A corner (row, column) for the patch that leaves enough of everything to see; None if none was found.
+    """Returns a corner (row, column) for the patch where it and all other objects stay visible enough.
 
-    Most objects look for one to cover in part, the others for free ground.
+    More than half of the patches must cover a part of another object. The other patches must not cover any
+    object. Returns None if no such corner was found.
     """
     mask = patch.mask
     (height, width), (h, w) = owner.shape, mask.shape
     taken = np.argwhere(owner >= 0)
     covering = len(taken) > 0 and chance(rng, 0.58)
-    reach = 0.25 if chance(rng, 0.1) else 0.0  # the share of it that may stick out of the picture
+    reach = 0.25 if chance(rng, 0.1) else 0.0  # the share of the patch that may lie outside the picture
     for _ in range(12):
         if covering:
             row, column = taken[rng.integers(len(taken))] - (rng.integers(h), rng.integers(w))
@@ -163,7 +176,7 @@ def _find_place(
 
 
 def _compose(image: Floats, patch: Patch, corner: tuple[int, int], shadow: float) -> None:
-    """Draws the patch into the image, over a soft shadow (0: none, 1: black)."""
+    """Draws a soft shadow (0: none, 1: black) and then the patch into the image."""
     side = max(patch.alpha.shape)
     margin = side // 8 + 2
     blurred = cv2.GaussianBlur(np.pad(patch.alpha, margin), (0, 0), side / 28 + 0.6)
@@ -175,7 +188,7 @@ def _compose(image: Floats, patch: Patch, corner: tuple[int, int], shadow: float
 
 
 def _photographed(rng: Generator, image: Floats) -> Bytes:
-    """(H, W, 3) as a camera might give it: uneven light, a cast, some blur, some noise; all mild."""
+    """Adds mild faults of a camera to the image (H, W, 3): uneven light, a colour cast, blur and noise."""
     height, width = image.shape[:2]
     if chance(rng, 0.6):
         image *= (1 + rng.uniform(0, 0.3) * (slope(rng, height, width) - np.float32(0.5)))[..., None]
@@ -192,7 +205,10 @@ def _photographed(rng: Generator, image: Floats) -> Bytes:
 
 
 def to_coco(scenes: Iterable[Scene], file_names: Iterable[str]) -> dict[str, Any]:
-    """The scenes as one COCO instances dictionary, masks as compressed RLE; all ids from 1."""
+    """Returns the scenes as one dictionary in COCO's instances format.
+
+    Masks are compressed RLE. All ids start at 1.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, (scene, file_name) in enumerate(zip(scenes, file_names, strict=True), start=1):
@@ -216,12 +232,12 @@ def to_coco(scenes: Iterable[Scene], file_names: Iterable[str]) -> dict[str, Any
 
 
 def write_scene(path: Path, scene: Scene) -> None:
-    """Writes the picture as PNG."""
+    """Writes the scene's picture as PNG."""
     cv2.imwrite(str(path), np.ascontiguousarray(scene.image[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 def write_instances(path: Path, seeds: Sequence[int], held_out: bool, instances: dict[str, Any]) -> None:
-    """Writes a COCO dictionary as JSON with a note on how to draw the same scenes again."""
+    """Writes a COCO dictionary as JSON, with the seeds that draw the same scenes again."""
     info = {"description": "drawn by training/scenes/draw.py", "seeds": list(seeds), "held_out": held_out}
     path.write_text(json.dumps({"info": info, **instances}, indent=1) + "\n", encoding="utf-8")
 
@@ -231,12 +247,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--count", type=int, default=20, help="number of scenes (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first one (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first scene (default: 0)")
     parser.add_argument(
-        "--held-out", action="store_true", help="with the backgrounds that training never sees"
+        "--held-out", action="store_true", help="use the backgrounds that training never sees"
     )
     parser.add_argument(
-        "--examples", action="store_true", help="the project's examples, one JSON beside each"
+        "--examples", action="store_true", help="write the project's examples, with one JSON file for each"
     )
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Trains the `scenes` network on drawn scenes, and measures it on scenes with backgrounds it never saw.
+"""Trains the `scenes` network on drawn scenes, and measures it on scenes with backgrounds that it never saw.
 
     python training/scenes/train.py train --minutes 38 --out assets/scenes.safetensors
     python training/scenes/train.py evaluate --scenes 200
 
-Training needs nothing but the processor. Stopped, it goes on from `--checkpoint` where it was.
+Training needs only a CPU. If the run is stopped, the same command continues it from `--checkpoint`.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "assets" / "scenes.safetensors"
 LABEL_BY_CATEGORY = {category_id: label for label, category_id in enumerate(networks.SCENES_LABELS)}
 SMALL_PX = 32
-"""The bar is set for objects whose box has a longest side of at least this."""
+"""The target accuracy counts only objects whose box has a longest side of at least this many px."""
 SEEDS_PER_RUN = 1_000_000
-"""Training run number s (`--seed`) draws the training scenes from s times this on."""
+"""A training run with `--seed` s draws its scenes from seed s * `SEEDS_PER_RUN` on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of one training run."""
+    """The options of one training run."""
 
     iterations: int = 100_000
     minutes: float = math.inf
-    """The run is over, its learning rate fallen, when either of the two is reached."""
+    """The run ends when it reaches `iterations` or `minutes`. The learning rate has fallen by then."""
     batch_size: int = 8
     seed: int = 0
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: int = 100
-    """Iterations until the learning rate is reached."""
+    """The number of iterations until the learning rate reaches its highest value."""
     precision: torch.dtype = torch.float32
     workers: int = 1
 
@@ -76,7 +76,11 @@ class Options:
 
 
 def to_example(scene: Scene, flip: bool) -> Example:
-    """A scene as torchvision's models want it: (3, H, W) float32 in 0 to 1, and boxes, labels and masks."""
+    """Returns a scene as torchvision's models take it.
+
+    The image is (3, H, W) float32, 0 to 1. The target has boxes, labels and masks. With `flip` both are
+    mirrored left to right.
+    """
     image, masks = scene.image, scene.masks
     if flip:
         image, masks = image[:, ::-1], masks[..., ::-1]
@@ -91,18 +95,21 @@ def to_example(scene: Scene, flip: bool) -> Example:
 
 
 def to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    """(H, W, 3) uint8 as (3, H, W) float32 in 0 to 1."""
+    """Converts an image (H, W, 3) uint8 to (3, H, W) float32, 0 to 1."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
 
 
 def box_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 of a mask (H, W) that is not empty; the last two are exclusive."""
+    """Returns the box x0, y0, x1, y1 of a mask (H, W). The mask is not empty; x1 and y1 are exclusive."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 class TrainingScenes(Dataset[Example]):
-    """`count` training scenes from seed `first` on, every other one mirrored; the stop sign's letters too."""
+    """Draws `count` training scenes from seed `first` on.
+
+    Every second scene is mirrored, and the letters of its stop signs are mirrored too.
+    """
 
     def __init__(self, first: int, count: int) -> None:
         self.first, self.count = first, count
@@ -116,7 +123,10 @@ class TrainingScenes(Dataset[Example]):
 
 
 def train(options: Options, checkpoint: Path) -> MaskRCNN:
-    """Trains to the end of the run, on from `checkpoint` where there is one; writes it now and then."""
+    """Trains the network to the end of the run.
+
+    Continues from `checkpoint` if the file exists, and writes it every 100 iterations and at the end.
+    """
     torch.manual_seed(options.seed)
     network = networks.scenes().train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
@@ -166,7 +176,7 @@ def train(options: Options, checkpoint: Path) -> MaskRCNN:
 
 
 def _batches(options: Options, start: int) -> Iterable[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-    """The batches from iteration `start` to the last, each scene drawn once in the whole run."""
+    """Returns the batches from iteration `start` to the last. Each scene is used once in the whole run."""
     if start >= options.iterations:
         return ()
     first = options.seed * SEEDS_PER_RUN + start * options.batch_size
@@ -181,10 +191,11 @@ def _batches(options: Options, start: int) -> Iterable[tuple[list[Tensor], list[
 
 
 def load_network(path: Path = WEIGHTS) -> MaskRCNN:
-    """The trained network in float32, ready for use."""
+    """Loads the trained network in float32, ready for use."""
     network = networks.scenes()
     state_dict = find_weights(networks.ARCHITECTURES["scenes"], path).state_dict
-    network.load_state_dict(state_dict, strict=False)  # names and shapes are compared; counters may lack
+    # `find_weights` has compared names and shapes. The step counters of the batch norms may be missing.
+    network.load_state_dict(state_dict, strict=False)
     return network.eval()
 
 
@@ -192,12 +203,15 @@ def load_network(path: Path = WEIGHTS) -> MaskRCNN:
 
 
 def held_out_scenes(count: int, first_seed: int = 0) -> Iterator[Scene]:
-    """Scenes with backgrounds that training never sees; the examples are not among the first million."""
+    """Draws scenes with backgrounds that training never sees. The examples have seeds above a million."""
     return (draw_scene(seed, held_out=True) for seed in range(first_seed, first_seed + count))
 
 
 def detect(network: MaskRCNN, image: NDArray[np.uint8], image_id: int) -> list[Result]:
-    """COCO results of one picture, by torchvision's own forward; masks are probabilities above 0.5."""
+    """Returns the COCO results of one picture, computed by torchvision's own forward pass.
+
+    A mask holds the pixels whose probability is above 0.5.
+    """
     with torch.inference_mode():
         (output,) = network([to_tensor(image)])
     results = []
@@ -219,18 +233,18 @@ def detect(network: MaskRCNN, image: NDArray[np.uint8], image_id: int) -> list[R
 def average_precision(
     truth: CocoDataset, results: list[Result], kind: str, smallest_px: int = 0
 ) -> tuple[float, float]:
-    """(AP, AP at IoU 0.5) for `kind` "box" or "mask".
+    """Returns AP and AP at IoU 0.5 for `kind` "box" or "mask".
 
-    Only objects whose box has a longest side of at least `smallest_px` count. pycocotools can only limit
-    areas, so copies of the annotations and of the results say that their area is that side squared, and the
-    area range starts at `smallest_px` squared. As always there, smaller ones are ignored, not wrong.
+    Only objects whose box has a longest side of at least `smallest_px` count. pycocotools can limit only
+    areas. So copies of the annotations and of the results get the square of this side as their area, and the
+    area range starts at `smallest_px` squared. pycocotools ignores smaller objects and does not count them as
+    errors.
     """
     sized = truth | {"annotations": [_sized(annotation) for annotation in truth["annotations"]]}
     area_ranges = {"all": (smallest_px**2, 1e10)}
     evaluation = evaluated(sized, [_sized(result) for result in results], kind, area_ranges)
-    precision = evaluation.eval["precision"][
-        :, :, :, 0, -1
-    ]  # (IoU thresholds, recalls, categories); -1: none
+    # The axes are IoU thresholds, recalls and categories. -1 means that there is no value.
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
     return _mean(precision), _mean(precision[:1])
 
 
@@ -244,7 +258,11 @@ def _mean(precision: NDArray[np.float64]) -> float:
 
 
 def evaluate(network: MaskRCNN, scenes: Sequence[Scene]) -> dict[str, float]:
-    """What the network makes of the scenes: average precisions, and the median seconds per picture."""
+    """Measures the network on the scenes.
+
+    Returns the average precisions (0 to 1), the median seconds per picture, and the numbers of scenes and
+    objects.
+    """
     truth = to_coco(scenes, [f"{index}.png" for index in range(len(scenes))])
     results: list[Result] = []
     seconds = []
@@ -272,25 +290,35 @@ def evaluate(network: MaskRCNN, scenes: Sequence[Scene]) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains the scenes network, or measures it; the last line printed is the measurement as JSON."""
+    """Trains the scenes network, or measures it. Prints the measurement as JSON in the last line."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser(
-        "train", help="train from scratch, or on from the checkpoint, then evaluate"
+        "train", help="train from scratch or continue from the checkpoint, then evaluate"
     )
-    training.add_argument("--iterations", type=int, default=100_000, help="length of the run")
-    training.add_argument("--minutes", type=float, default=math.inf, help="or this long, whichever is sooner")
+    training.add_argument(
+        "--iterations", type=int, default=100_000, help="length of the run in steps (default: 100000)"
+    )
+    training.add_argument(
+        "--minutes", type=float, default=math.inf, help="end the run after this many minutes at the latest"
+    )
     training.add_argument("--batch-size", type=int, default=8)
-    training.add_argument("--seed", type=int, default=0, help="of the weights and the scenes (default: 0)")
+    training.add_argument(
+        "--seed", type=int, default=0, help="seed of the weights and the scenes (default: 0)"
+    )
     training.add_argument("--learning-rate", type=float, default=1e-3)
     training.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     training.add_argument("--checkpoint", type=Path, default=ROOT / "build" / "scenes.pt")
-    training.add_argument("--out", type=Path, default=WEIGHTS, help="the weights (default: assets/)")
+    training.add_argument(
+        "--out", type=Path, default=WEIGHTS, help="file for the weights (default: in assets/)"
+    )
     measuring = commands.add_parser("evaluate", help="measure the weights on held-out scenes")
     measuring.add_argument("--weights", type=Path, default=WEIGHTS)
     for command in (training, measuring):
         command.add_argument("--scenes", type=int, default=200, help="held-out scenes to measure on")
-        command.add_argument("--first-seed", type=int, default=0, help="of those scenes (default: 0)")
+        command.add_argument(
+            "--first-seed", type=int, default=0, help="seed of the first of these scenes (default: 0)"
+        )
         command.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)

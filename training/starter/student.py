@@ -1,4 +1,8 @@
-"""Student: the `starter` network in training, and how far its answers are from its teacher's."""
+"""Holds the student, which is the `starter` network in training, and computes its losses.
+
+A loss measures the distance between the student's answers or maps and the teacher's. `Student.losses` returns
+all losses of a batch of views. `total` adds them up with their weights.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,18 @@ LOSS_WEIGHTS = {
     "truth": 0.5,
 }
 BACKGROUND_WEIGHT = 0.05
-"""How much a place counts in which the teacher sees nothing, against 1 where it is sure of an object."""
+"""The weight of a place where the teacher sees no object.
+
+A place where the teacher is sure of an object has about weight 1.
+"""
 
 
 class Scale(nn.Module):
-    """Makes the mean of each channel 0 and its deviation 1, as they were in the map that it was shown."""
+    """Scales each channel by a stored mean and standard deviation.
+
+    `take` stores the statistics of some maps. After scaling, each channel of these maps has mean 0 and
+    standard deviation 1.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -39,20 +50,25 @@ class Scale(nn.Module):
         self.register_buffer("std", torch.ones(channels, 1, 1))
 
     def take(self, maps: Tensor) -> None:
+        """Stores the mean and the standard deviation of each channel of maps (N, C, H, W)."""
         self.mean.copy_(maps.mean(dim=(0, 2, 3))[:, None, None])
         self.std.copy_(maps.std(dim=(0, 2, 3))[:, None, None].clamp(min=1e-3))
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Returns the scaled maps (N, C, H, W)."""
         scaled: Tensor = (maps - self.mean) / self.std
         return scaled
 
 
 class Student(nn.Module):
-    """The network, and the scales in which its maps are its teacher's; those are not published.
+    """The network in training, and the scales for the teacher's maps.
+
+    The student learns the scaled maps. The scales are not part of the published weights.
 
     Args:
-        network: As `networks.starter` makes it; it is trained.
-        precision: Of most of the arithmetic.
+        network: A network from `network.architectures.starter`. It is trained in place.
+        precision: The precision of most of the arithmetic.
+        device: The device of the training.
     """
 
     def __init__(self, network: MaskRCNN, precision: torch.dtype, device: torch.device) -> None:
@@ -68,9 +84,9 @@ class Student(nn.Module):
         self.scales: dict[str, list[Scale]] = {}
         for part, stages in self.stages.items():
             self.scales[part] = known = []
-            before = self.scales["backbone"][-1:]  # the other parts begin with what the backbone gives
+            before = self.scales["backbone"][-1:]  # the other parts start from the backbone's map
             for stage in stages:
-                # What is added to something is in its scale.
+                # A stage that adds to its input keeps the scale of its input.
                 before = before if _skips(stage) else [Scale([*stage.parameters()][-1].shape[0])]
                 known += before
         self._registered = nn.ModuleList(dict.fromkeys(itertools.chain(*self.scales.values())))
@@ -84,7 +100,7 @@ class Student(nn.Module):
         self.to(device).to(memory_format=torch.channels_last)
 
     def standardize(self, maps: Maps) -> None:
-        """Takes the scales from these maps of the teacher."""
+        """Sets the scales from these maps of the teacher."""
         taken: set[Scale] = set()
         for part, scales in self.scales.items():
             for scale, map_ in zip(scales, maps[part], strict=True):
@@ -93,15 +109,16 @@ class Student(nn.Module):
                     taken.add(scale)
 
     def losses(self, batch: Batch, maps: Maps | None = None) -> dict[str, Tensor]:
-        """How far the answers about `batch.images` are from the teacher's.
+        """Returns the distances between the student's and the teacher's answers about `batch.images`.
 
         Args:
-            maps: The teacher's `stages` for `batch`. If given, each stage is asked by itself what it makes of
-                the teacher's map before it.
+            batch: The images with the teacher's answers.
+            maps: The teacher's `stages` for `batch`. If they are given, each stage is measured by itself. Its
+                input is then the teacher's map before the stage.
 
         Returns:
-            Of `LOSS_WEIGHTS` all but "truth"; "masks" only if the teacher saw any object, "stages" only with
-            `maps` and else "features".
+            The losses by their names in `LOSS_WEIGHTS`, without "truth". "masks" is there only if the teacher
+            saw an object. "stages" is there only with `maps`, and "features" only without `maps`.
         """
         network, images = self.network, batch.images
         sizes = [(images.shape[2], images.shape[3])] * len(images)
@@ -126,7 +143,7 @@ class Student(nn.Module):
         seen = 1 - batch.classes[:, 0]
         divergence = F.kl_div(logits.log_softmax(dim=1), batch.classes, reduction="none").sum(dim=1)
         losses["classes"] = _mean(divergence, seen + BACKGROUND_WEIGHT)
-        # Boxes and masks of all classes learn from every object: few are the examples of most of the 80.
+        # Every object teaches the boxes and masks of all classes, because most classes have few examples.
         wanted = encode(torch.cat(batch.regions), batch.boxes) * torch.tensor(BOX_WEIGHTS).to(images)
         deltas = deltas.unflatten(1, (-1, 4))[:, 1:]
         apart = F.smooth_l1_loss(deltas, wanted[:, None].expand_as(deltas), reduction="none").sum(dim=-1)
@@ -141,10 +158,12 @@ class Student(nn.Module):
         return losses
 
     def _through(self, part: str, inputs: Tensor, maps: Maps | None, losses: dict[str, Tensor]) -> Tensor:
-        """What the stages of a part make of `inputs`; with the teacher's `maps`, its last map.
+        """Returns the output of a part's stages.
 
-        Then each stage's distance from its own map is added to `losses`, as a share of what is to be learnt.
-        Fine maps have more cells than it takes: of those only some images are looked at.
+        Without `maps`, returns the student's output for `inputs`. With the teacher's `maps`, returns the last
+        map of the part, scaled. Then the distance between each stage's output and the teacher's map is added
+        to `losses["stages"]`, as a share of what the stage has to learn. A fine map has more cells than
+        needed, so only some of its images are used.
         """
         stages = self.stages[part]
         if maps is None:
@@ -169,7 +188,7 @@ class Student(nn.Module):
 
 
 def _skips(stage: nn.Module) -> bool:
-    """Whether it adds to what it is given."""
+    """Returns whether the stage adds its result to its input."""
     return bool(getattr(stage, "skip", False))
 
 
@@ -178,5 +197,5 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
-    """The weighted sum, which is made small."""
+    """Returns the weighted sum of the losses, which the training minimizes."""
     return torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()

@@ -1,10 +1,11 @@
-"""Teacher: a small Mask R-CNN for COCO, asked for everything it thinks of a picture.
+"""Runs the teacher, a small Mask R-CNN for COCO, and returns all its answers and the maps inside it.
 
-It is read from one safetensors file. Under `graph` its metadata hold, as JSON, the steps of its parts
-`backbone`, `rpn`, `box` and `mask`, and under `feature` the name of the feature map. A step is one of
-`_OPERATIONS`; its inputs are earlier outputs or tensors of the file, and its outputs include `STAGES`. The
-tensor `anchor` (A, 4) holds the anchors of the first cell. MaskRCNN2Go (facebookarchive/models, Apache-2.0)
-can be written so.
+The teacher is read from one safetensors file. The file's metadata hold a JSON text under the key `graph`. The
+text describes the four parts `backbone`, `rpn`, `box` and `mask`, and names the feature map under `feature`.
+A part is a list of steps, and each step is one of `_OPERATIONS`. The inputs of a step are outputs of earlier
+steps or tensors of the file. The outputs of a part's steps include the part's `STAGES`. The tensor `anchor`
+(A, 4) holds the anchors of the first cell. MaskRCNN2Go (facebookarchive/models, Apache-2.0) can be written in
+this format.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from torchvision.ops import roi_align
 
 STRIDE = 16
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""By which the box head's deltas are divided (Ren et al. 2015), as in torchvision's `RoIHeads`."""
+"""The box head's deltas are divided by these weights (Ren et al. 2015), as in torchvision's `RoIHeads`."""
 LARGEST_GROWTH = 4.135
-"""log(1000 / 16): the most by which a delta makes a box larger (torchvision's `bbox_xform_clip`)."""
+"""The upper limit of the deltas for width and height: log(1000 / 16), torchvision's `bbox_xform_clip`."""
 
 STAGES = {
     "backbone": (
@@ -35,35 +36,42 @@ STAGES = {
     "box": tuple(f"_[bbox]_xif4_{stage}_int8" for stage in ("0_bn", "1", "2", "3_bn")),
     "mask": tuple(f"_[mask]_xif4_{stage}_int8" for stage in ("0", "1", "2", "3_bn")),
 }
-"""Of each part the outputs of MaskRCNN2Go's inverted residuals. One activation is between one output and the
-next; three are before the first."""
+"""For each part, the names of the outputs of MaskRCNN2Go's inverted residuals.
+
+There is one activation between an output and the next, and there are three before the first output.
+"""
 
 Blobs = dict[str, Tensor]
+"""The outputs of steps by their names."""
 Maps = dict[str, list[Tensor]]
-"""Of each part the outputs of its `STAGES`."""
+"""For each part, the outputs of its `STAGES`."""
 Step = dict[str, Any]
 
 
 class TeacherError(ValueError):
-    """The file cannot be used; the message says why, and what would do."""
+    """The file cannot be used. The message says why, and what is expected."""
 
 
 class Teacher:
-    """Boxes are (x0, y0, x1, y1) in px, the last two exclusive, as everywhere in torchvision.
+    """A trained Mask R-CNN that answers in torchvision's conventions.
 
-    The file's own convention is inclusive corners, which gives its boxes the same width and centre as the
-    exclusive ones: only where regions are cut out of the feature map does it make a difference.
+    Boxes are (x0, y0, x1, y1) in px, and x1 and y1 are exclusive. In the file's own convention the corners
+    are inclusive. Both conventions give a box the same width and centre. They differ only where regions are
+    cut out of the feature map.
     """
 
     def __init__(
         self, path: Path, device: torch.device | None = None, precision: torch.dtype = torch.float32
     ) -> None:
-        """
+        """Reads the teacher from a file.
+
         Args:
-            precision: Of most of its arithmetic; what it answers is float32.
+            path: The safetensors file, as the module docstring describes it.
+            device: The device to compute on; the CPU by default.
+            precision: The precision of most of the arithmetic. The answers are float32.
 
         Raises:
-            TeacherError: `path` is no such file.
+            TeacherError: The file is missing, or it does not hold a teacher.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -88,20 +96,23 @@ class Teacher:
         self.device = self.anchors.device
         self.precision = precision
         for name, weight in self.weights.items():
-            if weight.ndim == 4:  # as processors like it best, several times over
+            if weight.ndim == 4:  # convolutions on a CPU are several times faster in this order
                 self.weights[name] = weight.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in 0 to 1, sides that divide by 16, to (N, C, H / 16, W / 16)."""
+        """Returns the feature maps (N, C, H / 16, W / 16) of images (N, 3, H, W).
+
+        The images are RGB, 0 to 1. H and W are multiples of 16.
+        """
         return self._run("backbone", {"data": _bytes(images)})[self.feature].float()
 
     @torch.inference_mode()
     def propose(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """For each anchor in each cell the logit that it holds an object, and the box it should be.
+        """Returns, for each anchor in each cell, the logit of an object and the proposed box.
 
         Returns:
-            (N, H, W, A) and (N, H, W, A, 4). The boxes may reach out of the picture.
+            The logits (N, H, W, A) and the boxes (N, H, W, A, 4) in px. Boxes may reach out of the picture.
         """
         blobs = self._run("rpn", {self.feature: features})
         logits = blobs["rpn_cls_logits"].float().permute(0, 2, 3, 1)
@@ -117,10 +128,14 @@ class Teacher:
 
     @torch.inference_mode()
     def classify(self, features: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Class logits and the box for each class, of regions (R, 4) in each of N feature maps.
+        """Returns the class logits, and a box for each class, of regions in N feature maps.
+
+        Args:
+            features: The feature maps (N, C, H, W).
+            boxes: The regions (R, 4) of each feature map, in px.
 
         Returns:
-            (sum of R, K) and (sum of R, K, 4), where class 0 is background.
+            The logits (sum of R, K) and the boxes (sum of R, K, 4). Class 0 is background.
         """
         blobs = self._run("box", {"roi": self._pool(features, boxes)})
         deltas = blobs["bbox_pred"].float().reshape(len(blobs["bbox_pred"]), -1, 4)
@@ -129,12 +144,15 @@ class Teacher:
 
     @torch.inference_mode()
     def segment(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
-        """Mask logits of each class (sum of R, K, M, M) over boxes (R, 4) in each of N feature maps."""
+        """Returns the mask logits of each class, (sum of R, K, M, M), for boxes (R, 4) in N feature maps."""
         return self._run("mask", {"roi": self._pool(features, boxes)})["mask_fcn_logits_up"].float()
 
     @torch.no_grad()
     def stages(self, images: Tensor, regions: list[Tensor], mask_boxes: list[Tensor]) -> Maps:
-        """What it computes on the way: of images as in `features`, and of regions as in `classify`."""
+        """Returns the outputs of all `STAGES`, which the teacher computes on the way to its answers.
+
+        The images are as in `features`. The regions and the mask boxes are as in `classify`.
+        """
 
         def inside(part: str, name: str, inputs: Tensor) -> list[Tensor]:
             blobs = self._run(part, {name: inputs})
@@ -162,7 +180,7 @@ class Teacher:
 
 
 def _bytes(images: Tensor) -> Tensor:
-    """RGB in 0 to 1 as BGR in 0 to 255."""
+    """Converts RGB, 0 to 1, to BGR, 0 to 255."""
     return (images[:, [2, 1, 0]] * 255.0).contiguous(memory_format=torch.channels_last)
 
 
@@ -184,7 +202,11 @@ _OPERATIONS: dict[str, Callable[..., Tensor]] = {
 
 
 def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
-    """Boxes (..., 4) moved by deltas (..., 4): shares of width and height, and logarithms of growth."""
+    """Returns the boxes (..., 4) changed by deltas (..., 4).
+
+    The first two deltas move the centre by shares of the width and the height. The two others are the
+    logarithms of the growth of width and height.
+    """
     size = boxes[..., 2:] - boxes[..., :2]
     centre = boxes[..., :2] + size / 2 + deltas[..., :2] * size
     half = size * deltas[..., 2:].clamp(max=LARGEST_GROWTH).exp() / 2
@@ -192,7 +214,7 @@ def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
 
 
 def encode(boxes: Tensor, targets: Tensor) -> Tensor:
-    """The deltas (..., 4) that make `targets` (..., 4) of `boxes` (..., 4); the reverse of `decode`."""
+    """Returns the deltas (..., 4) that change `boxes` (..., 4) to `targets` (..., 4), as `decode` does."""
     size, wanted = boxes[..., 2:] - boxes[..., :2], targets[..., 2:] - targets[..., :2]
     offset = targets[..., :2] + wanted / 2 - boxes[..., :2] - size / 2
     return torch.cat((offset / size, (wanted / size).clamp(min=1e-4).log()), dim=-1)

@@ -1,4 +1,8 @@
-"""Views: crops and mosaics of photos, and what the teacher thinks of each, as the student is to learn it."""
+"""Draws views, which are random crops and mosaics of photos, and labels them with the teacher's answers.
+
+`Pictures` draws views in the workers of a `DataLoader`. `label` asks the teacher about the views. `together`
+makes a batch of labelled views, from which the student learns.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +25,35 @@ from training.starter.teacher import STRIDE, Teacher, encode
 Image = NDArray[np.uint8]
 
 PHOTO_SIDE = 640
-"""Larger photos are reduced to this longest side, in px, as COCO's were."""
+"""Larger photos are reduced to this longest side in px, the size of COCO's photos."""
 MOSAICS = 0.4
-"""The part of the views that shows four photos."""
+"""The share of the views that show four photos."""
 SMALLEST_CROP = 0.15
-"""Of a photo's area."""
+"""The smallest area of a crop, as a share of its photo's area."""
 TURNED, TURN = 0.4, 30.0
-"""The part of the crops that is turned, and by how many degrees at most."""
+"""The share of the crops that are rotated, and the largest angle in degrees."""
 TINT = 0.3
-"""How much the logarithm of each channel's gamma may differ from 0."""
+"""The logarithm of a channel's random gamma differs from 0 by about this much at most."""
 BEST_PROPOSALS, OTHER_PROPOSALS, MOVED_PROPOSALS = 14, 8, 12
-"""Regions of each view that the student learns from: the teacher's best proposals, some of its others, and
-the best ones moved and scaled at random."""
+"""The numbers of regions in each view that the student learns from.
+
+The regions are the teacher's best proposals, some of its other proposals, and some of the best proposals
+moved and scaled at random.
+"""
 MASKS = 4
-"""Masks of each view that the student learns from, at most."""
+"""The student learns from at most this many masks of each view."""
 MASK_SCORE = 0.3
-"""Only of regions in which the teacher sees an object with at least this score."""
+"""A mask is used only if the teacher sees an object with at least this score in its region."""
 
 
 # --- Pictures -----------------------------------------------------------------------------------------------
 
 
 def draw_view(photos: Sequence[Path], rng: np.random.Generator, side: int) -> Image:
-    """A random view (side, side, 3): a crop of one photo, or of four that meet in one point."""
+    """Draws a random view (side, side, 3) RGB.
+
+    The view is a crop of one photo, or it holds crops of four photos that meet in one point.
+    """
     view = np.empty((side, side, 3), np.uint8)
     if rng.random() >= MOSAICS:
         view[:] = _crop(photos, rng, side, side)
@@ -56,9 +66,10 @@ def draw_view(photos: Sequence[Path], rng: np.random.Generator, side: int) -> Im
 
 
 def _crop(photos: Sequence[Path], rng: np.random.Generator, width: int, height: int) -> Image:
-    """A random part of a random photo at this size: turned, mirrored or in other colours.
+    """Draws a random part of a random photo at this size.
 
-    Teacher and student both see it so. Else the student would soon know the photos by heart.
+    The part may be rotated and mirrored, and its colours change. Without these changes the student would soon
+    know the photos by heart. The teacher and the student see the same crop.
     """
     photo = read_photo(photos[int(rng.integers(len(photos)))], PHOTO_SIDE).pixels
     if rng.random() < TURNED:
@@ -78,14 +89,17 @@ def _crop(photos: Sequence[Path], rng: np.random.Generator, width: int, height: 
 
 
 def _turned(photo: Image, degrees: float) -> Image:
-    """About its middle, at the same size; what is missing at the corners is mirrored."""
+    """Rotates the photo around its middle and keeps its size. The empty corners are filled by reflection."""
     rows, columns = photo.shape[:2]
     matrix = cv2.getRotationMatrix2D((columns / 2, rows / 2), degrees, 1.0)
     return np.asarray(cv2.warpAffine(photo, matrix, (columns, rows), borderMode=cv2.BORDER_REFLECT_101))
 
 
 def _curves(exponents: NDArray[np.float64]) -> Image:
-    """For `cv2.LUT`: what each of 256 levels becomes in three channels, by gammas of e to the `exponents`."""
+    """Returns a table for `cv2.LUT` that applies a gamma to each of three channels.
+
+    A channel's gamma is e to the power of its exponent.
+    """
     levels = np.linspace(0, 1, 256)[:, None] ** np.exp(exponents)
     return np.asarray((255 * levels + 0.5).astype(np.uint8)[None])
 
@@ -95,21 +109,30 @@ def _curves(exponents: NDArray[np.float64]) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One view and the teacher's answers: h, w cells of its feature map, A anchors, K classes."""
+    """One view and the teacher's answers.
+
+    The feature map has h by w cells. There are A anchors in a cell, K classes, R regions and M masks.
+    """
 
     image: NDArray[np.uint8]  # (3, side, side) RGB
     features: NDArray[np.float16]  # (C, h, w)
     objectness: NDArray[np.float16]  # (h, w, A) probabilities
-    deltas: NDArray[np.float16]  # (h, w, A, 4) from the student's anchors to the boxes
+    deltas: NDArray[np.float16]  # (h, w, A, 4) from the student's anchors to the proposed boxes
     regions: NDArray[np.float32]  # (R, 4) px
     classes: NDArray[np.float16]  # (R, K) probabilities; class 0 is background
-    boxes: NDArray[np.float32]  # (R, 4) px: where the likeliest object in each region is
+    boxes: NDArray[np.float32]  # (R, 4) px, of the likeliest object in each region
     mask_boxes: NDArray[np.float32]  # (M, 4) px
-    masks: NDArray[np.float16]  # (M, side, side) probabilities of the likeliest object
+    masks: NDArray[np.float16]  # (M, m, m) probabilities of the likeliest object; m is the masks' side
 
 
 def label(teacher: Teacher, images: Tensor, anchors: Tensor, generator: torch.Generator) -> list[View]:
-    """The teacher's answers about images (N, 3, side, side) uint8; `anchors` (A, 4) are the student's."""
+    """Returns the images with the teacher's answers about them.
+
+    Args:
+        images: (N, 3, side, side) uint8 RGB.
+        anchors: The student's anchors (A, 4) in the first cell, in px.
+        generator: The random generator for the choice of the regions.
+    """
     images, anchors = images.to(teacher.device), anchors.to(teacher.device)
     features = teacher.features(images.float() / 255)
     logits, proposed = teacher.propose(features)
@@ -148,14 +171,14 @@ def label(teacher: Teacher, images: Tensor, anchors: Tensor, generator: torch.Ge
 
 
 def _grid(anchors: Tensor, height: int, width: int) -> Tensor:
-    """Anchors (A, 4) in every cell: (height, width, A, 4)."""
+    """Returns the anchors (A, 4) in every cell, (height, width, A, 4)."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     corners = STRIDE * torch.stack((x, y, x, y), dim=-1).to(anchors)
     return corners[:, :, None] + anchors
 
 
 def _regions(scores: Tensor, boxes: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """The regions (R, 4) of one view, in px, to ask about: see `BEST_PROPOSALS`."""
+    """Returns the regions (R, 4) of one view to learn from, in px. See `BEST_PROPOSALS`."""
     scores, order = scores.topk(min(600, len(scores)))
     boxes = boxes[order]
     boxes = boxes[nms(boxes, scores, 0.7)[:120]]
@@ -170,7 +193,10 @@ def _regions(scores: Tensor, boxes: Tensor, size: tuple[int, int], generator: to
 
 
 def _shown(boxes: Tensor, scores: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes and kinds of the objects whose masks are asked for: the best `MASKS` that are not the same."""
+    """Returns the boxes and the kinds of the objects whose masks the teacher computes.
+
+    These are the `MASKS` best objects after non-maximum suppression.
+    """
     sure = scores * ((boxes[:, 2:] - boxes[:, :2]).min(dim=1).values >= 4) >= MASK_SCORE
     boxes, scores, kinds = boxes[sure], scores[sure], kinds[sure]
     kept = nms(boxes, scores, 0.5)[:MASKS]
@@ -178,13 +204,16 @@ def _shown(boxes: Tensor, scores: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor
 
 
 class Pictures(Dataset[Image]):
-    """Views without answers, (3, side, side); view number i of one seed is always the same."""
+    """Views without answers, (3, side, side) uint8 RGB.
+
+    View number i of one seed is always the same.
+    """
 
     def __init__(self, photos: Sequence[Path], side: int, seed: int, first: int) -> None:
         self.photos, self.side, self.seed, self.first = photos, side, seed, first
 
     def __len__(self) -> int:
-        return 1_000_000_000  # without end
+        return 1_000_000_000  # in practice without end
 
     def __getitem__(self, index: int) -> Image:
         rng = np.random.default_rng((self.seed, self.first + index))
@@ -193,9 +222,12 @@ class Pictures(Dataset[Image]):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Views together, as tensors; what views have different numbers of is one after the other."""
+    """Several views as tensors.
 
-    images: Tensor  # (N, 3, side, side) float32 in 0 to 1
+    Views differ in their numbers of regions and masks. So the answers about these are concatenated.
+    """
+
+    images: Tensor  # (N, 3, side, side) float32, 0 to 1
     features: Tensor  # (N, C, h, w)
     objectness: Tensor  # (N, h, w, A)
     deltas: Tensor  # (N, h, w, A, 4)
@@ -203,11 +235,11 @@ class Batch:
     classes: Tensor  # (sum of R, K)
     boxes: Tensor  # (sum of R, 4)
     mask_boxes: list[Tensor]  # N of (M, 4)
-    masks: Tensor  # (sum of M, side, side)
+    masks: Tensor  # (sum of M, m, m)
 
 
 def together(views: Sequence[View], device: torch.device) -> Batch:
-    """The views as one batch on `device`."""
+    """Returns the views as one batch on `device`."""
 
     def column(name: str) -> list[Tensor]:
         return [torch.from_numpy(getattr(view, name)).to(device).float() for view in views]
