@@ -16,8 +16,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-MEMORY_BYTES = 640 * 2**20
-"""What a child may allocate beyond the memory that it starts with."""
+MEMORY_BYTES = 500 * 2**20
+"""What a child may allocate beyond the memory that it starts with. The largest pictures need 460 MB."""
 PROCESSOR_SECONDS = 4
 WALL_SECONDS = 20
 """A child that waits for a slow disk or for a busy machine ends after this time as well."""

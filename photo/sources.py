@@ -86,6 +86,7 @@ def open_rare_tiff(content: Content, check_size: Callable[[int, int], None]) -> 
 
 def _by_format(image: Image.Image, content: Content) -> Source:
     if image.format == "WEBP" and not is_animated(image):
+        image._decoder = None  # type: ignore[attr-defined]  # has room for two pictures, and is not used
         return _of_opencv(image.size, content)
     if image.format == "PNG" and content[PNG_BITS] == 16 and content[PNG_KIND] in (PNG_RGB, PNG_RGBA):
         return _of_opencv(image.size, content)

@@ -122,7 +122,7 @@ def pixels_of(content: Content, check_size: Callable[[int, int], None]) -> NDArr
     except DECODER_ERRORS as error:
         if isinstance(error, ImageError):
             raise
-        known = int(page.planarconfig) == 1 and "imagecodecs" in str(error) if page else False
+        known = page is not None and page.planarconfig == 1 and "imagecodecs" in str(error)
         sentence = (
             f"This TIFF stores its pixels in a way that cannot be read here ({kind}). "
             "Please save it with 8 bits for each colour, or as a PNG or JPEG."

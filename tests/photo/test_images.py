@@ -728,5 +728,7 @@ def test_private_parts_of_pillow_are_as_the_decoder_expects(save) -> None:
     with Image.open(save(random_image(0, 8, 9), "AVIF")) as image:
         pixels, *rest = image._decoder.get_frame(0)  # type: ignore[attr-defined]
         assert isinstance(pixels, bytes) and len(pixels) == 8 * 9 * 3 and rest
+    with Image.open(save(random_image(0, 8, 9), "WEBP")) as image:
+        assert image._decoder is not None  # type: ignore[attr-defined]
     with Image.open(save(Image.new("P", (9, 8)), "GIF")) as image:
         assert image.tile[0].extents == (0, 0, 9, 8)  # type: ignore[attr-defined]
