@@ -50,6 +50,22 @@ FOR_SCREEN_READERS = """() => {
   watcher.observe(document.body, { childList: true, subtree: true });
   name();
 }""".replace("COUNT", str(len(links.EXAMPLES)))
+SHOW_OUR_PREVIEW = """() => {
+  // Browsers cannot show a TIFF or a HEIC. The input then shows the photo of the result, which we decoded.
+  const preview = () => {
+    const shown = document.querySelector("#photo img[data-broken]");
+    const ours = document.querySelector("#picture img");
+    if (shown && ours?.naturalWidth) shown.src = ours.src;
+  };
+  const input = (event) => event.target.matches?.("#photo img");
+  document.addEventListener("error", (event) => {
+    if (input(event)) { event.target.dataset.broken = "yes"; preview(); }
+  }, true);
+  document.addEventListener("load", (event) => {
+    if (input(event)) delete event.target.dataset.broken;
+    if (event.target.matches?.("#picture img")) preview();
+  }, true);
+}"""
 STOPPED = "Stopped. Press *Segment* to look for objects in this photo, or send another one."
 EXPIRED = "There is no result to look at (one is kept for an hour). Send a photo, or press *Segment* again."
 
@@ -225,6 +241,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         *[looks.shown, looks.opacity, looks.color_by, effects.effect, effects.color, comparison.threshold],
     ]
     blocks.load(None, js=FOR_SCREEN_READERS)
+    blocks.load(None, js=SHOW_OUR_PREVIEW)
     blocks.load(open_link, None, linked, **queued)  # which alone may warn
     _add_banner(blocks, service.models, banner, notice, again, instant)
 

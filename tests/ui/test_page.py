@@ -27,6 +27,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page
 from answer import coco, result
 from detections import Detections
 from inference import SegmentationModel
+from photo.images import read_image
 from serving import photos
 from serving.models import Models
 from serving.service import Service
@@ -914,3 +915,21 @@ def test_no_other_host_is_asked_for_anything(browser: Browser, server: str) -> N
     segmented(page)
     page.close()
     assert hosts - {"", "127.0.0.1"} == set()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photo_that_browsers_cannot_show_is_shown_as_we_decode_it(
+    page: Page, orientation: int, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(SCENE) as scene:
+        scene.convert("RGB").save(tmp_path / "photo.tif", exif=exif)
+    upload(page, tmp_path / "photo.tif")
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+    width, height = read_image(tmp_path / "photo.tif").shape[1::-1]
+    page.wait_for_function(
+        "ratio => { const { naturalWidth, naturalHeight } = document.querySelector('#photo img');"
+        " return naturalWidth / naturalHeight == ratio; }",
+        arg=width / height,
+    )
