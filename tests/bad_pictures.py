@@ -3,6 +3,8 @@
 `python -m tests.bad_pictures --count 10000 --seed 0` reads these files, or the files in `--folder`. The last
 line of its output is a JSON object with the outcomes. If a file kills the process, the last line is missing.
 Then the file is still in the temporary folder that the first line names.
+
+The file is long because each kind of attack is built by hand.
 """
 
 from __future__ import annotations

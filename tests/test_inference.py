@@ -1,3 +1,5 @@
+"""Tests of `inference`. The file is long because every test needs the networks and the oracle at its top."""
+
 from __future__ import annotations
 
 import weakref

@@ -1,3 +1,5 @@
+"""Tests of `visualize`. Long, because masks, boxes, labels and effects share one scene."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""Tests of `answer.files`. The file is long because the formats share one result, made once."""
+
 from __future__ import annotations
 
 import csv

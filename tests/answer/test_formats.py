@@ -2,6 +2,8 @@
 
 Each format is read back by the tool that it is made for, or by a function here that follows the format's
 definition.
+
+The file is long because each format has an oracle of its own.
 """
 
 from __future__ import annotations

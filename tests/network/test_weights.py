@@ -1,3 +1,5 @@
+"""Tests of `network.weights`. The file is long because every source of weights is imitated here."""
+
 from __future__ import annotations
 
 import errno

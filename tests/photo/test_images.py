@@ -1,3 +1,5 @@
+"""Tests of `photo.images`. The file is long because every format is read through the same helpers."""
+
 from __future__ import annotations
 
 import json

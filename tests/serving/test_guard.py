@@ -1,4 +1,7 @@
-"""The guard in front of an app that records what reaches it, and in front of the real app."""
+"""The guard in front of an app that records what reaches it, and in front of the real app.
+
+The file is long because its tests share the calls to one guarded app.
+"""
 
 from __future__ import annotations
 

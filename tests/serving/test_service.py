@@ -1,4 +1,7 @@
-"""What becomes of requests: alone, and through the running app."""
+"""What becomes of requests: alone, and through the running app.
+
+The file is long because its tests share one app and the reader of its log.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests of `tools.deploy`. The file is long because its tests share one checkout and one imitated Hub."""
+
 from __future__ import annotations
 
 import ast

@@ -1,4 +1,7 @@
-"""Tests tools/evaluate.py and tools/coco_results.py: the figures, the results file, and refused input."""
+"""Tests tools/evaluate.py and tools/coco_results.py: the figures, the results file, and refused input.
+
+The file is long because its tests share one small dataset and its networks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests tools/segment_folder.py with the model, with a server, and with fake segmenters."""
+"""Tests tools/segment_folder.py with the model, with a server, and with fake segmenters.
+
+The file is long because both modules are tested through one command.
+"""
 
 from __future__ import annotations
 

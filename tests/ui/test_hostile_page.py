@@ -1,6 +1,8 @@
 """Tests that text from strangers never runs in a visitor's browser.
 
 The text comes in file names, arguments and pictures.
+
+The file is long because its tests share one watched browser window.
 """
 
 from __future__ import annotations

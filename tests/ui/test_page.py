@@ -1,4 +1,7 @@
-"""Tests the page as a visitor uses it, in headless Chromium."""
+"""Tests the page as a visitor uses it, in headless Chromium.
+
+The file is long because all tests share one window, which is slow to open.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 The endpoints check the arguments that Gradio accepts. `serving.bodies` refuses the requests on which Gradio
 itself would fail, before Gradio sees them.
+
+The file is long because one table of arguments drives every test.
 """
 
 from __future__ import annotations
