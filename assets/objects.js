@@ -12,7 +12,7 @@ const ROW_STEP = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, Home
 const find = (name) => element.querySelector(`.${name}`);
 const root = find("objects");
 const stage = find("stage");
-const [photo, outlines, spots, labels, tip] = ["photo", "outlines", "spots", "labels", "tip"].map(find);
+const [photo, halos, outlines, spots, labels, tip] = ["photo", "halos", "outlines", "spots", "labels", "tip"].map(find);
 const [hiddenList, details, card, table, announcer] = ["hidden-list", "details", "card", "rows", "announcer"].map(find);
 
 /** The elements of each instance on the page, by the id of the instance. */
@@ -27,18 +27,22 @@ function build() {
   const scene = props.scene;
   select(null);
   parts = new Map();
-  for (const holder of [outlines, spots, labels, table.tHead, table.tBodies[0]]) holder.replaceChildren();
-  root.classList.toggle("empty", !scene.instances);
-  if (!scene.instances) return;
-  photo.src = scene.photo.url;
-  stage.style.aspectRatio = `${scene.width} / ${scene.height}`;
-  stage.style.setProperty("--ratio", scene.width / scene.height);
-  outlines.setAttribute("viewBox", `0 0 ${scene.width} ${scene.height}`);
+  for (const holder of [halos, outlines, spots, labels, table.tHead, table.tBodies[0]]) holder.replaceChildren();
+  if (!scene.instances) {
+    if (!root.classList.contains("busy")) root.classList.add("empty");
+    return;
+  }
+  settle();
+  root.classList.remove("empty");
+  showPhoto();
+  shape(scene.width / scene.height);
+  for (const layer of [halos, outlines]) layer.setAttribute("viewBox", `0 0 ${scene.width} ${scene.height}`);
   table.tHead.append(headerRow(scene.headers));
   for (const instance of scene.instances) parts.set(instance.id, makePart(instance));
   // The smallest outlines lie on top, so that the pointer meets them first.
   const byArea = [...parts.values()].sort((a, b) => b.instance.area - a.instance.area);
   outlines.append(...byArea.map((part) => part.outline));
+  halos.append(...byArea.map((part) => part.halo));
 }
 
 function show() {
@@ -57,7 +61,7 @@ function show() {
   }
   inView.forEach((id, i) => {
     const { instance, spot } = parts.get(id);
-    spot.setAttribute("aria-label", `${instance.name}, ${instance.score.toFixed(2)}, ${i + 1} of ${inView.length}`);
+    spot.setAttribute("aria-label", `${instance.name}, ${shortScore(instance)}, ${i + 1} of ${inView.length}`);
   });
   table.hidden = inView.length === 0;
   sortRows();
@@ -70,19 +74,19 @@ function show() {
 function makePart(instance) {
   const outline = document.createElementNS(SVG, "path");
   outline.setAttribute("d", instance.path);
+  const halo = outline.cloneNode();
   const spot = make("li", { role: "option", tabindex: "0", "aria-selected": "false" });
   const [x1, y1, x2, y2] = instance.box; // shares of the picture's width and height
   Object.assign(spot.style, { left: percent(x1), top: percent(y1), width: percent(x2 - x1), height: percent(y2 - y1) });
-  const text = `${instance.name} ${instance.id}: ${instance.score.toFixed(2)}`;
-  const label = make("span", {}, text);
+  const label = make("span", {}, instance.name);
   const row = make("tr", {});
   row.append(...instance.cells.map((text) => make("td", {}, text)));
-  const pieces = [outline, spot, label, row];
+  const pieces = [halo, outline, spot, label, row];
   for (const piece of pieces) piece.dataset.id = instance.id;
   spots.append(spot);
   labels.append(label);
   table.tBodies[0].append(row);
-  return { instance, outline, spot, label, text, row, pieces };
+  return { instance, halo, outline, spot, label, row, pieces };
 }
 
 // ---- pointing and selecting ----
@@ -125,7 +129,7 @@ function fillCard(instance) {
   const { scene } = props;
   const [x1, y1, x2, y2] = instance.box;
   const frame = [x1 * scene.width, y1 * scene.height, (x2 - x1) * scene.width, (y2 - y1) * scene.height];
-  const cutOut = find("cut-out");
+  const cutOut = card.querySelector(".cut-out");
   cutOut.setAttribute("viewBox", frame.join(" "));
   cutOut.setAttribute("aria-label", `Cut-out of ${instance.name} ${instance.id}`);
   cutOut.querySelector("clipPath path").setAttribute("d", instance.path);
@@ -133,8 +137,8 @@ function fillCard(instance) {
   image.setAttribute("href", photo.src);
   image.setAttribute("width", scene.width);
   image.setAttribute("height", scene.height);
-  find("name").textContent = `${instance.name} ${instance.id}`;
-  find("numbers").replaceChildren(
+  card.querySelector(".name").textContent = `${instance.name} ${instance.id}`;
+  card.querySelector(".numbers").replaceChildren(
     ...instance.numbers.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]),
   );
 }
@@ -151,7 +155,7 @@ outlines.addEventListener("pointermove", (event) => {
   tip.hidden = id === null;
   if (id === null) return;
   const { instance } = parts.get(id);
-  tip.textContent = `${instance.name} ${id}, score ${instance.score.toFixed(2)}, ${instance.cells[3]} px (${instance.cells[4]} %)`;
+  tip.textContent = `${instance.name} ${id}, score ${shortScore(instance)}, ${instance.cells[3]} px (${instance.cells[4]} %)`;
   const frame = stage.getBoundingClientRect();
   const x = Math.min(event.clientX - frame.left + 14, frame.width - tip.offsetWidth - 4);
   tip.style.transform = `translate(${Math.max(4, x)}px, ${event.clientY - frame.top + 18}px)`;
@@ -169,19 +173,23 @@ spots.addEventListener("focusin", (event) => select(idOf(event.target)));
 table.addEventListener("pointerover", (event) => highlight(idOf(event.target) ?? selected));
 table.addEventListener("pointerleave", () => highlight(selected));
 
-element.addEventListener("keydown", (event) => {
+const onKey = (event) => {
   if (event.target.closest("button")) return;
   tip.hidden = true;
   if (event.key === "Escape") deselect();
   else if ((event.key === "Delete" || event.key === "Backspace") && selected !== null) hide(selected);
   else if (event.key === "z" && (event.ctrlKey || event.metaKey)) bringBack(hidden().at(-1));
   else if ((event.key === "Enter" || event.key === " ") && idOf(event.target) !== null) select(idOf(event.target));
+  else if (event.key === "+" || event.key === "=") zoomBy(1.5);
+  else if (event.key === "-") zoomBy(1 / 1.5);
+  else if (event.key === "0") fit();
   else if (event.key in ROW_STEP && inView.length && spots.contains(event.target)) {
     const to = inView.indexOf(selected ?? idOf(event.target)) + ROW_STEP[event.key];
     focus(inView[Math.max(0, Math.min(to, inView.length - 1))]);
   } else return;
   event.preventDefault();
-});
+};
+for (const part of [element, details]) part.addEventListener("keydown", onKey);
 
 // ---- hiding ----
 
@@ -200,7 +208,7 @@ function bringBack(...ids) {
 }
 
 function setHidden(ids) {
-  props.value = { hidden: ids };
+  props.value = { ...props.value, hidden: ids };
   trigger("input");
 }
 
@@ -246,55 +254,53 @@ function sortRows() {
 
 // ---- labels ----
 //
-// A label stands at its box, where it covers other labels least (as in visualize.draw_boxes). If no place is free, the
-// label shows only the id. The table and the tip explain the id.
+// A label is the name. Large and certain objects get theirs first. A label stands at its object where it covers no
+// other label. Where no such place is left, or the object is smaller than its label, there is none: the tip, the table
+// and the card name the object.
 
 function placeLabels() {
   const [width, height] = [stage.clientWidth, stage.clientHeight];
   if (!width) return; // the picture is out of sight
   const taken = [];
-  for (const id of inView) {
-    const part = parts.get(id);
-    part.sizes ??= [part.text, String(id)].map((text) => measure(part.label, text));
-    const places = part.sizes.map((size) => leastCovering(part.instance.box, size, width, height, taken));
-    const [full, short] = places;
-    const place = full.covered > 0 && short.covered < full.covered ? short : full;
-    part.label.textContent = place === full ? part.text : String(id);
-    part.label.style.transform = `translate(${place.area[0]}px, ${place.area[1]}px)`;
-    taken.push(place.area);
+  for (const part of inView.map((id) => parts.get(id)).sort((a, b) => weight(b) - weight(a))) {
+    part.size ??= [part.label.offsetWidth, part.label.offsetHeight];
+    const box = onStage(part.instance.box, width, height);
+    const place = freePlace(box, part.size, width, height, taken);
+    part.label.classList.toggle("without-place", !place);
+    const [x, y] = place ?? [Math.max(0, Math.min(box[0], width - part.size[0])), Math.max(0, box[1])];
+    part.label.style.transform = `translate(${x}px, ${y}px)`;
+    if (place) taken.push([x, y, x + part.size[0], y + part.size[1]]);
   }
 }
 
-function measure(label, text) {
-  label.textContent = text;
-  return [label.offsetWidth, label.offsetHeight];
+/** How much an object deserves a label: the square root of its area, times its score. */
+const weight = ({ instance: { area, score } }) => Math.sqrt(area) * score;
+
+/** A box, given in shares of the picture, in pixels of the stage. */
+function onStage([left, top, right, bottom], width, height) {
+  const { scale, x, y } = zoom;
+  return [left * width * scale + x, top * height * scale + y, right * width * scale + x, bottom * height * scale + y];
 }
 
-/**
- * Returns the place for a label that covers other labels least. The places are tried in this order: above the box,
- * inside at its top, below the box, and inside at its bottom. Of equal places, the first is taken.
- */
-function leastCovering([left, top, , bottom], [w, h], width, height, taken) {
-  const x = Math.max(0, Math.min(left * width, width - w));
-  const heights = [top * height - h, top * height, bottom * height, bottom * height - h];
-  let best = null;
-  for (const y of heights.map((y) => Math.max(0, Math.min(y, height - h)))) {
-    const area = [x, y, x + w, y + h];
-    const covered = taken.reduce((sum, other) => sum + overlap(area, other), 0);
-    if (best === null || covered < best.covered) best = { area, covered };
+/** The first place for a label inside its box, or at the box's edge, that covers no other label. Null if none is free. */
+function freePlace([left, top, right, bottom], [w, h], width, height, taken) {
+  if (right - left < w * 0.6 || bottom - top < h * 0.9 || right < 0 || bottom < 0 || left > width || top > height) return null;
+  const x = Math.max(0, Math.min(left + 4, width - w));
+  const middle = Math.max(0, Math.min((left + right - w) / 2, width - w));
+  const places = [[x, top + 4], [middle, top + 4], [middle, (top + bottom - h) / 2], [x, bottom - h - 4], [middle, bottom - h - 4]];
+  for (const [px, py] of places) {
+    const y = Math.max(0, Math.min(py, height - h));
+    const touches = px < right && px + w > left && y < bottom && y + h > top;
+    if (touches && !taken.some(([a, b, c, d]) => px < c + 2 && px + w > a - 2 && y < d + 2 && y + h > b - 2)) return [px, y];
   }
-  return best;
-}
-
-function overlap(a, b) {
-  return Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+  return null;
 }
 
 new ResizeObserver(placeLabels).observe(stage);
 
 // ---- buttons ----
 
-element.addEventListener("click", (event) => {
+const onClick = (event) => {
   const button = event.target.closest("button");
   if (!button) {
     if (table.tBodies[0].contains(event.target)) focus(idOf(event.target));
@@ -305,13 +311,54 @@ element.addEventListener("click", (event) => {
   if (action === "close") deselect();
   if (action === "download") trigger("cut_out", { id: selected });
   if (action === "all-back") bringBack(...hidden());
+  if (action === "choose") fileInput.click();
+  if (action === "clear") ask(null);
+  if (action === "paste") paste();
+  if (action === "camera") openCamera();
+  if (action === "close-camera") closeCamera();
+  if (action === "shoot") shoot();
+  if (action === "dismiss") message.hidden = true;
+  if (action === "zoom-in") zoomBy(1.5);
+  if (action === "zoom-out") zoomBy(1 / 1.5);
+  if (action === "fit") fit();
+  if (button.dataset.example) example(button.dataset.example);
   if (action === "full-screen") document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen();
   if (back) bringBack(Number(back));
   if (column) {
     order = { column: Number(column), descending: order.column === Number(column) && !order.descending };
     sortRows();
   }
+};
+for (const part of [element, details]) part.addEventListener("click", onClick); // the table is moved away later
+
+/** A score with two digits, cut and not rounded: only a score of 1 is "1.00". */
+function shortScore({ score }) {
+  return (Math.floor(score * 100 + 1e-6) / 100).toFixed(2);
+}
+
+/** Shows the photo of the scene: as the visitor's browser has it, if it can show it, or as the server decoded it. */
+function showPhoto() {
+  const { scene } = props;
+  const own = photo.getAttribute("src");
+  const ratio = photo.naturalWidth / photo.naturalHeight;
+  const same = own?.startsWith("blob:") && photo.complete && Math.abs(ratio * (scene.height / scene.width) - 1) < 0.01;
+  if (!same) photo.src = scene.photo.url;
+}
+
+function shape(ratio) {
+  stage.style.aspectRatio = ratio;
+  stage.style.setProperty("--ratio", ratio);
+}
+
+photo.addEventListener("load", () => {
+  if (root.classList.contains("busy")) shape(photo.naturalWidth / photo.naturalHeight);
 });
+
+/** The photo that was sent is the one on the stage now. */
+function settle() {
+  stopWaiting();
+  before = null;
+}
 
 function make(tag, attributes, text) {
   const made = document.createElement(tag);
@@ -329,7 +376,3 @@ function rebuild() {
   show(); // the new elements need the look, even if it has not changed
 }
 
-// The names of the properties are not quoted, because Gradio takes every quoted name in this script for an event. A
-// property of this name would then stand for the event.
-for (const [property, follow] of Object.entries({ look: show, scene: rebuild })) watch(property, follow);
-rebuild();

@@ -186,7 +186,7 @@ def measure_browser(result: Result, runs: int) -> dict[str, float]:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         tab = browser.new_page(viewport={"width": 1400, "height": 1000})
         tab.goto(url)
-        tab.set_input_files("#photo input[type=file]", result.path)
+        tab.set_input_files("#picture input[type=file]", result.path)
         tab.locator("#picture path[data-id]").first.wait_for(state="attached")
         tab.wait_for_timeout(1000)
         for run in range(runs + 1):

@@ -1,7 +1,7 @@
 """Components: makes the parts of the page that Gradio does not have.
 
-`PhotoInput` and `ForgivingSlider` change how two of Gradio's components read their values. The picture and
-the class filter are `gr.HTML` components. Each of them has a template, a script and a style sheet in
+`ForgivingSlider` changes how Gradio's slider reads its value. The stage and the class filter are `gr.HTML`
+components. Each of them has a template, a script and a style sheet in
 `assets/`.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import math
 import struct
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
-from gradio.data_classes import ImageData
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from numpy.typing import NDArray
@@ -24,24 +25,12 @@ from PIL import Image
 from photo.colours import srgb_profile
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+STAGE_SCRIPTS = ("objects", "zoom", "stage", "start")
+"""The files of the stage's script, in this order. They share one function scope."""
 JPEG_QUALITY = 92
 PROFILE_DATE = slice(24, 36)
 """The bytes of an ICC profile that hold its date (ICC.1:2022, 7.2.1)."""
 LONG_AGO = struct.pack(">6H", 1980, 1, 1, 0, 0, 0)
-
-
-class PhotoInput(gr.Image):
-    """An image input that gives the path of the file as it was sent.
-
-    `photo.images.read_image` decodes the file later. Gradio's own image input would decode and rewrite some
-    files before our limits have checked them. `is_template` lets the page's JavaScript treat this class as
-    its parent class.
-    """
-
-    is_template = True
-
-    def preprocess(self, payload: ImageData | None) -> str | None:
-        return payload.path if payload else None
 
 
 class ForgivingSlider(gr.Slider):
@@ -61,14 +50,38 @@ class ForgivingSlider(gr.Slider):
         return kept
 
 
-def objects_picture(**options: Any) -> gr.HTML:
-    """Returns the picture whose objects react to the pointer, with its table.
+def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
+    """Returns the stage: where a photo is dropped, and where its objects appear and react to the pointer.
 
-    `gr.update(scene=…, look=…)` sets what the picture shows (`ui.overlay`). The value is {"hidden": [id, …]},
-    the instances that the visitor has hidden. The event `input` says that the value changed. The event
-    `cut_out` asks for the file of one instance; the event's data holds the instance's "id".
+    `gr.update(scene=…, look=…)` sets what the stage shows (`ui.overlay`). `gr.update(said=…)` sets what it
+    says of the photo that was sent last, as `said` returns it.
+
+    The value is {"hidden": [id, …], "photo": source}. `hidden` holds the instances that the visitor has
+    hidden. The event `input` says that it changed. `photo` is an upload, {"url": address}, {"example": name}
+    or None. The event `photo` asks to look at it. The event `cut_out` asks for the file of one instance; the
+    event's data holds the instance's "id".
+
+    Args:
+        examples: Their pictures by name.
     """
-    return _scripted("objects", value={"hidden": []}, scene={}, look={}, **options)
+    parts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in STAGE_SCRIPTS]
+    return gr.HTML(
+        html_template=(ASSETS / "objects.html").read_text(encoding="utf-8"),
+        js_on_load="\n".join(parts),
+        apply_default_css=False,
+        padding=False,
+        value={"hidden": [], "photo": None},
+        scene={},
+        look={},
+        said={},
+        examples=[{"name": name, "url": f"/gradio_api/file={path}"} for name, path in examples.items()],
+        **options,
+    )
+
+
+def said(kind: str, words: str = "") -> dict[str, Any]:
+    """Returns what the stage says: kind "error", "stopped" or "waiting". Each answer is another one."""
+    return {"kind": kind, "words": words, "number": time.monotonic_ns()}
 
 
 def kind_filter(**options: Any) -> gr.HTML:
@@ -76,7 +89,14 @@ def kind_filter(**options: Any) -> gr.HTML:
 
     The value is {"unticked": [name, …]}. The filter remembers a name even while it does not offer the name.
     """
-    return _scripted("kinds", value={"unticked": []}, groups=[], **options)
+    return gr.HTML(
+        html_template=(ASSETS / "kinds.html").read_text(encoding="utf-8"),
+        js_on_load=(ASSETS / "kinds.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        value={"unticked": []},
+        groups=[],
+        **options,
+    )
 
 
 def picture_file(picture: NDArray[np.uint8]) -> str:
@@ -92,12 +112,3 @@ def picture_file(picture: NDArray[np.uint8]) -> str:
     )
     path: str = save_bytes_to_cache(file.getvalue(), "picture.jpg", get_upload_folder())
     return path
-
-
-def _scripted(name: str, **options: Any) -> gr.HTML:
-    return gr.HTML(
-        html_template=(ASSETS / f"{name}.html").read_text(encoding="utf-8"),
-        js_on_load=(ASSETS / f"{name}.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        **options,
-    )

@@ -7,6 +7,8 @@ a view of the result that the browser session keeps (`show`), and never touches 
 from __future__ import annotations
 
 import functools
+import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,76 +25,44 @@ from network.architectures import ARCHITECTURES
 from photo.errors import ImageError
 from serving.models import Models
 from serving.scheduler import Job
-from serving.service import EXPECTED_ERRORS, Service, keep, new_folder
+from serving.service import EXPECTED_ERRORS, Request, Service, keep, new_folder
 from ui import controls, links, panels
 from ui.api import fallback_notice
-from ui.components import PhotoInput, objects_picture, picture_file
+from ui.components import picture_file, said, stage
 from ui.histogram import histogram
 from ui.overlay import look, scene
 
 POLL_SECONDS = 1.0
 Wish = tuple[str | None, int]
-"""The path of the photo to look at, and a number that is another one each time."""
+"""The photo to look at, as JSON of what the stage sent, and a number that is another one each time."""
 NOTHING_ASKED: Wish = (None, 0)
-NONE_HIDDEN: dict[str, list[int]] = {"hidden": []}
+NOTHING: dict[str, Any] = {"hidden": [], "photo": None}
 
-WELCOME = "Drop a photo on the left, take one with the camera, paste one, or click an example below."
+WELCOME = "Drop a photo, take one with the camera, paste one, or click an example."
 FOR_SCREEN_READERS = """() => {
   for (const told of document.querySelectorAll("#summary, #notice")) told.setAttribute("aria-live", "polite");
-  // Gradio's examples are buttons that hold a picture, and no word for those who cannot see it.
-  const name = () => {
-    const buttons = [...document.querySelectorAll("button.gallery-item:has(img)")];
-    for (const button of buttons)
-      button.setAttribute("aria-label", button.querySelector("img").src.replace(/^.*\\/|\\.png$/g, ""));
-    if (buttons.length >= COUNT) watcher.disconnect();
-  };
-  const watcher = new MutationObserver(name);
-  watcher.observe(document.body, { childList: true, subtree: true });
-  name();
-}""".replace("COUNT", str(len(links.EXAMPLES)))
-SHOW_OUR_PREVIEW = """() => {
-  // Browsers cannot show a TIFF or a HEIC. The input then shows the photo of the result, which we decoded.
-  const preview = () => {
-    const shown = document.querySelector("#photo img[data-broken]");
-    const ours = document.querySelector("#picture img");
-    if (shown && ours?.naturalWidth) shown.src = ours.src;
-  };
-  const input = (event) => event.target.matches?.("#photo img");
-  document.addEventListener("error", (event) => {
-    if (input(event)) { event.target.dataset.broken = "yes"; preview(); }
-  }, true);
-  document.addEventListener("load", (event) => {
-    if (input(event)) delete event.target.dataset.broken;
-    if (event.target.matches?.("#picture img")) preview();
-  }, true);
 }"""
-STOPPED = "Stopped. Press *Segment* to look for objects in this photo, or send another one."
-EXPIRED = "There is no result to look at (one is kept for an hour). Send a photo, or press *Segment* again."
+STOPPED = "Stopped."
+EXPIRED = "There is no result to look at (one is kept for an hour). Please send the photo again."
 
 
 def add_page(blocks: gr.Blocks, service: Service) -> None:
     """Adds the page to `blocks`, which is open."""
-    gr.Markdown("# See every object in a photo\nEach one outlined, boxed, named, scored and counted.")
+    gr.Markdown("# See every object in a photo", elem_id="title")
     with gr.Row(elem_id="banner", visible=False) as banner:
         notice = gr.Markdown(elem_id="notice")
         again = gr.Button("Try again", size="sm", scale=0, min_width=120, elem_id="again")
     found = gr.State(None)
     asked, done = gr.State(NOTHING_ASKED), gr.State(None)  # what was asked for, and answered, last
-    failed, drawn = gr.State(False), gr.State(None)  # `drawn`: the settings that the last run began with
+    drawn = gr.State(None)  # the settings that the last run began with
 
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=320):
-            photo = PhotoInput(
-                label="Photo",
-                type="filepath",
-                sources=["upload", "webcam", "clipboard"],
-                height=300,
-                elem_id="photo",
-            )
-            with gr.Row():
-                run = gr.Button("Segment", variant="primary", elem_id="run")
-                stop = gr.Button("Stop", variant="stop", visible=False, scale=0, min_width=90, elem_id="stop")
-            picture = objects_picture(elem_id="picture", render=False)
+    gr.set_static_paths(links.PICTURES)  # served from there: copies of them would be swept away
+    with gr.Row(equal_height=False, elem_id="top"):
+        with gr.Column(scale=7, min_width=320, elem_id="stage-column"):
+            picture = stage(links.EXAMPLES, elem_id="picture")
+        with gr.Column(scale=3, min_width=280, elem_id="rail"):
+            stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
+            words = gr.Markdown(WELCOME, elem_id="summary")
             looks = controls.add_controls(picture)
             with gr.Accordion("Model", open=False):
                 model = gr.Radio(
@@ -103,20 +73,17 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
                     info="One that is not here yet is fetched when it is first used (about 180 MB).",
                     elem_id="model",
                 )
-        with gr.Column(scale=3, min_width=320):
-            words = gr.Markdown(WELCOME, elem_id="summary")
-            with gr.Tabs(elem_id="tabs") as tabs:
-                with gr.Tab("Objects", id="Objects") as objects_tab:
-                    picture.render()
-                with gr.Tab("Effects", id="Effects") as effects_tab:
-                    effects = panels.add_effects()
-                with gr.Tab("Compare", id="Compare") as compare_tab:
-                    comparison = panels.add_comparison()
-            downloads = panels.add_downloads()
-            code = panels.add_code()
-            link = panels.add_link()
-
-    _add_examples(photo)
+                run = gr.Button("Look again", elem_id="run")
+    with gr.Tabs(elem_id="tabs") as tabs:
+        with gr.Tab("Objects", id="Objects") as objects_tab:
+            gr.HTML('<div id="objects-table"></div>', apply_default_css=False, padding=False)
+        with gr.Tab("Effects", id="Effects") as effects_tab:
+            effects = panels.add_effects()
+        with gr.Tab("Compare", id="Compare") as compare_tab:
+            comparison = panels.add_comparison()
+    downloads = panels.add_downloads()
+    code = panels.add_code()
+    link = panels.add_link()
     panels.add_explanation()
 
     tab, address = gr.State("Objects"), gr.State("")
@@ -136,30 +103,30 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Any:
         """A new result of which nothing is hidden by hand, or the reason why there is none."""
-        path, _ = wish
+        source, _ = wish
         if wish == answered:  # the run before began late, and has seen to this one too
             return gr.skip()
-        if path is None:
+        if source is None:
             return _no_result(wish, WELCOME)
         async with service.request("page", progress) as request:
             try:
+                path = await _file_of(source, request)
                 network = await request.model(name)
 
                 def work(job: Job) -> tuple[Result, list[Any]]:
-                    result = request.segment(Path(path), network, job)
+                    result = request.segment(path, network, job)
                     job.stage(0.95, "Drawing")
-                    return result, redraw(result, None, *rest[:-1], NONE_HIDDEN)
+                    value = {"hidden": [], "photo": json.loads(source)}
+                    return result, redraw(result, None, *rest[:-1], value)
 
                 result, views_of_it = await request.run(work)
-            except ImageError as error:
+            except EXPECTED_ERRORS as error:  # what is on the stage stays
                 request.refuse(error)
-                return _no_result(wish, f"**{error}**")
-            except EXPECTED_ERRORS as error:  # the photo is fine: keep what is on screen
-                request.refuse(error)
-                reason = f"**{error}** Choose another model, or try again later."
-                return [wish, True, None, *[gr.skip()] * 5, reason, *[gr.skip()] * (len(views) - 1)]
+                advice = "" if isinstance(error, ImageError) else " Choose another model, or try again later."
+                refusal = gr.update(said=said("error", f"{error}{advice}"))
+                return {done: wish, picture: refusal, drawn: None}
         enabled = gr.update(interactive=True)
-        return [wish, False, list(rest[:-1]), result, None, panels.SAME, enabled, enabled, *views_of_it]
+        return [wish, list(rest[:-1]), result, None, panels.SAME, enabled, enabled, *views_of_it]
 
     async def compare(
         result: Result | None,
@@ -184,25 +151,31 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         return look_at
 
     queued: Any = instant | slow | {"queue": True}  # without Gradio's queue nobody hears of a changed state
-    photo.change(ask, [photo, asked, failed], [asked, failed, stop], **queued)
-    for event in (run.click, model.input):
-        event(ask, [photo, asked], [asked, failed, stop], **queued)
+    for event in (picture.photo, run.click, model.input):
+        event(ask, [picture, asked], [asked, stop], **queued)
     finding = asked.change(
         find_objects,
         [asked, model, done, *arguments[2:]],
         [
-            *[done, failed, drawn, found, comparison.other, comparison.model],
+            *[done, drawn, found, comparison.other, comparison.model],
             *[downloads.save, effects.save, *views],
         ],
         trigger_mode="always_last",
         show_progress_on=[picture],
-        scroll_to_output=True,
         **slow,
     )
     finding.success(is_next, [asked, done], stop, **instant)
-    finding.failure(lambda: [gr.update(visible=False), True], None, [stop, failed], **instant)
+    finding.failure(
+        lambda: [gr.update(visible=False), gr.update(said=said("stopped"))], None, [stop, picture], **instant
+    )
     finding.success(looking(catch_up), [drawn, *arguments], views, **instant)
-    stop.click(lambda: [gr.update(visible=False), STOPPED], None, [stop, words], cancels=finding, **instant)
+    stop.click(
+        lambda: [gr.update(visible=False), gr.update(said=said("stopped"))],
+        None,
+        [stop, picture],
+        cancels=finding,
+        **instant,
+    )
     moved = [
         looks.threshold.input,
         looks.kinds.input,
@@ -237,27 +210,39 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
             save, [*wanted, *settings], downloads.file, show_progress_on=[downloads.format], **slow
         ).success(None, js="() => document.querySelector('#saved').click()", **private)
     linked = [
-        *[address, code.agents, tabs, tab, photo, model, looks.threshold, looks.mask_threshold, looks.kinds],
+        *[
+            address,
+            code.agents,
+            tabs,
+            tab,
+            picture,
+            asked,
+            model,
+            looks.threshold,
+            looks.mask_threshold,
+            looks.kinds,
+        ],
         *[looks.shown, looks.opacity, looks.color_by, effects.effect, effects.color, comparison.threshold],
     ]
     blocks.load(None, js=FOR_SCREEN_READERS)
-    blocks.load(None, js=SHOW_OUR_PREVIEW)
     blocks.load(open_link, None, linked, **queued)  # which alone may warn
     _add_banner(blocks, service.models, banner, notice, again, instant)
 
 
-def ask(path: str | None, asked: Wish, again: bool = True) -> Any:
-    """The wish for a run, that it has not failed, and whether there is something to stop.
+async def _file_of(source: str, request: Request) -> Path:
+    """Returns the file of what the stage sent. Raises `ImageError` for what no visitor may name."""
+    sent = json.loads(source)
+    if (name := sent.get("example")) is not None:
+        if name not in links.EXAMPLES:
+            raise ImageError("There is no such example. Please choose one that is shown.")
+        return links.EXAMPLES[name]
+    return await request.photo(sent)
 
-    Gradio says twice that a photo has changed when it takes the place of another: when it begins to arrive
-    and when it is there, both times with the new one's path.
 
-    Args:
-        again: Whether a photo that has been asked for already is looked at once more.
-    """
-    if path == asked[0] and not again:
-        return gr.skip()
-    return [(path, asked[1] + 1), False, gr.update(visible=path is not None)]
+def ask(value: dict[str, Any], asked: Wish) -> Any:
+    """The wish for a run on the photo that the stage sent, and whether there is something to stop."""
+    photo = value.get("photo")
+    return [(json.dumps(photo) if photo else None, asked[1] + 1), gr.update(visible=bool(photo))]
 
 
 def is_next(asked: Wish, done: Wish | None) -> Any:
@@ -387,13 +372,13 @@ def _edges(soft: bool) -> str:
 
 def _nothing(text: str) -> list[Any]:
     """What `show` says when there is no result: an empty page that says `text`."""
-    empty = gr.update(scene={}, look={}, value=NONE_HIDDEN)
+    empty = gr.update(scene={"number": time.monotonic_ns()}, look={})
     return [text, empty, gr.update(groups=[]), *[""] * 5, None, "", None]
 
 
 def _no_result(wish: Wish, text: str) -> list[Any]:
     """What `find_objects` answers when it has nothing to show, which `text` explains."""
-    return [wish, False, *[None] * 3, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(text)]
+    return [wish, *[None] * 3, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(text)]
 
 
 def open_link(request: gr.Request) -> list[Any]:
@@ -409,7 +394,7 @@ def open_link(request: gr.Request) -> list[Any]:
     example = wanted["example"]
     return [
         *[address, panels.for_agents(address), gr.update(selected=wanted["tab"]), wanted["tab"]],
-        str(links.EXAMPLES[example]) if example else gr.skip(),
+        *_asked_example(example),
         *[wanted["model"], wanted["score_threshold"], wanted["mask_threshold"]],
         gr.update(value={"unticked": wanted["without"]}),
         *[wanted["show"], wanted["opacity"], wanted["color_by"], wanted["effect"], wanted["color"]],
@@ -417,12 +402,15 @@ def open_link(request: gr.Request) -> list[Any]:
     ]
 
 
-def _add_examples(photo: PhotoInput) -> None:
-    gr.set_static_paths(links.PICTURES)  # served from there: copies of them would be swept away
-    photos = [str(path) for path in links.EXAMPLES.values() if path.parent == links.PICTURES]
-    scenes = [str(path) for path in links.EXAMPLES.values() if path.parent != links.PICTURES]
-    gr.Examples(photos, photo, label="Photos to try", cache_examples=False)
-    gr.Examples(scenes, photo, label="Drawn scenes (for the model of that name)", cache_examples=False)
+def _asked_example(name: str | None) -> list[Any]:
+    """What the stage and the wish are for a link that names an example."""
+    if name is None:
+        return [gr.skip(), gr.skip()]
+    photo = {"example": name}
+    return [
+        gr.update(value=NOTHING | {"photo": photo}, said=said("waiting", "Reading the example")),
+        (json.dumps(photo), 1),
+    ]
 
 
 def _add_banner(

@@ -35,8 +35,8 @@ def open_page(request: pytest.FixtureRequest, browser: Browser, server: str) -> 
 
     def open_page(query: str = "") -> Page:
         page.goto(f"{server}{query}")
-        expect(page.locator("#photo input[type=file]")).to_be_attached()
-        expect(page.locator("button.gallery-item[aria-label]")).to_have_count(9)
+        expect(page.locator("#picture input[type=file]")).to_be_attached()
+        expect(page.locator("#picture .example-list button[aria-label]")).to_have_count(9)
         return page
 
     yield open_page
@@ -62,7 +62,7 @@ def test_a_result_with_all_panels_open_heeds_them(open_page: Callable[..., Page]
     expect(page.locator("#picture .outlines path").first).to_be_attached()
     for panel in PANELS:
         page.locator(f"button:has-text('{panel}')").first.click()
-    page.locator("#picture tbody tr").first.click()
+    page.locator(".objects-details tbody tr").first.click()
     assert faults(page) == []
     for tab, shown in (("Effects", "#before-after"), ("Compare", "#left-right")):
         page.get_by_role("tab", name=tab).click()
@@ -74,8 +74,8 @@ def test_a_result_with_all_panels_open_heeds_them(open_page: Callable[..., Page]
 def test_a_refusal_heeds_them(open_page: Callable[..., Page], tmp_path: Path) -> None:
     page = open_page()
     (tmp_path / "text.jpg").write_text("no picture")
-    page.set_input_files("#photo input[type=file]", tmp_path / "text.jpg")
-    expect(page.locator("#summary")).to_contain_text("not a picture that can be read")
+    page.set_input_files("#picture input[type=file]", tmp_path / "text.jpg")
+    expect(page.locator("#picture .message")).to_contain_text("not a picture that can be read")
     assert faults(page) == []
 
 
@@ -88,8 +88,8 @@ def test_everything_is_reached_by_tab_in_the_order_in_which_it_is_read(
     order = page.evaluate("""() => [...document.querySelectorAll("[tabindex]")]
         .filter((element) => element.tabIndex > 0).length""")
     assert order == 0, "a positive tabindex takes an element out of its order"
-    stations = ["#run", "#threshold input", "#kinds", "#picture", "#format", "#save", "button.gallery-item"]
-    page.locator("#photo").click(position={"x": 5, "y": 5})
+    stations = ["#picture", "#threshold input", "#kinds", ".objects-details", "#format", "#save"]
+    page.locator("#title").click()
     passed: list[str] = []
     for _ in range(80):
         page.keyboard.press("Tab")

@@ -174,7 +174,8 @@ def opened(browser: Browser, server: str) -> Iterator[Watched]:
     """The app's page. It opens once for all tests, because opening takes a while."""
     watched = Watched(browser.new_page(viewport={"width": 1400, "height": 1000}))
     watched.page.goto(server)
-    expect(watched.page.locator("#photo input[type=file]")).to_be_attached()
+    expect(watched.page.locator("#picture input[type=file]")).to_be_attached()
+    watched.page.get_by_text("Model", exact=True).first.click()  # where the button "Look again" is
     yield watched
     watched.page.close()
 
@@ -224,10 +225,11 @@ def put(page: Page, name: str, content: bytes) -> None:
     photo = page.locator("#picture .photo")
     before = photo.get_attribute("src")
     page.set_input_files(
-        "#photo input[type=file]", {"name": name, "mimeType": "image/png", "buffer": content}
+        "#picture input[type=file]", {"name": name, "mimeType": "image/png", "buffer": content}
     )
     expect(page.locator("#summary"), name).to_contain_text("Model scenes")
     expect(photo, name).not_to_have_attribute("src", before or "")
+    expect(page.locator("#picture .waiting"), name).to_be_hidden()
 
 
 # ---- the payloads are real ----
@@ -348,7 +350,7 @@ def test_no_refusal_runs_that_repeats_what_came(
     monkeypatch.setattr("serving.service.segment_file", refuse)
     for number, payload in enumerate(together(PAYLOADS, count)):
         page.locator("#run").click()
-        expect(page.locator("#summary")).to_contain_text(f"refused {number}:")
+        expect(page.locator("#picture .message")).to_contain_text(f"refused {number}:")
         watched.assert_nothing_ran(payload)
 
 
@@ -421,7 +423,7 @@ def test_no_address_of_the_page_runs(server: str, empty: Watched) -> None:
     payload = quote(f"</script><script>{RUN}</script>\"><img src=x onerror={RUN}>';{RUN};//")
     query = "&".join(f"{name}={payload}" for name in ("__theme", "view", "deep_link", "__lang", "x"))
     empty.page.goto(f"{server}?{query}#{payload}")
-    expect(empty.page.locator("#run")).to_be_visible()
+    expect(empty.page.locator("#picture .stage")).to_be_visible()
     empty.assert_nothing_ran(payload)
 
 
@@ -490,7 +492,7 @@ def test_what_is_written_inside_of_a_picture_runs_nowhere_and_is_in_no_output(
     page.get_by_role("tab", name="Effects").click()
     expect(page.locator("#before-after img").last).to_be_visible()
     watched.assert_nothing_ran(kind)
-    shown = page.locator("#picture .photo").evaluate("image => image.src")
+    shown = page.locator("#before-after img").last.evaluate("image => image.src")
     assert b"__xss" not in httpx.get(shown).content
     assert "__xss" not in page.content()
     with httpx.Client(base_url=f"{server}gradio_api/", timeout=60) as http:
@@ -536,9 +538,9 @@ def test_the_policy_refuses_nothing_that_the_page_needs_and_what_comes_from_else
         "__refused(`${event.violatedDirective} ${event.blockedURI}`))"
     )
     page.goto(server)
-    expect(page.locator("#photo input[type=file]")).to_be_attached()
+    expect(page.locator("#picture input[type=file]")).to_be_attached()
     segmented(page)
-    page.locator("#picture tbody tr").first.click()
+    page.locator(".objects-details tbody tr").first.click()
     page.get_by_role("tab", name="Effects").click()
     expect(page.locator("#before-after img").last).to_be_visible()
     page.get_by_label("Plain background").check()
@@ -561,8 +563,8 @@ def test_the_policy_refuses_nothing_that_the_page_needs_and_what_comes_from_else
             page.wait_for_timeout(500)
             page.keyboard.press("Escape")
             page.goto(page.url.partition("?")[0])
-            expect(page.locator("#run")).to_be_visible()
-    page.locator(".gallery-item, .gallery button").last.click()
+            expect(page.locator("#picture .stage")).to_be_visible()
+    page.locator("#picture .example-list button").last.click()
     expect(page.locator("#summary")).to_contain_text("Model scenes")
     assert refusals == []
     page.evaluate(f"document.body.append(Object.assign(new Image(), {{ src: '{ELSEWHERE}x.png' }}))")
