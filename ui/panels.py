@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from answer.files import EXPORTS
-from answer.report import picture_labels
-from answer.result import Result, view
+from answer.result import Result, names, view
 from answer.settings import OTHER_THRESHOLD, SCORE_RANGE, Filters, rgb
 from network.architectures import ARCHITECTURES
 from ui.components import ASSETS, ForgivingSlider, picture_file
@@ -118,7 +117,8 @@ def side_by_side(
         score = f"{passing.score_threshold:.2f}"
         objects = f"{len(shown)} object{'' if len(shown) == 1 else 's'}"
         words.append(f"**{name}:** {objects}, model {result.model.name}, threshold {score}.")
-        pictures.append(picture_file(annotate(result.working_image, shown, picture_labels(shown), style)))
+        annotated = annotate(result.working_image, shown, names(shown), style, result.detections)
+        pictures.append(picture_file(annotated))
     return "  \n".join(words), (pictures[0], pictures[1])
 
 
@@ -136,7 +136,7 @@ def add_downloads() -> Downloads:
         format = gr.Dropdown(
             [(kind.title, name) for name, kind in EXPORTS.items()],
             value="annotated",
-            label="Take it with you",
+            label="Download",
             info="What is in view, at the full size of your photo.",
             scale=3,
             elem_id="format",
