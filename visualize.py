@@ -1,29 +1,30 @@
 """Visualize: draws detections on pictures, cuts objects out, and applies effects to objects or backgrounds.
 
-Every function takes an image of any size and scales the detections to this size. No function changes its
-arguments. OpenCV blends the masks and draws boxes and labels.
+Every function takes an image of any size and scales the detections to this size. No public function changes
+its arguments. OpenCV draws masks and boxes, and Pillow writes labels. `marks` chooses the colours, and the
+places of the labels.
 """
 
 from __future__ import annotations
 
-import colorsys
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
 
 from detections import Detections
+from marks import CORNERS, MIDDLES, ColorBy, ink, instance_colors, label_priorities, place_labels, shown_score
 
-ColorBy = Literal["instance", "category"]
 Edges = Literal["hard", "soft"]
 Effect = Literal["cut_out", "spotlight", "blur", "pixelate", "blur_background", "color_background"]
 Image = NDArray[np.uint8]
-Box = tuple[int, int, int, int]
-"""x1, y1, x2, y2 in pixels."""
 
 EFFECTS: dict[Effect, str] = {
     "cut_out": "Cut out",
@@ -38,8 +39,13 @@ EFFECTS: dict[Effect, str] = {
 PARTS = ("masks", "boxes", "labels")
 """The parts that can be drawn. `Style` has a switch for each part."""
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+LINE, LETTERS = 1.2, 9.5
+"""The width of lines and the size of letters, in pixels, in a picture with a diagonal of 1000 pixels.
+
+Both grow with the diagonal. So a contour is 1 to 2 pixels wide when a screen shows the whole picture.
+"""
+LEAST_LETTERS = 11
+"""The smallest size of letters in pixels."""
 FEATHER = 1 / 200
 """The standard deviation of a soft edge, as a fraction of the longer side of the mask."""
 SPOTLIGHT_REST = 0.4
@@ -63,10 +69,11 @@ class Style:
     """How detections are drawn.
 
     Args:
-        masks, boxes, labels: Whether this part is drawn.
+        masks, boxes, labels: Whether this part is drawn. Masks have contours, also if their opacity is 0.
         opacity: The opacity of the masks, from 0 (invisible) to 1 (plain colour).
         color_by: "instance" or "category": whether each instance or each category has its own colour.
         mask_threshold: A pixel belongs to a mask if its probability is above this threshold, 0 to 1.
+        scores: Whether labels say the score after the name.
 
     Raises:
         ValueError: A number is out of its range or NaN, or `color_by` is unknown.
@@ -78,6 +85,7 @@ class Style:
     opacity: float = 0.5
     color_by: ColorBy = "instance"
     mask_threshold: float = 0.5
+    scores: bool = False
 
     def __post_init__(self) -> None:
         for name in ("opacity", "mask_threshold"):
@@ -87,74 +95,41 @@ class Style:
             raise ValueError(f'color_by: expected "instance" or "category", got {self.color_by!r:.40}.')
 
 
-def instance_colors(detections: Detections, color_by: ColorBy = "instance") -> Image:
-    """Returns the colours of the instances, (N, 3) uint8 RGB.
-
-    A colour depends only on the instance's id, or only on its category id.
-    """
-    keys = detections.ids if color_by == "instance" else detections.class_ids
-    return np.array([_color(int(key)) for key in keys], dtype=np.uint8).reshape(-1, 3)
-
-
-def ink(color: Sequence[int]) -> tuple[int, int, int]:
-    """Returns black or white, whichever has more contrast with `color` by WCAG 2. All are RGB, 0 to 255."""
-    black = (_luminance(color) + 0.05) / 0.05 > 1.05 / (_luminance(color) + 0.05)
-    return (0, 0, 0) if black else (255, 255, 255)
-
-
-def annotate(image: Image, detections: Detections, labels: Sequence[str], style: Style) -> Image:
+def annotate(
+    image: Image,
+    detections: Detections,
+    labels: Sequence[str],
+    style: Style,
+    among: Detections | None = None,
+) -> Image:
     """Returns a copy of `image` with the masks, boxes and labels that `style` asks for.
+
+    The instance with the highest score lies on top. Labels do not overlap. So in a crowd some objects get a
+    dot in place of a label (`marks.place_labels`).
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        labels: One label for each instance.
+        labels: One label for each instance, usually its name.
+        among: All instances of the result, as for `marks.instance_colors`.
 
     Returns:
         (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: There are more or fewer labels than instances.
     """
-    annotated = blend_masks(image, detections, style) if style.masks else image
-    return draw_boxes(annotated, detections, labels, style)
-
-
-def blend_masks(image: Image, detections: Detections, style: Style) -> Image:
-    """Returns a copy of `image` with the masks in colour: (1 - opacity) * old + opacity * colour.
-
-    The instance with the highest score is drawn last. Outside the masks no byte changes.
-    """
-    blended = image.copy()
-    colors = instance_colors(detections, style.color_by)
-    keep = np.eye(3) * (1 - style.opacity)
-    for i in reversed(range(len(detections))):
-        (y, x), mask = detections.mask_crop(i, image.shape[:2], style.mask_threshold)
-        if not mask.size:
-            continue
-        region = blended[y : y + mask.shape[0], x : x + mask.shape[1]]
-        # `cv2.transform` reads and writes bytes, so no float copy of the image is needed.
-        mixed = cv2.transform(region, np.column_stack([keep, colors[i] * style.opacity]))
-        cv2.copyTo(mixed, mask.view(np.uint8), region)
-    return blended
-
-
-def draw_boxes(image: Image, detections: Detections, labels: Sequence[str], style: Style) -> Image:
-    """Returns a copy of `image` with boxes and labels, as far as `style` asks for them.
-
-    The instance with the highest score lies on top.
-    """
+    if len(labels) != len(detections):
+        raise ValueError(f"labels: expected one for each of {len(detections)} instances, got {len(labels)}")
     drawn = image.copy()
-    height, width = image.shape[:2]
-    unit = max(0.7, math.hypot(height, width) / 1000)  # so that lines and letters grow with the picture
-    corners = np.round(detections.resized(height, width).boxes).astype(int).tolist()
-    boxes: list[Box] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in corners]
-    colors = instance_colors(detections, style.color_by).tolist()
+    colors = instance_colors(detections, style.color_by, among).tolist()
+    if style.masks:
+        _draw_masks(drawn, detections, colors, style)
     if style.boxes:
-        for i in reversed(range(len(boxes))):
-            x1, y1, x2, y2 = boxes[i]
-            cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), colors[i], max(1, round(1.6 * unit)))
+        _draw_boxes(drawn, detections, colors)
     if style.labels:
-        plates = [_Plate.of(label, 0.45 * unit) for label in labels]
-        places = _place(plates, boxes, (width, height))
-        for i in reversed(range(len(boxes))):
-            plates[i].draw(drawn, places[i], colors[i])
+        scores = [f" {shown_score(score)}" if style.scores else "" for score in detections.scores]
+        texts = [f"{label}{score}" for label, score in zip(labels, scores, strict=True)]
+        _draw_labels(drawn, detections, colors, texts, style.boxes)
     return drawn
 
 
@@ -253,6 +228,100 @@ def union_mask(
     return union
 
 
+def _draw_masks(drawn: Image, detections: Detections, colors: Sequence[Sequence[int]], style: Style) -> None:
+    """Draws the masks in place: (1 - opacity) * old + opacity * colour, and a contour along each mask's edge.
+
+    The contour lies inside the mask. Outside the mask, a black or white hairline lies around the contour, so
+    that the contour shows on every background. No pixel farther outside changes.
+    """
+    line = _line_width(drawn)
+    step = max(1, line // 2)
+    hairline = (line + 1) // 2 + step // 2  # the polygons of `_edges` lie half a step inside the mask
+    keep = np.eye(3) * (1 - style.opacity)
+    for i in reversed(range(len(detections))):
+        (y, x), mask = detections.mask_crop(i, drawn.shape[:2], style.mask_threshold)
+        if not mask.any():
+            continue
+        region = drawn[y : y + mask.shape[0], x : x + mask.shape[1]]
+        # `cv2.transform` reads and writes bytes, so no float copy of the image is needed.
+        mixed = cv2.transform(region, np.column_stack([keep, np.multiply(colors[i], style.opacity)]))
+        # Both lines run along the outermost pixels of the mask, which hides one half of each line. A line of
+        # OpenCV with a thickness of 2 * n reaches n pixels to both sides.
+        edges = _edges(mask, step if min(mask.shape) > 16 * step else 1)
+        cv2.drawContours(mixed, edges, -1, colors[i], max(1, 2 * (line - 1)))
+        top, left = max(0, y - hairline), max(0, x - hairline)
+        around = drawn[top : y + mask.shape[0] + hairline, left : x + mask.shape[1] + hairline]
+        cv2.drawContours(around, edges, -1, ink(colors[i]), 2 * hairline, offset=(x - left, y - top))
+        cv2.copyTo(mixed, mask.view(np.uint8), region)
+
+
+def _edges(mask: NDArray[np.bool_], step: int) -> list[NDArray[np.int32]]:
+    """Returns polygons along the outermost pixels of `mask` (h, w). Each polygon is (P, 1, 2) int32, x and y.
+
+    Args:
+        step: If it is above 1, only every `step`-th pixel of the mask counts. This saves much time in a large
+            picture, where a wide line hides the difference.
+    """
+    start = step // 2
+    levels = mask.view(np.uint8)[start::step, start::step]
+    found, _ = cv2.findContours(levels, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    return [cv2.approxPolyDP(edge, 0.7, True) * step + start for edge in found] if step > 1 else list(found)
+
+
+def _draw_boxes(drawn: Image, detections: Detections, colors: Sequence[Sequence[int]]) -> None:
+    """Draws a line along the edge of each box, in place."""
+    line = _line_width(drawn)
+    boxes = _whole(detections, drawn).tolist()
+    for (x1, y1, x2, y2), color in zip(reversed(boxes), reversed(colors), strict=True):
+        cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), color, line)
+
+
+def _draw_labels(
+    drawn: Image,
+    detections: Detections,
+    colors: Sequence[Sequence[int]],
+    texts: Sequence[str],
+    at_corners: bool,
+) -> None:
+    """Draws the labels, and the dots of the objects whose labels have no room, in place."""
+    size = max(LEAST_LETTERS, LETTERS * _unit(drawn))
+    font = cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
+    ascent, descent = font.getmetrics()
+    pad = round(size / 4)
+    widths = {text: math.ceil(font.getlength(text)) + 2 * pad for text in set(texts)}
+    sizes = np.array([(widths[text], ascent + descent) for text in texts], int).reshape(-1, 2)
+    boxes, places = _whole(detections, drawn), CORNERS if at_corners else MIDDLES
+    marks = place_labels(boxes, sizes, label_priorities(detections), drawn.shape[:2], places)
+
+    @functools.cache  # a crowd has many equal labels
+    def plate(text: str, color: tuple[int, int, int]) -> Image:
+        picture = PillowImage.new("RGB", (widths[text], ascent + descent), color)
+        ImageDraw.Draw(picture).text((pad, ascent), text, ink(color), font, anchor="ls")
+        return np.asarray(picture)
+
+    for i in np.flatnonzero(marks.labelled).tolist():
+        x1, y1, x2, y2 = marks.labels_xyxy[i].astype(int).tolist()
+        drawn[y1:y2, x1:x2] = plate(texts[i], tuple(colors[i]))
+    for i in np.flatnonzero(marks.dotted).tolist():
+        x, y, radius = marks.dots_xyr[i].round().astype(int).tolist()
+        cv2.circle(drawn, (x, y), radius, ink(colors[i]), cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(drawn, (x, y), max(1, radius - _line_width(drawn)), colors[i], cv2.FILLED, cv2.LINE_AA)
+
+
+def _whole(detections: Detections, image: Image) -> NDArray[np.int64]:
+    """Returns the boxes in whole pixels of `image`, (N, 4) int64."""
+    return np.round(detections.resized(*image.shape[:2]).boxes).astype(np.int64)
+
+
+def _unit(image: Image) -> float:
+    """Returns the diagonal of `image` in units of 1000 pixels, at least 0.7."""
+    return max(0.7, math.hypot(*image.shape[:2]) / 1000)
+
+
+def _line_width(image: Image) -> int:
+    return max(1, round(LINE * _unit(image)))
+
+
 def _with_alpha(image: Image, alpha: Image) -> Image:
     """Returns `image` with `alpha` (H, W) as (H, W, 4) RGBA. Pixels with alpha 0 are black."""
     rgba: Image = cv2.copyTo(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), alpha)
@@ -322,75 +391,3 @@ def _enlarged(image: Image, size: tuple[int, int], interpolation: int) -> Image:
     """Returns `image` enlarged to `size`, (height, width)."""
     enlarged: Image = cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
     return enlarged
-
-
-@dataclass(frozen=True, slots=True)
-class _Plate:
-    """A label, and the measures in pixels of the coloured plate that the label is written on."""
-
-    text: str
-    scale: float
-    thickness: int
-    pad: int
-    text_height: int
-    size: tuple[int, int]
-    """The width and height of the plate."""
-
-    @staticmethod
-    def of(text: str, scale: float) -> _Plate:
-        """Measures the plate for `text` in letters of this scale."""
-        thickness, pad = max(1, round(scale * 2)), max(2, round(scale * 6))
-        (width, height), baseline = cv2.getTextSize(text, FONT, scale, thickness)
-        return _Plate(text, scale, thickness, pad, height, (width + 2 * pad, height + baseline + 2 * pad))
-
-    def draw(self, image: Image, corner: tuple[int, int], color: Sequence[int]) -> None:
-        """Draws the plate on `image`, in place, with its upper left corner at `corner` (x, y)."""
-        (x, y), (width, height) = corner, self.size
-        cv2.rectangle(image, (x, y), (x + width - 1, y + height - 1), color, cv2.FILLED)
-        origin = (x + self.pad, y + self.pad + self.text_height)
-        cv2.putText(image, self.text, origin, FONT, self.scale, ink(color), self.thickness, cv2.LINE_AA)
-
-
-def _place(plates: Sequence[_Plate], boxes: Sequence[Box], size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Returns the upper left corner (x, y) of each plate, inside a picture of `size` (width, height).
-
-    The plates are placed in order. Each plate has four possible places at its box: above, inside at the top,
-    below, inside at the bottom. It takes the first place where it covers no earlier plate. If there is none,
-    it takes the place where it covers the fewest pixels of earlier plates.
-    """
-    places: list[tuple[int, int]] = []
-    taken = np.zeros((len(plates), 4), np.int64)
-    for i, (plate, (x1, y1, _, y2)) in enumerate(zip(plates, boxes, strict=True)):
-        width, height = plate.size
-        x = max(0, min(x1, size[0] - width))
-        heights = [y for y in (y1 - height, y1, y2, y2 - height) if 0 <= y <= size[1] - height]
-        heights = heights or [max(0, min(y1, size[1] - height))]
-        choices = np.array([(x, y, x + width, y + height) for y in heights])
-        y = heights[_overlaps(choices, taken[:i]).sum(axis=1).argmin()]
-        places.append((x, y))
-        taken[i] = x, y, x + width, y + height
-    return places
-
-
-def _overlaps(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns how many pixels each box of `a` (A, 4) shares with each box of `b` (B, 4), as (A, B)."""
-    first, last = np.maximum(a[:, np.newaxis, :2], b[:, :2]), np.minimum(a[:, np.newaxis, 2:], b[:, 2:])
-    shared: NDArray[np.int64] = (last - first).clip(0).prod(axis=2)
-    return shared
-
-
-def _color(key: int) -> tuple[int, int, int]:
-    """Returns a strong RGB colour for a whole number.
-
-    The hues of two neighbouring numbers are a golden section apart, so they differ clearly.
-    """
-    hue = (key * GOLDEN_RATIO) % 1
-    value = (1.0, 0.82, 0.92)[key % 3]
-    red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 1.0, 0.65)[key // 3 % 3], value)
-    return round(red * 255), round(green * 255), round(blue * 255)
-
-
-def _luminance(color: Sequence[int]) -> float:
-    """Returns the relative luminance, 0 to 1, of an sRGB colour (WCAG 2)."""
-    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

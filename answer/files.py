@@ -37,7 +37,7 @@ from answer.formats import (
     yolo_names,
 )
 from answer.progress import OnStage, ignore_stage
-from answer.report import picture_labels, table
+from answer.report import table
 from answer.result import Result, counts, names, view
 from answer.settings import Filters, SettingsError, check_effect, checked_edges, rgb, said
 from detections import Detections
@@ -206,7 +206,8 @@ def _write_photo(export: _Export, file: IO[bytes]) -> None:
 
 def _write_annotated(export: _Export, file: IO[bytes]) -> None:
     model = export.result.model
-    annotated = annotate(export.photo, export.shown, picture_labels(export.shown), export.style)
+    shown, among = export.shown, export.result.detections
+    annotated = annotate(export.photo, shown, names(shown), export.style, among)
     _write_pixels(annotated, file, f"Segmented by the model {model.name} ({model.origin}).")
 
 

@@ -22,6 +22,7 @@ from answer.outlines import Polygon, joined, polygons
 from answer.report import TABLE_HEADERS, Row
 from answer.result import names
 from detections import Detections
+from marks import shown_score
 
 COCO_PALETTE: dict[int, tuple[int, int, int]] = {
     1: (220, 20, 60), 2: (119, 11, 32), 3: (0, 0, 142), 4: (0, 0, 230), 5: (106, 0, 228), 6: (0, 60, 100),
@@ -173,7 +174,7 @@ def to_labelme(detections: Detections, file_name: str, mask_threshold: float = 0
                 "label": name,
                 "points": (polygon + POINT_IN_PIXEL).tolist(),
                 "group_id": int(detections.ids[i]),
-                "description": f"score {detections.scores[i]:.3f}",
+                "description": f"score {shown_score(detections.scores[i], 3)}",
                 "shape_type": "polygon",
                 "flags": {},
             }

@@ -11,6 +11,7 @@ from answer.result import Result, counts, names, view
 from answer.settings import Filters
 from detections import Detections
 from inference import SCORE_FLOOR
+from marks import shown_score
 
 TABLE_HEADERS = ("id", "object", "score", "area (px)", "area (%)", "left", "top", "width", "height")
 
@@ -24,14 +25,16 @@ def unique_labels(detections: Detections) -> list[str]:
     return [f"{name} {id}" for name, id in zip(names(detections), detections.ids.tolist(), strict=True)]
 
 
-def picture_labels(detections: Detections) -> list[str]:
-    """Returns a label with the score for each instance, such as "person 3: 0.98" for the id 3."""
+def full_labels(detections: Detections) -> list[str]:
+    """Returns a label with the id and the score for each instance, such as "person 3: 0.98" for the id 3."""
     pairs = zip(unique_labels(detections), detections.scores.tolist(), strict=True)
-    return [f"{label}: {score:.2f}" for label, score in pairs]
+    return [f"{label}: {shown_score(score)}" for label, score in pairs]
 
 
 def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
     """Returns one row for each instance, highest score first. `TABLE_HEADERS` names the columns.
+
+    Scores have 6 digits, as in JSON. People read them through `shown_score`.
 
     Args:
         areas_px: The mask area of each instance, in pixels of the original photo. Boxes use the same pixels.
@@ -43,7 +46,7 @@ def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
         percent = round(100 * area / (height * width), 2)
         box = [round(x1), round(y1), round(x2 - x1), round(y2 - y1)]
         rows.append(
-            [int(detections.ids[i]), name, round(float(detections.scores[i]), 3), area, percent, *box]
+            [int(detections.ids[i]), name, round(float(detections.scores[i]), 6), area, percent, *box]
         )
     return rows
 
@@ -117,8 +120,10 @@ def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
 
 def _below(score: float, threshold: float) -> str:
     """Returns `score` with enough digits to read as a lower number than `threshold`."""
-    digits = next((digits for digits in (2, 4, 6) if round(score, digits) < round(threshold, digits)), 8)
-    return f"{score:.{digits}f}"
+    for digits in (2, 4, 6):
+        if float(shown_score(score, digits)) < round(threshold, digits):
+            break
+    return shown_score(score, digits)
 
 
 def _article(name: str) -> str:

@@ -62,8 +62,9 @@ STEPS: dict[str, tuple[ModuleType | type, str]] = {
     "outlines": (page, "scene"),
     "JPEG": (page, "picture_file"),
     "RLE": (data, "to_rle"),
-    "masks": (visualize, "blend_masks"),
-    "boxes": (visualize, "draw_boxes"),
+    "masks": (visualize, "_draw_masks"),
+    "boxes": (visualize, "_draw_boxes"),
+    "labels": (visualize, "_draw_labels"),
     "PNG": (export, "_write_pixels"),
     "JSON": (orjson, "dumps"),
 }

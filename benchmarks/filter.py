@@ -36,8 +36,8 @@ from playwright.sync_api import sync_playwright
 from tqdm import tqdm
 
 from answer import coco
-from answer.report import picture_labels, unique_labels
-from answer.result import Result, view
+from answer.report import unique_labels
+from answer.result import Result, names, view
 from answer.settings import Filters
 from app import create_demo, launch
 from detections import Detections
@@ -47,7 +47,7 @@ from serving.models import Models
 from tools.random_weights import random_picture
 from tools.screenshot import CHROMIUM_FLAGS
 from ui import page
-from visualize import Style, draw_boxes
+from visualize import Style, annotate
 
 RELEASE = """([threshold, count]) => new Promise((resolve) => {
   const slider = document.querySelector("#threshold input[type=range]");
@@ -132,7 +132,7 @@ def gradios_own(result: Result) -> Any:
     """
     shown = view(result.detections, Filters(0))
     size = result.working_image.shape[:2]
-    base = draw_boxes(result.working_image, shown, picture_labels(shown), Style())
+    base = annotate(result.working_image, shown, names(shown), Style(masks=False), result.detections)
     masks = [shown.mask(i, size).astype(np.float32) for i in range(len(shown))]
     component = gr.AnnotatedImage()
     return component.postprocess((base, list(zip(masks, unique_labels(shown), strict=True))))

@@ -50,8 +50,7 @@ from tqdm import tqdm
 
 from answer import data
 from answer import files as export
-from answer.report import picture_labels
-from answer.result import Result
+from answer.result import Result, names
 from benchmarks.around import EVERYTHING, SMALL, measure_memory, write_photo
 from benchmarks.clients import Server, serving
 from benchmarks.filter import blobs
@@ -140,7 +139,7 @@ def with_instances(model: SegmentationModel) -> Measure:
         inference, seen = timed(lambda: segment(model, picture))
         if len(seen) != count:
             raise RuntimeError(f"The network found {len(seen)} instances instead of {count}.")
-        drawing, drawn = timed(lambda: annotate(picture, found, picture_labels(found), Style()))
+        drawing, drawn = timed(lambda: annotate(picture, found, names(found), Style()))
         png, _ = timed(lambda: export._write_pixels(drawn, BytesIO()))
         masks, _ = timed(lambda: orjson.dumps(data.to_json(result, EVERYTHING)))
         return {"inference s": inference, "drawing s": drawing, "PNG s": png, "JSON s": masks}

@@ -17,11 +17,13 @@ import mmap
 import os
 import signal
 import socket
+import struct
 import subprocess  # nosec B404
 import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +34,18 @@ from numpy.typing import NDArray
 
 from photo import fence
 from photo.errors import ImageError, damaged, too_much_memory, too_slow
-from photo.messages import END, LENGTH, MAX_MESSAGE, NUMBER, packed
+from photo.messages import END, LENGTH, MAX_MESSAGE, NUMBER, RECEIVED, packed
 
 ROOT = Path(__file__).resolve().parent.parent
 ANSWER_SECONDS = fence.WALL_SECONDS + 5.0
 """How long an answer is waited for. A child ends itself earlier."""
+SERVER_SECONDS = 60.0
+"""How long the server is waited for. It may have to start first, in half a second on an idle machine."""
 MAX_SENTENCE = 600
-PASSED_ON = ("PATH", "PYTHON", "LD_", "DYLD_", "LANG", "LC_", "SYSTEMROOT", "TEMP", "TMP", "VIRTUAL_ENV")
+PASSED_ON = (
+    "PATH", "PYTHON", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_", "LANG", "LC_", "SYSTEMROOT", "TEMP", "TMP",
+    "VIRTUAL_ENV",
+)  # fmt: skip
 """How the names of the environment variables begin that the server gets. No secret of the owner is among
 them."""
 
@@ -70,14 +77,15 @@ class Client:
 
     def __init__(self, forks: bool = hasattr(os, "fork") and hasattr(socket, "send_fds")) -> None:
         self._forks = forks
+        self._module = "photo.server"
         self._lock = threading.Lock()
-        self._owner = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self.measures = False
         """Whether the peak memory of every child is asked for, which takes a moment after each picture."""
         self.peak_kb = 0
         """The largest resident memory of a child whose end was asked for, in kB."""
+        _clients.add(self)
 
     def start(self) -> None:
         """Starts the server, unless it runs, so that the first picture does not wait for it."""
@@ -133,12 +141,13 @@ class Client:
                 try:
                     socket.send_fds(connection, [packed(request)], [opened.fileno(), shared])
                     reply = _received(connection, end)
-                except (OSError, EOFError, ValueError) as error:
+                except (OSError, EOFError) as error:
                     raise self._death(pid, error) from error
-            if self.measures:
-                self.ended(pid)
-            else:
-                self._tell(b"K", pid)
+                finally:
+                    if self.measures:
+                        self.ended(pid)
+                    else:
+                        self._tell(b"K", pid)
             return reply, _pixels(shared, room)
 
     def _child(self) -> tuple[int, socket.socket]:
@@ -147,13 +156,13 @@ class Client:
             try:
                 control.sendall(b"C" + NUMBER.pack(0))
                 number, files, _, _ = socket.recv_fds(control, NUMBER.size, 1)
-            except OSError as error:
+                (pid,) = NUMBER.unpack(number)
+                connection = socket.socket(fileno=files[0])
+            except (OSError, struct.error, IndexError) as error:
                 self._forget()
                 raise _LostError from error
-            if len(files) != 1:
-                self._forget()
-                raise _LostError
-            return NUMBER.unpack(number)[0], socket.socket(fileno=files[0])
+        connection.set_inheritable(False)
+        return pid, connection
 
     def _tell(self, message: bytes, pid: int) -> None:
         with self._lock, contextlib.suppress(OSError):  # a lost server is noticed by the next request
@@ -183,8 +192,8 @@ class Client:
             try:
                 control = self._ensure()
                 control.sendall(b"E" + NUMBER.pack(pid))
-                end = _End(*END.unpack(control.recv(END.size, socket.MSG_WAITALL)))
-            except OSError:
+                end = _End(*END.unpack(control.recv(END.size)))
+            except (OSError, struct.error):
                 self._forget()
                 return _End(-1, 0)
         self.peak_kb = max(self.peak_kb, end.peak_kb)
@@ -203,17 +212,30 @@ class Client:
             path = Path(folder, "pixels")
             with path.open("wb") as shared:
                 shared.truncate(room)
-            timer = threading.Timer(ANSWER_SECONDS, process.kill)
+            took_too_long = threading.Event()
+
+            def give_up() -> None:
+                took_too_long.set()
+                process.kill()
+
+            timer = threading.Timer(ANSWER_SECONDS, give_up)
             timer.start()
             try:
                 line = json.dumps(request | {"file": str(file), "room": str(path)})
                 process.stdin.write(line.encode() + b"\n")
                 process.stdin.flush()
+                if process.stdout.read(len(RECEIVED)) != RECEIVED:
+                    raise BrokenPipeError("the worker ended before this picture came")
                 reply = _read_message(process.stdout)
-            except (OSError, EOFError, ValueError) as error:
-                took_too_long = not timer.is_alive()
+            except BrokenPipeError as error:
                 self._forget()
-                raise (too_slow() if took_too_long else damaged()) from error
+                raise _LostError from error
+            except (OSError, EOFError) as error:
+                self._forget()
+                raise (too_slow() if took_too_long.is_set() else damaged()) from error
+            except DecoderFault:
+                self._forget()  # what it sends next would be taken for the next answer
+                raise
             finally:
                 timer.cancel()
             return reply, np.fromfile(path, np.uint8)
@@ -222,8 +244,6 @@ class Client:
 
     def _ensure(self) -> Any:
         """Returns the socket of the server, which runs then. With the lock held."""
-        if self._owner != os.getpid():  # a fork of ours has the sockets, but must not share them
-            self._process, self._control, self._owner = None, None, os.getpid()
         if self._process is None or self._process.poll() is not None:
             self._forget()
             self._start()
@@ -232,7 +252,7 @@ class Client:
     def _start(self) -> None:
         environment = {key: value for key, value in os.environ.items() if key.startswith(PASSED_ON)}
         options: dict[str, Any] = {"cwd": ROOT, "env": environment | fence.ENVIRONMENT}
-        command = [sys.executable, "-m", "photo.server"]
+        command = [sys.executable, "-m", self._module]
         if not self._forks:
             options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             self._process = subprocess.Popen([*command, "--worker"], **options)  # nosec B603
@@ -243,9 +263,12 @@ class Client:
                 [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                # Ctrl-C at the terminal does not reach another group. In another session, the children would
+                # also get less of a busy processor (autogroup in sched(7)).
+                process_group=0,
                 **options,
             )
+        ours.settimeout(SERVER_SECONDS)
         self._control = ours
 
     def _forget(self) -> None:
@@ -253,12 +276,38 @@ class Client:
         self._process = self._control = None
         if control:
             control.close()
-        if process and self._owner == os.getpid():
+        if process:
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked process: the next picture starts a server of its own.
+
+        A copy of the parent's socket would keep the parent's server alive. A thread of the parent may have
+        held the lock.
+        """
+        self._lock = threading.Lock()
+        if self._control:
+            self._control.close()
+        if self._process:
+            self._process.returncode = 0  # so that Python does not wait for what is no child of this process
+        self._process = self._control = None
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _leave_servers_to_parent() -> None:
+    for one in _clients:
+        one._leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_servers_to_parent)
 
 
 @functools.cache
@@ -318,12 +367,17 @@ def _read_message(stream: IO[bytes]) -> dict[str, Any]:
 def _length(head: bytes) -> int:
     (length,) = LENGTH.unpack(head)
     if length > MAX_MESSAGE:
-        raise ValueError("the answer is too long")
+        raise DecoderFault(f"the answer is too long: {length} bytes")
     return int(length)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    reply = json.loads(content)
+    """Reads an answer. Raises `DecoderFault` if it is no object, or holds text that cannot be written."""
+    try:
+        reply = json.loads(content)
+        json.dumps(reply, ensure_ascii=False).encode()  # refuses halves of a character
+    except (ValueError, RecursionError) as error:
+        raise DecoderFault(f"the answer is no JSON: {error!r}"[:200]) from error
     if not isinstance(reply, dict):
-        raise ValueError("the answer is no JSON object")
+        raise DecoderFault("the answer is no JSON object")
     return reply

@@ -162,23 +162,32 @@ def _write(
     notes = []
     to_8_bits: Callable[[NDArray[Any]], Image.Image] | None = None
     if source.mode == "values":
-        to_8_bits, note = _scale(map(source.crop, boxes), source.transparent)
+        to_8_bits, note = _scale(map(source.crop, boxes), source)
         notes.append(note)
-        mode = "L" if source.crop(boxes[0]).ndim == 2 else "RGB"
+        mode = "RGB" if source.crop(boxes[0]).shape[2:] in ((3,), (4,)) else "L"
     else:
         mode = MODES.get(source.mode, "RGB")
     convert, note = colours.converter(source.meaning, mode)
     notes.append(note)
+
+    def strip_of(box: Box) -> Image.Image:
+        return to_8_bits(source.crop(box)) if to_8_bits else source.crop(box)
+
+    to_srgb = convert or (lambda strip: strip.convert("RGB"))
+    early = convert is not None and strip_of(boxes[0]).has_transparency_data  # white is mixed in as sRGB
     if convert is None and mode == "CMYK":  # Pillow's own conversion comes first: it is not linear
         mode = "RGB"
 
     def upright() -> Iterator[Image.Image]:
         for box in boxes:
-            strip = to_8_bits(source.crop(box)) if to_8_bits else source.crop(box)
-            strip = _over_white(strip, source, box, mode)
+            strip = strip_of(box)
+            if early:
+                strip = _with_alpha_of(strip, to_srgb(strip.convert("RGBA").convert(mode)))
+            strip = _over_white(strip, source, box, "RGB" if early else mode)
             yield strip.transpose(TURNS[source.orientation]) if source.orientation in TURNS else strip
 
-    strips.assemble(upright(), (height, width), mode, convert or (lambda strip: strip.convert("RGB")), out)
+    last = (lambda strip: strip) if early else to_srgb
+    strips.assemble(upright(), (height, width), "RGB" if early else mode, last, out)
     return Decoded(shape, (height, width), format, animated(), tuple(filter(None, notes)))
 
 
@@ -193,6 +202,10 @@ def _boxes(height: int, width: int, orientation: int) -> Iterator[Box]:
         if orientation in (3, 4, 7, 8):
             start, end = height - end, height - start
         yield (start, 0, end, width) if orientation in (5, 6, 7, 8) else (0, start, width, end)
+
+
+def _with_alpha_of(strip: Image.Image, colours: Image.Image) -> Image.Image:
+    return Image.merge("RGBA", (*colours.split(), strip.convert("RGBA").getchannel("A")))
 
 
 def _over_white(strip: Image.Image, source: Source, box: Box, mode: str) -> Image.Image:
@@ -217,17 +230,23 @@ def _over_white(strip: Image.Image, source: Source, box: Box, mode: str) -> Imag
 
 
 def _scale(
-    parts: Iterable[NDArray[Any]], transparent: int | None
+    parts: Iterable[NDArray[Any]], source: Source
 ) -> tuple[Callable[[NDArray[Any]], Image.Image], str | None]:
     """Returns what turns values into 8-bit strips, and a note if the values fill fewer bits than they have.
 
-    Values of 16 bits are scaled by the bits that they fill. Floats within 0 to 1 are scaled by 0 and 1. All
-    others are scaled by their own extremes. One value that fills the picture is black up to 0, else white.
+    Values of 8 bits stay as they are. Values of 16 bits are scaled by the bits that they fill. Floats within
+    0 to 1 are scaled by 0 and 1. All others are scaled by their own extremes. If one value fills the picture,
+    it is black up to 0, and white above. Alpha is scaled by the range of its type.
     """
-    extremes = [(_finite(part).min(), _finite(part).max(), part.dtype) for part in parts]
+    extremes = []
+    for part in parts:
+        colours = _finite(_colours_of(part))
+        extremes.append((colours.min(), colours.max(), colours.dtype))
     low, high = float(min(low for low, _, _ in extremes)), float(max(high for _, high, _ in extremes))
     kind, note = extremes[0][2], None
-    if kind == np.uint16:
+    if kind == np.uint8:
+        low, high = 0.0, 255.0
+    elif kind == np.uint16:
         bits = next(bits for bits in SIGNIFICANT_BITS if high < 1 << bits)
         if bits < 16 and high > 0:
             note = f"The picture fills {bits} of its 16 bits; it was scaled to full brightness."
@@ -239,12 +258,27 @@ def _scale(
         high = high if high > low else low + 1
 
     def to_8_bits(part: NDArray[Any]) -> Image.Image:
-        levels = np.round((_finite(part).astype(np.float64) - low) * (255 / (high - low))).astype(np.uint8)
-        if transparent is not None:
-            levels[part == transparent] = 255
-        return Image.fromarray(levels)
+        colours = _colours_of(part)
+        levels = np.round((_finite(colours).astype(np.float64) - low) * (255 / (high - low))).astype(np.uint8)
+        if source.inverted:
+            levels = 255 - levels
+        if source.transparent is not None:
+            levels[part == source.transparent] = 255
+        if colours is part:
+            return Image.fromarray(levels)
+        top = 1 if kind.kind == "f" else np.iinfo(kind).max
+        alpha = np.round(_finite(part[..., -1:]).clip(0, top) * (255 / top)).astype(np.uint8)
+        mode = "RGBA" if part.shape[2] == 4 else "LA"
+        stored = mode.replace("A", "a") if source.premultiplied else mode
+        size = (part.shape[1], part.shape[0])
+        return Image.frombytes(stored, size, np.dstack([levels, alpha]).tobytes()).convert(mode)
 
     return to_8_bits, note
+
+
+def _colours_of(part: NDArray[Any]) -> NDArray[Any]:
+    """Values without their alpha. The same object if there is none."""
+    return part[..., :-1] if part.shape[2:] in ((2,), (4,)) else part
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
-"""Fetch: a picture from a web address or a data URL that a stranger gave, within limits.
+"""Fetch: saves the picture that a stranger's web address, data URL or base64 text stands for, within limits.
 
-A server that fetches what it is told to can be made to reach what only it can reach (CWE-918, server-side
-request forgery). So only public addresses are connected to: each name is looked up once, every address that
-it has is checked, and the connection goes to an address that was checked.
+A stranger could use a server that fetches any address to reach hosts that only the server can reach (CWE-918,
+server-side request forgery). So `fetch` connects to public addresses only. It looks up each name once, checks
+every address of the name, and connects to an address that it has checked.
 """
 
 from __future__ import annotations
@@ -21,24 +21,56 @@ from pathlib import Path
 import httpcore
 
 from photo.errors import ImageError
+from photo.formats import READABLE
 from photo.limits import MAX_FILE_BYTES
 
 TOTAL_SECONDS = 30.0
 REDIRECTS = 3
 PORTS = (80, 443)
+ADDRESS_LENGTH = 2000
+"""The limit for a web address, in characters."""
 NAME_LENGTH = 80
 HIDDEN_NETWORKS = tuple(
-    ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "2002::/16", "3fff::/20")
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # addresses of protocols; Oracle's metadata server is 192.0.0.192
+        "192.88.99.0/24",  # 6to4 relays
+        "2002::/16",  # 6to4, which contains IPv4 addresses
+        "3fff::/20",  # examples in documents
+        # Addresses that look public, but that a cloud answers only to its own machines:
+        "168.63.129.16/32",  # Azure's wire server and DNS
+        "192.80.8.124/32",  # the metadata server of Packet (later Equinix Metal)
+        "161.26.0.0/16",  # IBM Cloud's infrastructure: DNS, time, mirrors
+        "166.8.0.0/14",  # IBM Cloud's private endpoints of its services
+    )
 )
-"""What Python's `is_global` lets pass: protocols' own (clouds' metadata at 192.0.0.192), 6to4, examples."""
+"""Networks that are not public although Python's `is_global` says that they are.
+
+The metadata servers of other clouds have addresses that `is_global` knows: 169.254.169.254 and other
+link-local addresses (AWS, Google, Azure, Oracle, DigitalOcean, Tencent, Scaleway), 100.100.100.200 (Alibaba),
+and fd00:ec2::254 (AWS).
+"""
 UNICAST = ipaddress.ip_network("2000::/3")
-"""All of IPv6 that is given out; others map to IPv4 in ways of their own."""
+"""The part of IPv6 that is given out. Other parts map to IPv4 in ways of their own."""
+BASE64_LENGTH = 48
+"""The shortest text that is taken for a picture in base64, in characters. The smallest GIF has 56."""
+SIGNATURES = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WEBP": rb"RIFF....WEBP",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "AVIF": rb"....ftyp(avif|avis|mif1)",
+    "HEIF": rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)",
+}
+"""The first bytes of a file of each format, as a pattern. The keys are those of `READABLE`."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_public(address: Address) -> bool:
-    """Whether anybody on the internet may be meant by `address`."""
+    """Returns whether `address` may belong to anybody on the internet."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return is_public(address.ipv4_mapped)
@@ -48,6 +80,16 @@ def is_public(address: Address) -> bool:
     return address.is_global and not (hidden or address.is_multicast or address.is_reserved)
 
 
+def is_bare_picture(text: str) -> bool:
+    """Returns whether `text` is a picture in base64 without the beginning of a data URL ("data:…")."""
+    if len(text) < BASE64_LENGTH or not re.fullmatch(r"[A-Za-z0-9+/\s]+={0,2}\s*", text):
+        return False
+    start = "".join(text[: 2 * BASE64_LENGTH].split())[:BASE64_LENGTH]
+    content = base64.b64decode(start[: len(start) // 4 * 4])
+    patterns = [SIGNATURES[format] for format in READABLE if format in SIGNATURES]
+    return any(re.match(pattern, content, re.DOTALL) for pattern in patterns)
+
+
 async def fetch(
     url: str,
     folder: Path,
@@ -55,12 +97,13 @@ async def fetch(
     allowed: Callable[[Address], bool] = is_public,
     ports: tuple[int, ...] = PORTS,
 ) -> Path:
-    """Saves what `url` leads to as a file in `folder`, which exists, and gives its path.
+    """Saves the picture that `url` stands for as a file in `folder`, and returns the file's path.
 
     Args:
-        url: "http:", "https:" or "data:".
-        allowed: Which addresses may be connected to.
-        ports: Which ports may be.
+        url: A web address, a data URL, or a text for which `is_bare_picture` returns True.
+        folder: A folder that exists.
+        allowed: Returns whether `fetch` may connect to an address.
+        ports: The ports that `fetch` may connect to.
 
     Raises:
         ImageError: The address cannot be fetched, takes longer than `TOTAL_SECONDS`, or gives more than
@@ -68,6 +111,8 @@ async def fetch(
     """
     if url.startswith("data:"):
         name, content = "picture", _decoded(url)
+    elif is_bare_picture(url):
+        name, content = "picture", _decoded(f"data:;base64,{url}")
     else:
         content = await _fetched(url, allowed, ports)
         name = _file_name(url)
@@ -95,14 +140,14 @@ async def _fetched(url: str, allowed: Callable[[Address], bool], ports: tuple[in
 
 
 async def _get(pool: httpcore.AsyncConnectionPool, url: str, ports: tuple[int, ...]) -> bytes | str:
-    """The content at `url`, or the address that it redirects to."""
+    """Returns the content at `url`, or the address that the server redirects to."""
     _check(url, ports)
     async with pool.stream("GET", url, headers={"Accept": "image/*"}) as response:
         if response.status in (301, 302, 303, 307, 308):
             headers = {name.lower(): value for name, value in response.headers}
             with contextlib.suppress(ValueError):
                 return urllib.parse.urljoin(url, headers.get(b"location", b"").decode("latin-1"))
-            return ""  # which is refused as any other malformed address
+            return ""  # is refused like any other malformed address
         if response.status != 200:
             raise ImageError(f"image: the server at the address answered {response.status}, not a picture.")
         content = bytearray()
@@ -118,7 +163,8 @@ def _check(url: str, ports: tuple[int, ...]) -> None:
         parts = urllib.parse.urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
         good = (
-            bool(parts.hostname)
+            len(url) <= ADDRESS_LENGTH
+            and bool(parts.hostname)
             and re.fullmatch("[!-~]+", url) is not None
             and port in ports
             and not parts.username
@@ -137,7 +183,8 @@ def _decoded(url: str) -> bytes:
         raise ImageError(f"image: the data URL holds more than {MAX_FILE_BYTES >> 20} MB.")
     try:
         if comma and header.endswith(";base64"):
-            return base64.b64decode(urllib.parse.unquote(content), validate=True)
+            text = "".join(urllib.parse.unquote(content).split())
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         pass
     raise ImageError("image: expected a data URL such as data:image/png;base64,iVBORw0…")
@@ -149,7 +196,7 @@ def _file_name(url: str) -> str:
 
 
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to an address of the host that was checked; certificates are still held against its name."""
+    """Connects to a checked address of the host. The certificate must still match the host's name."""
 
     def __init__(self, allowed: Callable[[Address], bool]) -> None:
         self._allowed = allowed

@@ -16,6 +16,8 @@ NUMBER = struct.Struct("<q")
 """A process id."""
 END = struct.Struct("<qq")
 """A wait status, and the largest resident memory in kB."""
+RECEIVED = b"R"
+"""A worker's first byte for each request: it lives, and begins to read the picture."""
 
 
 def packed(message: dict[str, Any]) -> bytes:

@@ -3,31 +3,46 @@
     python -m photo.server SOCKET
 
 The app starts it with one end of a Unix socket. The server imports Pillow, NumPy and OpenCV, but not torch.
-One child is always forked ahead and waits, so a picture does not wait for a fork. The app then talks to the
-child directly (`photo.work`): the server only hands out the child's socket.
+Children are forked ahead and wait, so a picture does not wait for a fork. The app then talks to the child
+directly (`photo.work`): the server only hands out the child's socket.
 
 Systems without fork (Windows) get one long-lived worker with the same messages, `--worker`. There decoding is
 apart from the app, but all pictures share the worker's memory.
 
-The app asks in single bytes:
+The app asks in single letters, each with a number:
     C   a child, please. The answer is the child's process id with its socket.
     E   how did child N end? The server kills it if it runs, and answers with its wait status and its peak
-    memory. K   kill child N, without an answer.
+        memory.
+    K   kill child N, without an answer.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
 import socket
 import sys
+from dataclasses import dataclass
 
 from photo import fence, work
 from photo.messages import END, NUMBER
 
-SPARES = 2
-"""Children that are forked ahead, because two photos are read at once."""
+CHILDREN = 2
+"""So many children wait or work. Two photos are read at once. A third picture waits for a fork."""
+FORK_SECONDS, REAP_SECONDS = 0.01, 1.0
+"""How long the server waits for a message before it forks a child that is wanted, and before it looks which
+children have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spare:
+    """A child that waits. A ready one has the memory for a large photo, so it is handed out first."""
+
+    pid: int
+    connection: socket.socket
+    is_ready: bool
 
 
 class Server:
@@ -35,59 +50,78 @@ class Server:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._spares: list[tuple[int, socket.socket]] = []
+        self._spares: list[_Spare] = []
         self._running: set[int] = set()
+        self._killed: set[int] = set()
+        self._ended: dict[int, tuple[int, int]] = {}
+        """How children ended that nobody has asked for yet: wait status, peak memory in kB."""
         self._nowhere = os.open(os.devnull, os.O_RDWR)
-        self._memory = fence.memory()
+        gc.freeze()  # a collection in a child would write to, and so copy, every page of our objects
 
     def serve(self) -> None:
         while True:
-            while len(self._spares) < SPARES:
-                self._fork()
-            ready, _, _ = select.select([self._control], [], [], 1.0)
+            # No new child takes the processor from two photos that are read, nor from the app at the moment
+            # when it gets an answer.
+            is_short = len(self._spares) + len(self._running) < CHILDREN
+            ready, _, _ = select.select([self._control], [], [], FORK_SECONDS if is_short else REAP_SECONDS)
             if ready:
-                message = self._control.recv(1 + NUMBER.size)
-                if not message:
+                try:
+                    message = self._control.recv(1 + NUMBER.size)
+                    if not message:
+                        break
+                    self._answer(message[:1], *NUMBER.unpack(message[1:]))
+                except OSError:  # the app has ended and left a message unread
                     break
-                self._answer(message[:1], message[1:])
+            elif is_short:
+                # The memory of a ready child has its price, and one is enough for the usual single photo.
+                self._fork(ready=not any(spare.is_ready for spare in self._spares))
             self._reap()
-        for pid, _ in self._spares:
+        for pid in (*(spare.pid for spare in self._spares), *self._running):
             os.kill(pid, signal.SIGKILL)
 
-    def _answer(self, wish: bytes, number: bytes) -> None:
+    def _answer(self, wish: bytes, pid: int) -> None:
         if wish == b"C":
-            pid, connection = self._spares.pop()
-            self._running.add(pid)
-            socket.send_fds(self._control, [NUMBER.pack(pid)], [connection.fileno()])
-            connection.close()
-            return
-        (pid,) = NUMBER.unpack(number)
-        known = pid in self._running
-        if known:
-            os.kill(pid, signal.SIGKILL)  # has no effect on a child that has ended by itself
-        if wish == b"E":
-            end = (-1, 0)
-            if known:
+            if not self._spares:
+                self._fork(ready=False)
+            spare = max(self._spares, key=lambda spare: spare.is_ready)
+            self._spares.remove(spare)
+            self._running.add(spare.pid)
+            with spare.connection:
+                socket.send_fds(self._control, [NUMBER.pack(spare.pid)], [spare.connection.fileno()])
+        elif wish == b"K":
+            self._kill(pid)
+            self._ended.pop(pid, None)
+        elif wish == b"E":
+            self._kill(pid)
+            if pid in self._killed:
+                self._killed.discard(pid)
                 _, status, usage = os.wait4(pid, 0)
-                self._running.discard(pid)
-                end = status, usage.ru_maxrss
-            self._control.send(END.pack(*end))
+                self._ended[pid] = status, usage.ru_maxrss
+            self._control.send(END.pack(*self._ended.pop(pid, (-1, 0))))
 
-    def _fork(self) -> None:
+    def _kill(self, pid: int) -> None:
+        if pid in self._running:
+            os.kill(pid, signal.SIGKILL)  # has no effect on a child that has ended by itself
+            self._running.discard(pid)
+            self._killed.add(pid)
+
+    def _fork(self, ready: bool) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         pid = os.fork()
         if pid:
             theirs.close()
-            self._spares.append((pid, ours))
+            self._spares.append(_Spare(pid, ours, ready))
             return
         try:
             ours.close()
             self._control.close()
-            for _, spare in self._spares:
-                spare.close()
+            for spare in self._spares:
+                spare.connection.close()
             for stream in (0, 1, 2):  # decoders write warnings, which may hold parts of the picture
                 os.dup2(self._nowhere, stream)
-            fence.close(self._memory)
+            work.warm_up()
+            fence.touch_memory(fence.TOUCHED_BYTES if ready else 0)
+            fence.close()
             work.serve_one(theirs)
             os._exit(0)
         except MemoryError:  # not even the answer found room
@@ -97,10 +131,13 @@ class Server:
 
     def _reap(self) -> None:
         for pid in list(self._running):
-            if os.waitpid(pid, os.WNOHANG)[0]:
+            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
                 self._running.discard(pid)
+                self._ended[pid] = status, usage.ru_maxrss
+        self._killed = {pid for pid in self._killed if not os.waitpid(pid, os.WNOHANG)[0]}
         # A spare that died before it was used, for example for want of memory.
-        self._spares = [(pid, spare) for pid, spare in self._spares if not os.waitpid(pid, os.WNOHANG)[0]]
+        self._spares = [spare for spare in self._spares if not os.waitpid(spare.pid, os.WNOHANG)[0]]
 
 
 def main() -> None:

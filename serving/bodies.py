@@ -1,6 +1,7 @@
-"""Bodies: what may stand in the JSON of a call, said before Gradio matches it to a function.
+"""Bodies: checks the JSON of a call before Gradio matches the JSON to a function.
 
-Gradio answers what it cannot match with no word at all, or with an error of the server's.
+Each check returns a sentence that says what is wrong, or None. Without the checks, Gradio would answer a call
+that matches no function with an empty message or with a server error.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import gradio as gr
@@ -16,32 +17,40 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder, is_in_or_equal, is_static_file
 
 from answer.settings import said
+from photo.fetch import ADDRESS_LENGTH, is_bare_picture
+
+TEXT_LENGTH = 2000
+"""The limit for a text that the page sends, in characters. Errors of Gradio's components repeat it."""
 
 
 def checker(blocks: gr.Blocks) -> Callable[[str | None, bool, Any], str | None]:
-    """What `guard.Guard` asks whether the JSON of a call may go on to Gradio; None if nothing is wrong."""
+    """Returns the check that `guard.Guard` calls before it passes the JSON of a call on to Gradio."""
     endpoints, counts = parameters(blocks), inputs(blocks)
+    private = {id for id, function in blocks.fns.items() if function.api_visibility != "public"}
 
     def check(name: str | None, named: bool, body: dict[str, Any]) -> str | None:
-        return fault_in_event(counts, body) if name is None else fault_in(endpoints, name, named, body)
+        if name is None:
+            return fault_in_event(counts, body, private)
+        return fault_in(endpoints, name, named, body)
 
     return check
 
 
 def parameters(blocks: gr.Blocks) -> dict[str, list[str]]:
-    """The names of the arguments of each endpoint, in order."""
+    """Returns the names of the arguments of each public endpoint, in order."""
     public = [function for function in blocks.fns.values() if function.api_visibility == "public"]
     return {str(function.api_name): list(inspect.signature(function.fn).parameters) for function in public}
 
 
 def fault_in(endpoints: dict[str, list[str]], name: str, named: bool, body: dict[str, Any]) -> str | None:
-    """What is wrong with the JSON of a call, before Gradio matches it to arguments; None if nothing is.
+    """Returns a sentence that says what is wrong with the JSON of an endpoint's call, or None.
 
     Args:
-        endpoints: As `parameters` gives them.
-        name: Of the endpoint.
-        named: Whether `body` holds the arguments by name, as in version 2 of Gradio's route, or a list of
-            them as "data".
+        endpoints: The names of the arguments of each endpoint, from `parameters`.
+        name: The endpoint's name.
+        named: True if `body` holds the arguments by name, as in version 2 of Gradio's route. False if `body`
+            holds a list of the arguments as "data".
+        body: The JSON object of the call.
     """
     if name not in endpoints:
         return f"There is no endpoint {said(name)}. Expected one of: {', '.join(endpoints)}."
@@ -65,55 +74,72 @@ def fault_in(endpoints: dict[str, list[str]], name: str, named: bool, body: dict
 
 
 def inputs(blocks: gr.Blocks) -> dict[int, int]:
-    """How many values each function of the page and the API takes, by Gradio's number of the function."""
+    """Returns how many values each function of the page and the API takes, by the function's number."""
     return {id: len(function.inputs) for id, function in blocks.fns.items()}
 
 
-def fault_in_event(counts: dict[int, int], body: dict[str, Any]) -> str | None:
-    """As `fault_in`, for what Gradio's page and its Python client send: a function by its number.
+def fault_in_event(counts: dict[int, int], body: dict[str, Any], private: Container[int] = ()) -> str | None:
+    """Returns a sentence or None as `fault_in` does, for a call that names the function by its number.
+
+    Gradio's page and its Python client send such calls.
 
     Args:
-        counts: As `inputs` gives them.
+        counts: The number of values of each function, from `inputs`.
+        body: The JSON object of the call.
+        private: The numbers of the functions that only the page calls, without pictures in their values.
     """
     number, data = body.get("fn_index"), body.get("data")
     if type(number) is not int or number not in counts:
         return f"fn_index: there is no function {said(number)}."
     if not isinstance(data, list) or len(data) != counts[number]:
         return f"data: expected a list of {counts[number]} values."
+    if number in private and any(isinstance(part, str) and len(part) > TEXT_LENGTH for part in _parts(data)):
+        return f"data: expected texts of at most {TEXT_LENGTH} characters."
     return _fault_in_files("data", data)
 
 
 def _fault_in_files(name: str, value: object) -> str | None:
-    """What is wrong with what says that it is a file, which Gradio would answer with no word at all."""
+    """Returns a sentence that says what is wrong with the files in `value`, or None.
+
+    Gradio would answer a wrong file with an empty message.
+    """
     files = [found for found in _objects(value) if _says_it_is_a_file(found)]
     if len(files) > 1:
         return f"{name}: expected one file at most."
     for found in files:
         try:
             path = FileData.model_validate(found).path
-        except ValueError:  # pydantic's is one
+        except ValueError:  # pydantic's ValidationError is a ValueError
             return f'{name}: expected a file such as {{"path": "…", "meta": {{"_type": "gradio.FileData"}}}}.'
-        if path.startswith("data:"):
+        if path.startswith("data:") or is_bare_picture(path):
             return f'{name}: expected the data URL as {{"url": "data:…"}}, without a path.'
-        if not re.match("https?://", path) and not _may_be_named(path):
+        if re.match("https?://", path):
+            if len(path) > ADDRESS_LENGTH:
+                return f"{name}: expected an address of at most {ADDRESS_LENGTH} characters."
+        elif not _may_be_named(path):
             return f"{name}: expected an uploaded file. With the Python client, use handle_file('photo.jpg')."
     return None
 
 
 def _objects(value: object) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a JSON value, however deep; loops, since recursion has an end."""
+    """Yields every JSON object in a JSON value, at any depth."""
+    return (part for part in _parts(value) if isinstance(part, dict))
+
+
+def _parts(value: object) -> Iterator[object]:
+    """Yields a JSON value and every value in it, at any depth. Uses a loop, because recursion has a limit."""
     left = [value]
     while left:
-        match left.pop():
-            case dict() as found:
-                yield found
-                left += found.values()
-            case list() as found:
-                left += found
+        part = left.pop()
+        yield part
+        if isinstance(part, dict):
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
 
 
 def _says_it_is_a_file(found: dict[str, Any]) -> bool:
-    """Whether Gradio takes a JSON object for a file, or stumbles where it asks whether it is one."""
+    """Returns whether Gradio takes a JSON object for a file, or fails while it checks the object."""
     if not isinstance(found.get("path"), str) or "meta" not in found:
         return False
     meta = found["meta"]
@@ -121,8 +147,8 @@ def _says_it_is_a_file(found: dict[str, Any]) -> bool:
 
 
 def _may_be_named(path: str) -> bool:
-    """Whether Gradio opens that file for a client: an upload, or an example of the page."""
+    """Returns whether Gradio opens the file for a client: an uploaded file, or an example of the page."""
     try:
         return bool(is_in_or_equal(path, get_upload_folder()) or is_static_file(path))
-    except (ValueError, OSError):  # no name that a file can have
+    except (ValueError, OSError):  # no file can have this name
         return False

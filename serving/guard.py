@@ -1,7 +1,9 @@
-"""Guard: what reaches Gradio from outside, and what every answer says to browsers. ASGI middleware.
+"""Guard: checks requests before Gradio sees them and adds security headers to responses.
 
-Only the routes that the page and the API use are open. A body is capped by what arrives, not by what its
-header claims, and JSON is read whole before anything acts on it.
+The guard is ASGI middleware. Only the routes that the page and the API use are open. The guard limits a body
+by the bytes that arrive, not by the length that its header claims. It reads a JSON body completely before
+anything acts on the body. If it refuses a body that still arrives, it sends its answer and reads on for a
+moment, because many clients read no answer until they have sent everything.
 """
 
 from __future__ import annotations
@@ -9,13 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.formparsers import MultiPartException
@@ -23,49 +23,60 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from photo.limits import MAX_FILE_BYTES
+from serving import origins
+from serving.disk import FULL, MEGABYTE, Disk, DiskFull
 
-MEGABYTE = 1024 * 1024
 JSON_BYTES = MEGABYTE
 INSTANT_BYTES = 64 * 1024
-"""Of the page's instant events, which carry settings and no pictures."""
+"""The limit for the page's instant events, which carry settings and no pictures."""
 AGENT_BYTES = 8 * MEGABYTE
-"""Of an agent's call, which may hold a photo as base64."""
+"""The limit for an agent's call, which may hold a photo as base64."""
 ENVELOPE_BYTES = 16 * 1024
-"""What a multipart body may hold beside its one file."""
+"""The bytes that a multipart body may hold in addition to its one file."""
 JSON_VALUES = 5000
-"""In one body. Gradio walks through all of them, several times, and holds up everybody meanwhile."""
+"""The limit for the values in one body. Gradio reads them all several times, and all visitors wait then."""
 ADDRESS_LENGTH = 2000
-"""Of a path with its query."""
+"""The limit for a path with its query, in characters."""
 SESSION_LENGTH = 64
-"""Of the names that clients give to sessions and events, which Gradio keeps."""
+"""The limit for the name of a session or event, in characters. Clients choose it, and Gradio keeps it."""
+NAME_LENGTH = 200
+"""The limit for a name in an agent's message, in characters."""
+BOUNDARY_LENGTH = 256
+"""The limit for the boundary of a multipart body, in characters. RFC 2046 allows 70."""
 BODY_SECONDS = 300.0
-"""How long a body may take to arrive."""
-SPARE_BYTES = 200 * MEGABYTE
-"""Disk space below which no upload is taken."""
+"""The longest time that a body may take to arrive."""
+REST_SECONDS, REST_BYTES = 2.0, 64 * MEGABYTE
+"""The rest of a refused body is read for this time, and up to this size."""
+ERROR_BYTES = 1000
+"""An error of Gradio's that is longer is replaced. Gradio repeats what a client sent, at any length."""
 
 READ_ROUTES = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/openapi\.json|/pwa_icon"
     r"|/(static|assets)(/[^/]{1,100})+"
     r"|/gradio_api/(info/?|openapi\.json|app_id/?|startup-events|theme\.css|upload_progress"
-    r"|heartbeat/[^/]+|queue/(data|status)|call/(v2/)?\w+/\w+|file=(?!\w+:).+|mcp(/schema)?/?)"
+    r"|heartbeat/[^/]+|queue/((?P<session>data)|status)|call/(v2/)?\w+/(?P<event>\w+)"
+    r"|file=(?!\w+:).+|mcp(/schema)?/?)"
 )
-"""Paths that may be read. Gradio's file route would also fetch other addresses for whoever asks; names that
-are longer than a file's are faults to it, and so is our icon at a size, which it has no way to make.
+"""Paths that may be read.
+
+The pattern leaves out three kinds of paths that Gradio has routes for. Gradio's file route would also fetch
+web addresses for anybody who asks. Gradio fails at names that are longer than a file's name can be. Gradio
+also fails at `pwa_icon` with a size, because Gradio cannot resize our icon.
 """
 JSON_ROUTES = re.compile(
     r"/gradio_api/((?P<event>queue/join|(?P<instant>run/predict/?))|(?P<mcp>mcp/?)|cancel|reset/?"
     r"|call/(?P<v2>v2/)?(?P<name>\w+)/?)"
 )
-"""Paths that take JSON. `run/predict` serves instant events; `api_open=False` keeps others off."""
+"""Paths that take JSON. `run/predict` serves instant events; `api_open=False` closes it to other events."""
 UPLOAD_ROUTE = "/gradio_api/upload"
 
 HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
-"""Who may show the page in a frame, as a Space's own page on the hub does, and lend it a header."""
+"""The hosts that may show the page in a frame and add a header to it. A Space's page on the hub does both."""
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    # Gradio's page starts from inline scripts, and builds components' own with `new Function`.
+    # Gradio's page starts from inline scripts, and builds the scripts of components with `new Function`.
     "Content-Security-Policy": (
         f"default-src 'self' {HUB}; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
         f"style-src 'self' 'unsafe-inline'; img-src 'self' data: blob: {HUB}; media-src 'self' data: blob:; "
@@ -74,41 +85,84 @@ SECURITY_HEADERS = {
     ),
 }
 
+UNKNOWN_SESSION = {
+    "msg": "unexpected_error",
+    "event_id": None,
+    "message": "404: Not Found",
+    "session_not_found": True,
+    "success": False,
+}
+"""The message with which Gradio tells its clients that there is no such session."""
+
 Check = Callable[[str | None, bool, Any], str | None]
 
 
 class Guard:
-    """Lets through what the page and the API need.
+    """Passes the requests that the page and the API need on to the app, and refuses all others.
 
     Args:
-        app: What is guarded.
-        check: Says in a sentence what is wrong with the JSON of a call, None if nothing is. It is given the
-            endpoint's name (None for a function by its number, as the page asks), whether arguments are
-            named (version 2 of the route), and the JSON.
-        folder: Where uploads are written.
+        app: The ASGI app behind the guard.
+        check: Returns a sentence that says what is wrong with the JSON of a call, or None. Its arguments are
+            the endpoint's name, whether the call names its arguments (version 2 of the route), and the JSON.
+            The name is None if the call gives the function's number instead, as the page does.
+        disk: The room for uploads.
+        is_event: Returns whether there is a call with this id whose answer can be fetched.
+        is_session: Returns whether there is a session with this name that waits for answers.
     """
 
-    def __init__(self, app: ASGIApp, check: Check, folder: Path) -> None:
-        self.app, self.check, self.folder = app, check, folder
+    def __init__(
+        self,
+        app: ASGIApp,
+        check: Check,
+        disk: Disk,
+        is_event: Callable[[str], bool] = lambda id: True,
+        is_session: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        self._app, self.check, self.disk = app, check, disk
+        self.is_event, self.is_session = is_event, is_session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-        elif scope["type"] == "http":  # a websocket is served by none of our routes
-            await self._serve(scope, receive, _with_security_headers(send))
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":  # none of our routes serves a websocket
+            await self._serve(scope, receive, _with_headers(scope, send))
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on to Gradio. Replaces Gradio's answer if it is a long error."""
+        await self._app(scope, receive, _without_long_errors(send))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
         if len(path) + len(scope["query_string"]) > ADDRESS_LENGTH:
-            await JSONResponse({"detail": "This address is too long."}, 414)(scope, receive, send)
-        elif method in ("GET", "HEAD", "OPTIONS") and READ_ROUTES.fullmatch(path) and not _other_page(scope):
-            await self.app(_without_ranges(scope), receive, send)
+            await _refuse(_RefusedError(414, "This address is too long.").response(), scope, receive, send)
+        elif origins.is_preflight(scope):
+            await PlainTextResponse("OK")(scope, receive, send)
+        elif method in ("GET", "HEAD", "OPTIONS") and (route := READ_ROUTES.fullmatch(path)):
+            answer = self._unknown(route, scope)
+            await (answer or self.app)(_without_ranges(scope), receive, send)
         elif method == "POST" and path == UPLOAD_ROUTE:
             await self._upload(scope, receive, send)
         elif method == "POST" and (route := JSON_ROUTES.fullmatch(path)):
             await self._json(route, scope, receive, send)
         else:
-            await JSONResponse({"detail": "There is nothing here."}, 404)(scope, receive, send)
+            await _refuse(_nothing(close=method == "POST"), scope, receive, send)
+
+    def _unknown(self, route: re.Match[str], scope: Scope) -> Response | None:
+        """Returns the answer if a request asks for something that does not exist, and None otherwise.
+
+        Gradio would begin a stream in these cases, break it off, and write a traceback into the log.
+        """
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        if "page" in query:  # there is only one page, and Gradio fails at other names
+            return _nothing()
+        if scope["method"] != "GET":
+            return None
+        if (event := route["event"]) and not self.is_event(event):
+            sentence = "There is no call with this id, or its answer was fetched already."
+            return JSONResponse({"detail": sentence}, 404)
+        if route["session"] and "session_hash" in query and not self.is_session(query["session_hash"]):
+            return Response(f"data: {json.dumps(UNKNOWN_SESSION)}\n\n", media_type="text/event-stream")
+        return None
 
     async def _json(self, route: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
         limit = INSTANT_BYTES if route["instant"] else AGENT_BYTES if route["mcp"] else JSON_BYTES
@@ -120,7 +174,7 @@ class Guard:
                 content += (await body.receive()).get("body", b"")
             fault = self._fault(route, content)
         except _RefusedError as refused:
-            await refused.response()(scope, receive, send)
+            await _refuse(refused.response(), scope, body.rest, send)
             return
         if fault:
             await JSONResponse({"detail": fault}, 400)(scope, receive, send)
@@ -149,6 +203,8 @@ class Guard:
         for key in ("session_hash", "event_id"):
             if len(str(value.get(key, ""))) > SESSION_LENGTH:
                 return f"{key}: expected at most {SESSION_LENGTH} characters."
+        if route["mcp"]:
+            return _long_name(value)
         if route["name"] or route["event"]:
             return self.check(route["name"], bool(route["v2"]), value)
         return None
@@ -156,17 +212,22 @@ class Guard:
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = MAX_FILE_BYTES + ENVELOPE_BYTES
         try:
-            _check_declared(scope, limit)
-            if shutil.disk_usage(self.folder if self.folder.exists() else ".").free < SPARE_BYTES:
-                raise _RefusedError(507, "The server's disk is full. Please try again in a few minutes.")
+            size = _check_declared(scope, limit)
             parts = _Parts(Headers(scope=scope).get("content-type", ""))
+            try:  # not in this thread, because it may have to search for files to delete
+                room = await asyncio.to_thread(self.disk.reserve, size or limit)
+            except DiskFull as error:
+                raise _RefusedError(507, FULL) from error
         except _RefusedError as refused:
-            await refused.response(plain=True)(scope, receive, send)
+            await _refuse(refused.response(plain=True), scope, receive, send)
             return
-        await self._limited(_Body(receive, limit, parts.write), scope, send)
+        try:
+            await self._limited(_Body(receive, limit, parts.write, parts.end), scope, send)
+        finally:
+            self.disk.release(room)
 
     async def _limited(self, body: _Body, scope: Scope, send: Send) -> None:
-        """Lets the app read a body piece by piece; what it answers to one that broke the rules is ours."""
+        """Lets the app read a body piece by piece. Answers in place of the app if the body breaks a rule."""
         started = False
 
         async def answer(message: Message) -> None:
@@ -181,49 +242,58 @@ class Guard:
             if body.refused is None:
                 raise
         if body.refused and not started:
-            await body.refused.response(plain=True)(scope, body.receive, send)
+            await _refuse(body.refused.response(plain=True), scope, body.rest, send)
 
 
 class _RefusedError(Exception):
-    """What is sent instead of an answer of the app's."""
+    """The request is refused; the guard sends this sentence in place of the app's response."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status, self.sentence = status, sentence
 
     def response(self, plain: bool = False) -> Response:
-        """For a person, whom Gradio's page shows an upload's answer as it is, or for a program."""
-        headers = {"Connection": "close"}  # the rest of the body is not wanted
+        """Returns the response as JSON, or as plain text for a person.
+
+        Gradio's page shows the response to a refused upload as it is.
+        """
+        headers = {"Connection": "close"}  # the client need not send the rest of the body
         if plain:
             return PlainTextResponse(self.sentence, self.status, headers)
         return JSONResponse({"detail": self.sentence}, self.status, headers)
 
 
 class _Body:
-    """A request's body as it arrives, counted and timed.
+    """Reads a request's body, and limits its size and the time until it is complete.
 
     Args:
-        limit: In bytes.
-        watch: Is given each piece, and may refuse it.
+        receive: The ASGI function that returns the next message.
+        limit: The largest size in bytes.
+        watch: A function that gets each piece of the body. It raises `_RefusedError` to refuse the body.
+        end: A function that is called after the last piece. It raises `_RefusedError` to refuse the body.
     """
 
     def __init__(
-        self, receive: Receive, limit: int, watch: Callable[[bytes], None] = lambda piece: None
+        self,
+        receive: Receive,
+        limit: int,
+        watch: Callable[[bytes], None] = lambda piece: None,
+        end: Callable[[], None] = lambda: None,
     ) -> None:
-        self._receive, self._limit, self._watch = receive, limit, watch
+        self._receive, self._limit, self._watch, self._ended = receive, limit, watch, end
         self._bytes = 0
         self._end = asyncio.get_running_loop().time() + BODY_SECONDS
         self.complete = False
         self.refused: _RefusedError | None = None
 
     async def receive(self) -> Message:
-        """The next message.
+        """Returns the next message.
 
         Raises:
-            _RefusedError: The body is too large, too slow, broken off, or not what `watch` wants.
+            _RefusedError: The body is too large, too slow or incomplete, or `watch` or `end` refuses it.
         """
         if self.complete:
-            return await self._receive()  # the client's leaving, which may take as long as the answer
+            return await self._receive()  # comes when the client leaves, so no time limit applies
         try:
             async with asyncio.timeout_at(self._end):
                 message = await self._receive()
@@ -232,37 +302,52 @@ class _Body:
         if message["type"] != "http.request":
             raise _RefusedError(400, "The data did not arrive whole.")
         piece = message.get("body", b"")
+        self.complete = not message.get("more_body", False)
         self._bytes += len(piece)
         if self._bytes > self._limit:
             raise _too_large(self._limit)
         self._watch(piece)
-        self.complete = not message.get("more_body", False)
+        if self.complete:
+            self._ended()
         return message
 
     async def receive_for_parser(self) -> Message:
-        """As `receive`; raises what makes Gradio's parser delete the files that it has begun."""
+        """Returns the next message as `receive` does, for Gradio's parser of multipart bodies.
+
+        Raises:
+            MultiPartException: The body is refused. The parser then deletes the files that it has begun.
+        """
         try:
             return await self.receive()
         except _RefusedError as refused:
             self.refused = refused
             raise MultiPartException(refused.sentence) from refused
 
+    async def rest(self) -> Message:
+        """Returns the next message of a body that was refused. An empty one if the body is complete."""
+        return {"type": "http.request"} if self.complete else await self._receive()
+
 
 class _Parts:
-    """Reads a multipart body along with Gradio, which sets no limit to files, nor to fields that are none."""
+    """Checks a multipart body while Gradio reads it.
+
+    Gradio itself accepts many files in one body, and does not limit the size of fields that are not files.
+    """
 
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary or b"charset" in options:
             raise _no_upload()
-        self._files = 0
+        if len(boundary) > BOUNDARY_LENGTH:  # the parser's own limit differs from release to release
+            raise _no_upload()
+        self._files, self._is_whole = 0, False
         self._header, self._value = bytearray(), bytearray()
-        self._disposition: dict[bytes, bytes] = {}
+        self._dispositions: list[dict[bytes, bytes]] = []
         self._parser = MultipartParser(
             boundary,
             {
-                "on_part_begin": self._disposition.clear,
+                "on_part_begin": self._dispositions.clear,
                 "on_header_field": self._on_header_field,
                 "on_header_value": self._on_header_value,
                 "on_header_end": self._on_header_end,
@@ -272,11 +357,24 @@ class _Parts:
         )
 
     def write(self, piece: bytes) -> None:
-        """Raises `_RefusedError` for anything but one file in the field "files"."""
+        """Checks the next piece of the body.
+
+        Raises:
+            _RefusedError: The body holds anything other than one file in the field "files".
+        """
         try:
             self._parser.write(piece)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise _no_upload() from error
+
+    def end(self) -> None:
+        """Checks that the body has its end mark. Gradio takes a body without the mark for an empty one.
+
+        Raises:
+            _RefusedError: The mark is missing.
+        """
+        if not self._is_whole:
+            raise _no_upload()
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -286,12 +384,15 @@ class _Parts:
 
     def _on_header_end(self) -> None:
         if bytes(self._header).lower() == b"content-disposition":
-            self._disposition |= parse_options_header(bytes(self._value))[1]
+            self._dispositions.append(parse_options_header(bytes(self._value))[1])
         self._header.clear()
         self._value.clear()
 
     def _on_headers_finished(self) -> None:
-        if self._disposition.get(b"name") != b"files" or b"filename" not in self._disposition:
+        if len(self._dispositions) != 1:  # of two, Gradio takes the last one
+            raise _no_upload()
+        (disposition,) = self._dispositions
+        if disposition.get(b"name") != b"files" or b"filename" not in disposition:
             raise _no_upload()
         self._files += 1
         if self._files > 1:
@@ -300,6 +401,7 @@ class _Parts:
     def _on_end(self) -> None:
         if not self._files:
             raise _no_upload()
+        self._is_whole = True
 
 
 def _no_upload() -> _RefusedError:
@@ -311,33 +413,111 @@ def _too_large(limit: int) -> _RefusedError:
     return _RefusedError(413, f"This is too large: at most {size} are taken here.")
 
 
-def _check_declared(scope: Scope, limit: int) -> None:
+def _nothing(close: bool = False) -> Response:
+    headers = {"Connection": "close"} if close else None
+    return JSONResponse({"detail": "There is nothing here."}, 404, headers)
+
+
+def _check_declared(scope: Scope, limit: int) -> int:
+    """Returns the size of the body that the header states. 0 if there is no such header."""
     length = Headers(scope=scope).get("content-length", "0")
     if not length.isdecimal() or int(length) > limit:
         raise _too_large(limit)
+    return int(length)
 
 
-def _other_page(scope: Scope) -> bool:
-    """There is one page; Gradio fails at names of others."""
-    return "page" in dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends a whole response, reads the rest of the request's body for a moment, and ends the response.
+
+    If the connection were closed at once, the client would get an error while it sends, and often never read
+    the response. Nothing is read if the body is complete.
+    """
+
+    async def send_unended(message: Message) -> None:
+        await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+    await response(scope, receive, send_unended)
+    left = REST_BYTES
+    try:
+        async with asyncio.timeout(REST_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):  # the end, or the client has left
+                    break
+    except TimeoutError:
+        pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _long_name(message: dict[str, Any]) -> str | None:
+    """Returns a sentence if an agent's message holds a long name, or None. The answer repeats such names."""
+    params = message.get("params")
+    params = params if isinstance(params, dict) else {}
+    meta = params.get("_meta")
+    names = {key: message.get(key, "") for key in ("id", "method")}
+    names |= {key: params.get(key, "") for key in ("name", "uri")}
+    names["progressToken"] = meta.get("progressToken", "") if isinstance(meta, dict) else ""
+    for key, name in names.items():
+        if len(str(name)) > NAME_LENGTH:
+            return f"{key}: expected at most {NAME_LENGTH} characters."
+    return None
 
 
 def _forwarded(scope: Scope) -> Scope:
-    """As a proxy would pass it on: Gradio calls itself for an agent, with the headers of the agent's call."""
+    """Returns the scope with the client's address in the header "X-Forwarded-For", as a proxy would send it.
+
+    Gradio calls itself for an agent, with the headers of the agent's call. Without this header all agents
+    would share one address, and so one place in the line. An address that the agent wrote there is removed.
+    """
     kept = [header for header in scope["headers"] if header[0] != b"x-forwarded-for"]
     client = scope.get("client") or ("",)
     return {**scope, "headers": [*kept, (b"x-forwarded-for", str(client[0]).encode())]}
 
 
 def _without_ranges(scope: Scope) -> Scope:
-    """As if the whole file was asked for: Gradio fails on some ranges, and repeats the request's headers."""
+    """Returns the scope without the header "Range", so that Gradio sends the whole file.
+
+    Gradio fails at some ranges, and copies the headers of such a request into its response.
+    """
     return {**scope, "headers": [header for header in scope["headers"] if header[0] != b"range"]}
 
 
-def _with_security_headers(send: Send) -> Send:
+def _with_headers(scope: Scope, send: Send) -> Send:
+    """Returns `send` with the security headers, and with the CORS headers for the page that asks."""
+
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            headers = MutableHeaders(scope=message)
+            headers.update(SECURITY_HEADERS)
+            origins.rewrite(headers, scope)
         await send(message)
 
     return send_with_headers
+
+
+def _without_long_errors(send: Send) -> Send:
+    """Returns `send` with a short sentence in place of each error that is longer than `ERROR_BYTES`."""
+    start: Message | None = None
+    content = bytearray()
+
+    async def send_short(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            start = message
+            return
+        if start is None or message["type"] != "http.response.body":
+            await send(message)
+            return
+        if len(content) <= ERROR_BYTES:
+            content.extend(message.get("body", b""))
+        if message.get("more_body", False):
+            return
+        if len(content) > ERROR_BYTES:
+            short = JSONResponse({"detail": "The server does not understand this request."})
+            start = {**start, "headers": short.raw_headers}
+            content[:] = short.body
+        await send(start)
+        await send({"type": "http.response.body", "body": bytes(content), "more_body": False})
+
+    return send_short

@@ -1,9 +1,11 @@
-"""Scheduler: how many pieces of work run at once, and whose turn it is next.
+"""Scheduler: runs a few pieces of work at once and gives each visitor a fair turn.
 
-Turns go round the visitors' addresses, within an address round its sessions, and within a session in order
-of arrival, so that whoever sends twenty photos delays others by one photo and not by twenty. A place in the
-work is held until its thread ends, whatever became of the request: a thread cannot be stopped from outside,
-and two more would have begun beside it.
+Turns rotate over the visitors' addresses. The turns of one address rotate over its sessions, and the requests
+of one session run in the order in which they arrive. So a visitor who sends twenty photos delays other
+visitors by one photo and not by twenty.
+
+A piece of work keeps its slot until its thread ends, even if the request has ended before. A thread cannot be
+stopped from outside, so a slot that became free earlier would let new work begin beside the old thread.
 """
 
 from __future__ import annotations
@@ -23,22 +25,24 @@ from answer.progress import OnStage, ignore_stage
 T = TypeVar("T")
 
 POLL_SECONDS = 0.5
-"""How often a request that waits is asked whether its client is still there."""
+"""Seconds between two checks whether a request is still wanted."""
 REMEMBERED = 1000
-"""Addresses and sessions whose last turn is remembered."""
+"""The number of addresses and sessions whose last turn is remembered."""
 
 
 class Visitor(NamedTuple):
+    """The sender of a request: a network address, and one of the sessions at this address."""
+
     address: str
     session: str
 
 
 class Busy(RuntimeError):
-    """Too much waits already; the message says when to try again."""
+    """Too many requests are waiting already; the message says when to try again."""
 
 
 class TookTooLong(RuntimeError):
-    """The work, or the wait for it, did not end in the time that it may take."""
+    """The work, or the wait for a turn, took longer than allowed."""
 
 
 class Abandoned(RuntimeError):
@@ -46,18 +50,18 @@ class Abandoned(RuntimeError):
 
 
 class Job:
-    """What a piece of work is told of its request, and tells of itself."""
+    """Connects a piece of work with its request: reports progress, and tells the work when to stop."""
 
     def __init__(self, on_stage: OnStage = ignore_stage) -> None:
         self._on_stage = on_stage
         self._unwanted = threading.Event()
 
     def stage(self, share: float, words: str) -> None:
-        """Says how far the work is; to be called between its steps.
+        """Reports the progress of the work. The work calls `stage` between its steps.
 
         Args:
-            share: Of the work that is done, 0 to 1.
-            words: What comes next, for the visitor.
+            share: The share of the work that is done, 0 to 1.
+            words: The name of the next step, for the visitor.
 
         Raises:
             Abandoned: Nobody waits for the answer; the work should end here.
@@ -67,16 +71,16 @@ class Job:
         self._on_stage(share, words)
 
     def abandon(self) -> None:
-        """Makes the next call of `stage` raise."""
+        """Makes the next call of `stage` raise `Abandoned`."""
         self._unwanted.set()
 
 
 async def wanted_result(future: asyncio.Future[T], seconds: float, is_wanted: Callable[[], bool]) -> T:
-    """What comes of `future`, which is not cancelled when the caller is.
+    """Returns the result of `future`, or raises its error. A cancelled caller does not cancel `future`.
 
     Raises:
-        TimeoutError: After so many seconds.
-        Abandoned: `is_wanted` said no.
+        TimeoutError: `future` is not done after `seconds`.
+        Abandoned: `is_wanted` returned False.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -94,19 +98,19 @@ class _Waiting:
     visitor: Visitor
     turn: asyncio.Future[None]
     arrived: int
-    """How many turns had been given by then."""
+    """The number of turns that had been given when the request arrived."""
 
 
 class Scheduler:
-    """Runs work in threads, a few at once, by fair turns. For use in one event loop.
+    """Runs work in threads, a few at once, in fair turns. All calls must come from the same event loop.
 
     Args:
-        slots: Pieces of work that run at once.
-        waiting: Requests that may wait; one more is refused.
-        waiting_each: Of these, how many may come from one address.
-        wait_seconds: How long a request waits for its turn at most.
-        run_seconds: How long its work may take. Work that exceeds it is answered for and told to stop, but
-            holds its slot until it does.
+        slots: The number of pieces of work that run at once.
+        waiting: The number of requests that may wait. One more request is refused.
+        waiting_each: The number of requests from one address that may wait.
+        wait_seconds: The longest time that a request waits for its turn.
+        run_seconds: The longest time that the work may take. After this time the request ends with an error
+            and the work is told to stop. The work keeps its slot until it stops.
     """
 
     def __init__(
@@ -132,18 +136,18 @@ class Scheduler:
         job: Job | None = None,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> T:
-        """What `work` returns, or raises, once it had its turn.
+        """Waits for a turn, runs `work`, and returns what `work` returns. Errors of `work` are raised here.
 
         Args:
-            visitor: Who asks.
-            work: Runs in a thread, in the caller's context.
-            job: Is given to `work`; `stage` is called for the time of waiting, too.
-            is_wanted: Whether somebody still waits for the answer.
+            visitor: The visitor who sent the request.
+            work: The function to run. It runs in a thread, in the caller's context.
+            job: The argument for `work`. Its `stage` is also called while the request waits for its turn.
+            is_wanted: Returns whether somebody still waits for the answer.
 
         Raises:
             Busy: `waiting` or `waiting_each` is reached.
-            TookTooLong: After `wait_seconds` without a turn or `run_seconds` of work.
-            Abandoned: `is_wanted` said no.
+            TookTooLong: There was no turn within `wait_seconds`, or the work took longer than `run_seconds`.
+            Abandoned: `is_wanted` returned False.
         """
         job = job or Job()
         await self._turn(visitor, job, is_wanted)
@@ -157,7 +161,7 @@ class Scheduler:
         try:
             return await wanted_result(thread, self.run_seconds, is_wanted)
         except TimeoutError as error:
-            if thread.done():  # the work's own
+            if thread.done():  # the work itself raised this TimeoutError
                 raise
             job.abandon()
             raise TookTooLong(
@@ -169,7 +173,7 @@ class Scheduler:
             raise
 
     async def _turn(self, visitor: Visitor, job: Job, is_wanted: Callable[[], bool]) -> None:
-        """Waits for a free slot, which is then taken."""
+        """Waits for a free slot and takes it."""
         if self._running < self.slots and not self._line:
             self._take(visitor)
             return
@@ -190,7 +194,7 @@ class Scheduler:
             if entry in self._line:
                 self._line.remove(entry)
             elif not entry.turn.cancelled():
-                self._free()  # the turn came in the same moment
+                self._free()  # the request ended at the moment when its turn came
             if isinstance(error, TimeoutError):
                 raise TookTooLong(
                     f"After {_minutes(self.wait_seconds)} there was still no turn for this photo. "
@@ -199,17 +203,18 @@ class Scheduler:
             raise
 
     def _order(self) -> list[_Waiting]:
-        """Those who wait, as they will be served if nobody else comes."""
+        """Returns the waiting requests in the order in which they will run if no other request arrives."""
         addresses: dict[str, dict[Visitor, list[_Waiting]]] = {}
         for entry in self._line:
             addresses.setdefault(entry.visitor.address, {}).setdefault(entry.visitor, []).append(entry)
         return self._by_turns({address: self._by_turns(sessions) for address, sessions in addresses.items()})
 
     def _by_turns(self, groups: Mapping[Any, list[_Waiting]]) -> list[_Waiting]:
-        """The first of each group, then the second of each, and so on.
+        """Returns the first request of each group, then the second request of each group, and so on.
 
-        The group comes first whose turn, or arrival if that was later, is the longest ago: whoever comes new
-        does not go before those who wait already, and whoever was served goes behind.
+        The groups are sorted by the time of their last turn, or of their first waiting request's arrival if
+        the arrival was later. The earliest time comes first. So a new group does not pass the groups that
+        wait already, and a group that just had its turn goes to the end.
         """
 
         def since(group: Any) -> tuple[int, int]:
@@ -220,6 +225,7 @@ class Scheduler:
         return [entry for turn in turns for entry in turn if entry is not None]
 
     def _take(self, visitor: Visitor) -> None:
+        """Takes a free slot for `visitor` and remembers the turn."""
         self._running += 1
         self._turns += 1
         for key in (visitor.address, visitor):
@@ -229,6 +235,7 @@ class Scheduler:
             self._last_turn.popitem(last=False)
 
     def _free(self) -> None:
+        """Frees a slot and gives it to the next waiting request."""
         self._running -= 1
         while self._line and self._running < self.slots:
             entry = self._order()[0]
@@ -240,7 +247,7 @@ class Scheduler:
     def _ended(self, thread: asyncio.Future[T]) -> None:
         self._free()
         if not thread.cancelled():
-            thread.exception()  # was told to whoever waits; nobody may be left
+            thread.exception()  # counts as read now: asyncio must not log it if the visitor has left
 
 
 def _minutes(seconds: float) -> str:

@@ -1,7 +1,8 @@
-"""Service: how what a visitor asks for becomes work: by turns, within limits, told in sentences, logged.
+"""Service: runs the work of each request, in fair turns and within limits.
 
-Page and API go the same way. `Service.request` turns every error into one sentence, and writes one line of
-JSON when the request ends: what was asked, how long it took, what came of it. No names, no contents.
+The page and the API both open a request with `Service.request`, which turns every error into one sentence for
+the visitor. When the request ends, one line of JSON goes into the log. The line says what was asked for, how
+long the request took, and how it ended. The line holds no names and no contents of uploads.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import json
 import logging
 import re
 import secrets
+import shutil
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,8 +37,10 @@ from answer.result import Result
 from answer.settings import SettingsError, said
 from inference import NAMES, ModelError, SegmentationModel
 from network.weights import WeightsError
-from photo.fetch import fetch
-from photo.images import ImageError
+from photo.errors import ImageError
+from photo.fetch import fetch, is_bare_picture
+from photo.limits import MAX_FILE_BYTES
+from serving.disk import FULL, MEGABYTE, Disk, Reservation
 from serving.janitor import touch
 from serving.models import Models
 from serving.photos import segment_file
@@ -44,11 +50,14 @@ from serving.sessions import named
 T = TypeVar("T")
 
 FETCHES, FETCHES_EACH = 8, 2
-"""Pictures that are fetched from web addresses at once, and how many of them for one address."""
+"""The number of pictures that are fetched from the web at once: in all, and for one visitor's address."""
+ROOM_BYTES = 64 * MEGABYTE
+"""The room for a file whose size nobody has estimated. A picture of 12 megapixels needs less."""
+RESTARTING = "The server is restarting. Please try again in a minute."
 LOAD_SECONDS = 900.0
-"""How long a request waits for its model at most, which may have to be downloaded first."""
+"""The longest time that a request waits for its model. The model may have to be downloaded first."""
 EXPECTED_ERRORS = (ImageError, ModelError, SettingsError, WeightsError)
-"""Errors whose message is written for the person who caused them, or whom they concern."""
+"""Errors whose message is written for the visitor who caused the error or is affected by it."""
 OUTCOMES: dict[type[BaseException], str] = {
     Busy: "busy",
     TookTooLong: "too long",
@@ -61,43 +70,64 @@ log = logging.getLogger("requests")
 
 
 class Service:
-    """What every request of one app shares: the models, and the lines of those who wait.
+    """Everything that the requests of one app share: the models, and the lines of waiting requests.
 
     Args:
-        scheduler: For photos, which take seconds.
-        views: For looks at a result, which take milliseconds and do not wait for photos.
+        scheduler: The line for photos, which take seconds.
+        views: The line for views of a result, which take milliseconds and do not wait for photos.
+        disk: The room for files in the folder of uploads.
     """
 
     def __init__(
-        self, models: Models, scheduler: Scheduler | None = None, views: Scheduler | None = None
+        self,
+        models: Models,
+        scheduler: Scheduler | None = None,
+        views: Scheduler | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self.models = models
+        self.disk = disk or Disk(Path(get_upload_folder()))
+        self.disk.in_use = self._in_use
+        self.requests: set[Request] = set()
+        """The requests that have not ended, and those whose work still runs."""
+        self.closing = self.giving_up = False
         self.scheduler = scheduler or Scheduler()
         self.views = views or Scheduler(waiting=100, waiting_each=50, wait_seconds=30.0, run_seconds=60.0)
         self._fetching: Counter[str] = Counter()
 
     async def fetch(self, url: str) -> Path:
-        """The file of what a web address or data URL leads to; raises as `fetch.fetch`, or `Busy`."""
+        """Fetches the picture at a web address or in a data URL, and returns its file.
+
+        Raises:
+            ImageError: As `photo.fetch.fetch`.
+            Busy: Too many pictures are being fetched already.
+        """
         address = _visitor().address
         if self._fetching.total() >= FETCHES or self._fetching[address] >= FETCHES_EACH:
             raise Busy("Too many pictures are being fetched just now. Please try again in a minute.")
         self._fetching[address] += 1
         try:
-            return await fetch(url, new_folder())
+            return await fetch(url, await asyncio.to_thread(new_folder, MAX_FILE_BYTES))
         finally:
             self._fetching[address] -= 1
-            self._fetching += Counter()  # drops those that are at 0
+            self._fetching += Counter()  # drops the addresses whose count is 0
 
     @asynccontextmanager
     async def request(self, kind: str, on_stage: OnStage = ignore_stage) -> AsyncIterator[Request]:
-        """For the time of one request. Whatever goes wrong inside comes out as `gr.Error` with a sentence.
+        """Opens a request, and closes it at the end of the `with` block.
+
+        Every error in the block comes out as `gr.Error` with a sentence. Only a cancellation stays as it is.
 
         Args:
-            kind: What is asked for, as the log names it.
-            on_stage: Is told how far the work is, as `Job.stage`.
+            kind: The kind of request, as the log names it.
+            on_stage: Gets the progress of the work, as `Job.stage` reports it.
         """
         request = Request(self, kind, on_stage)
+        self.requests.add(request)
+        token = _current.set(request)
         try:
+            if self.closing:
+                raise Busy(RESTARTING)
             yield request
         except EXPECTED_ERRORS as error:
             request.refuse(error)
@@ -108,14 +138,29 @@ class Service:
         except asyncio.CancelledError:
             request.outcome = "cancelled"
             raise
-        except gr.Error as error:  # a Space's, that no processor was lent; its words are for the visitor
+        except gr.Error as error:  # the Space lent no graphics processor; the words are for the visitor
             request.fail(error)
             raise
         except BaseException as error:
             request.fail(error)
             raise gr.Error(_apology(error, request.id), print_exception=False) from error
         finally:
+            with contextlib.suppress(ValueError):  # a generator ends in another context than it began in
+                _current.reset(token)
             request.close()
+
+    def close(self) -> None:
+        """Refuses new requests, and the requests that wait for their turn. The work that runs goes on."""
+        self.closing = True
+
+    def give_up(self) -> None:
+        """Ends the requests whose work still runs. They are told that the server is restarting."""
+        self.closing = self.giving_up = True
+
+    def _in_use(self) -> Iterator[Path]:
+        """Yields the files and folders that the requests need."""
+        for request in list(self.requests):
+            yield from request.files()
 
 
 class Request:
@@ -127,17 +172,26 @@ class Request:
         self._service, self._job = service, Job(on_stage)
         self._start = time.perf_counter()
         self._closed = False
+        self._working = 0
+        self._lock = threading.Lock()
+        self._photos: set[Path] = set()
+        self._folders: dict[Path, Reservation] = {}
         self._facts: dict[str, object] = {"id": self.id, "kind": kind}
 
     async def photo(self, image: object) -> Path:
-        """The file of what a client sent as an image: an upload, or a web address or data URL to fetch.
+        """Returns the file of the image that a client sent.
+
+        The image is an upload, or it is fetched. A web address, a data URL and a picture in base64 are
+        fetched.
 
         Raises:
-            ImageError: It is none of them. Any other path that a client names is refused.
+            ImageError: The image is none of these, or cannot be fetched. Any path outside the folder of
+                uploads is refused.
+            Busy: Too many pictures are being fetched already.
         """
         path = _field(image, "path")
-        url = path or _field(image, "url")  # Gradio gives an upload an address, too
-        if url != path or (url and re.match("(https?|data):", url)):
+        url = path or _field(image, "url")  # Gradio gives an upload a URL in addition to its path
+        if url != path or (url and (re.match("(https?|data):", url) or is_bare_picture(url))):
             return await self._service.fetch(str(url))
         if path is None:
             raise ImageError(
@@ -147,14 +201,17 @@ class Request:
             raise ImageError(
                 "image: expected an uploaded file. With the Python client, use handle_file('photo.jpg')."
             )
+        keep(Path(path))
         return Path(path)
 
     async def model(self, name: object) -> SegmentationModel:
-        """The model of that name, once it is loaded.
+        """Waits until the model of this name is loaded, and returns it.
 
         Raises:
             ModelError, WeightsError: As `inference.load`.
-            TookTooLong: It is still being loaded.
+            TookTooLong: The model is still being loaded after `LOAD_SECONDS`.
+            Abandoned: Nobody waits for the answer any more.
+            Busy: The server is restarting.
         """
         if name not in NAMES:
             raise ModelError(f"model: expected one of {', '.join(NAMES)}, got {said(name)}.")
@@ -163,80 +220,169 @@ class Request:
         self._job.stage(0.0, "Loading the model (the first time takes longest)")
         loading = asyncio.wrap_future(self._service.models.start(str(name)))
         try:
-            return await wanted_result(loading, LOAD_SECONDS, _is_wanted)
+            return await wanted_result(loading, LOAD_SECONDS, self._is_wanted)
         except TimeoutError as error:
             raise TookTooLong("The model is still being loaded. Please try again in some minutes.") from error
 
     async def look(self, work: Callable[[], T]) -> T:
-        """As `run`, for what takes milliseconds: it does not wait for photos, and is logged if it fails."""
+        """Runs `work` as `run` does, but in the line for work that takes milliseconds.
+
+        The work does not wait for photos. The request is logged only if it fails.
+        """
         self._facts["look"] = True
         return await self.run(lambda job: work(), self._service.views)
 
     async def run(self, work: Callable[[Job], T], line: Scheduler | None = None) -> T:
-        """What `work` returns, which runs in a thread when its turn has come."""
+        """Runs `work` in a thread when its turn has come, and returns what `work` returns.
+
+        Args:
+            line: The line to wait in. None means the line for photos.
+        """
 
         def loudly(job: Job) -> T:
             self._facts["waited_ms"] = self._milliseconds()
+            with self._lock:
+                self._working += 1
             try:
                 return work(job)
             except (*EXPECTED_ERRORS, Abandoned):
                 raise
-            except BaseException as error:  # here, since nobody may wait for it any more
+            except BaseException as error:  # noted here, because perhaps nobody waits for it any more
                 self.fail(error)
                 raise
+            finally:
+                with self._lock:
+                    self._working -= 1
+                self._clear()
 
-        return await (line or self._service.scheduler).run(_visitor(), loudly, self._job, _is_wanted)
+        return await (line or self._service.scheduler).run(_visitor(), loudly, self._job, self._is_wanted)
 
     def segment(self, path: Path, model: SegmentationModel, job: Job) -> Result:
-        """Runs `model` on a photo's file, as `segment_file`, and notes for the log what the photo was."""
+        """Runs `model` on a photo's file, as `segment_file` does, and notes facts about it for the log."""
         result = segment_file(path, model, job.stage, self._service.models.on_cpu)
         height, width = result.detections.image_size
         self._facts |= {"format": result.format, "width": width, "height": height}
         self._facts |= {"model": result.model.name, "instances": len(result.detections)}
         return result
 
+    def needs(self, photo: Path) -> None:
+        """Protects a photo's file from being deleted to make room, until the request has ended."""
+        self._photos.add(photo)
+
+    def takes(self, folder: Path, room: int) -> None:
+        """Reserves room for the files that will be written into `folder`, until the request has ended.
+
+        If the request does not end well, the folder is deleted with it.
+
+        Raises:
+            DiskFull: There is too little room.
+        """
+        self._folders[folder] = self._service.disk.reserve(room, folder)
+        self._clear()  # the request may have ended while the room was looked for
+
+    def files(self) -> list[Path]:
+        """Returns the files and folders that the request needs."""
+        return [*list(self._photos), *list(self._folders)]
+
     def refuse(self, error: BaseException) -> None:
-        """Notes that the visitor was told what is wrong."""
+        """Notes for the log that the request was wrong and that the visitor was told why."""
         self.outcome = f"refused: {type(error).__name__}"
 
     def fail(self, error: BaseException) -> None:
-        """Writes down a fault for engineers: where it came from, and its words without names of uploads."""
+        """Notes a fault for the log: where it came from, and its message without names of uploads."""
         self.outcome = OUTCOMES.get(type(error), "fault")
         if "error" not in self._facts:
             frames = traceback.extract_tb(error.__traceback__)
             self._facts["error"] = f"{type(error).__name__}: {_without_uploads(str(error))}"
             self._facts["where"] = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames]
-            if self._closed:  # the visitor left before
+            if self._closed:  # the visitor has left, and the line was written without the fault
                 self.close()
 
     def close(self) -> None:
-        """Writes the line."""
+        """Ends the request: writes its line into the log, and frees its files when its work has ended."""
         self._closed = True
         facts = self._facts | {"outcome": self.outcome, "ms": self._milliseconds()}
         well = logging.DEBUG if facts.pop("look", False) and self.outcome == "ok" else logging.INFO
         log.log(logging.ERROR if "error" in facts else well, json.dumps(facts))
+        self._clear()
+
+    def abandon(self) -> None:
+        """Deletes what the request has written. For work that does not end before the process does."""
+        for folder in list(self._folders):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _clear(self) -> None:
+        """Ends the reservations of a request that has ended, unless its work still runs.
+
+        Deletes its folders if it did not end well, because nobody knows of the files in them.
+        """
+        with self._lock:
+            if self._working or not self._closed:
+                return
+            folders, self._folders = self._folders, {}
+        for folder, reservation in folders.items():
+            if self.outcome != "ok":
+                shutil.rmtree(folder, ignore_errors=True)
+            self._service.disk.release(reservation)
+        self._service.requests.discard(self)
+
+    def _is_wanted(self) -> bool:
+        """Returns whether the client still waits.
+
+        Raises:
+            Busy: The server is restarting, and cannot wait for this request.
+        """
+        if self._service.giving_up or (self._service.closing and not self._working):
+            raise Busy(RESTARTING)
+        return _is_wanted()
 
     def _milliseconds(self) -> int:
         return round((time.perf_counter() - self._start) * 1000)
 
 
-def new_folder() -> Path:
-    """A new folder where Gradio serves files from."""
+_current: ContextVar[Request | None] = ContextVar("request", default=None)
+"""The request that is handled now, also in the thread that does its work."""
+
+
+def new_folder(room: int = ROOM_BYTES) -> Path:
+    """Makes a new folder from which Gradio serves files, and returns its path.
+
+    The request that is handled now owns the folder: it reserves `room` bytes on the disk until it has ended,
+    and deletes the folder if it does not end well.
+
+    Args:
+        room: The largest size of the files that will be written into the folder, in bytes.
+
+    Raises:
+        DiskFull: There is too little room.
+    """
     Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=get_upload_folder()))
+    folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
+    if (request := _current.get()) is not None:
+        try:
+            request.takes(folder, room)
+        except BaseException:
+            folder.rmdir()
+            raise
+    return folder
 
 
 def keep(path: Path) -> None:
-    """Counts a photo as used just now, so that it is not swept away as too old."""
+    """Marks a photo as used just now, so that the janitor does not delete it.
+
+    The request that is handled now keeps the photo until it has ended.
+    """
     if _is_upload(path):
         touch(path)
+        if (request := _current.get()) is not None:
+            request.needs(path)
 
 
 def leave_addresses_alone() -> None:
-    """Keeps Gradio from fetching what clients name as web addresses, wherever in a request they stand.
+    """Stops Gradio from fetching web addresses, which clients may write anywhere in a request.
 
-    It would do so before a request has a turn, without limits of size and number, and it takes some addresses
-    for public that are not. `Request.photo` fetches the one that is the photo.
+    Gradio would fetch them before the request has its turn, and without limits of size and number. It also
+    takes some addresses for public that are not public. `Request.photo` fetches only the photo's address.
     """
 
     async def unread(url: str, cache_dir: str) -> str:
@@ -248,7 +394,7 @@ def leave_addresses_alone() -> None:
 def _is_upload(path: Path) -> bool:
     try:
         return path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
-    except (ValueError, OSError):  # no name that a file can have
+    except (ValueError, OSError):  # no file can have this name
         return False
 
 
@@ -258,22 +404,23 @@ def _field(image: object, name: str) -> str | None:
 
 
 def _visitor() -> Visitor:
-    """Whom Gradio works for: the address that a proxy forwards (uvicorn reads it), else the connection's.
+    """Returns the visitor whose request Gradio handles now.
 
-    Of IPv6 the network counts, since each of its subscribers has all the addresses in it.
+    The visitor's address is the one that a proxy forwards, which uvicorn reads, or else the connection's own
+    address. An IPv6 address is replaced by its /64 network, because a subscriber has all addresses in it.
     """
     request = LocalContext.request.get(None)
     if request is None:
         return Visitor("", "")
     host = request.client.host if request.client else ""
-    with contextlib.suppress(ValueError):  # a name, or nothing
+    with contextlib.suppress(ValueError):  # the host is a name, or empty
         if (address := ipaddress.ip_address(host)).version == 6:
             host = str(ipaddress.ip_network((address, 64), strict=False))
     return Visitor(host, named(request.session_hash))
 
 
 def _is_wanted() -> bool:
-    """Whether the client that asked is still there; Gradio tells nobody, but knows."""
+    """Returns whether the client still waits. Gradio knows this, but only its private queue holds it."""
     blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     event: Any = blocks._queue.event_ids_to_events.get(event_id) if blocks and event_id else None
     return event is None or event.alive
@@ -283,10 +430,10 @@ def _apology(error: BaseException, id: str) -> str:
     if isinstance(error, MemoryError):
         return "The server ran out of memory. Please try a smaller photo, or try again in a minute."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The server's disk is full. Please try again in a few minutes."
+        return FULL
     return f"Something went wrong on the server. Please try again; if it happens again, report number {id}."
 
 
 def _without_uploads(text: str) -> str:
-    """`text` with no path below the folder of uploads, whose names are the visitors'."""
+    """Returns `text` without paths in the folder of uploads, because visitors chose the names of uploads."""
     return re.sub(re.escape(get_upload_folder()) + ".*", "(a file)", text)

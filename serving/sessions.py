@@ -1,7 +1,8 @@
-"""Sessions: what Gradio remembers of visitors, kept within bounds.
+"""Sessions: limits how much Gradio remembers of its visitors, and for how long.
 
-Gradio makes a session for each call that names none, evicts the oldest one whatever it holds, and keeps for
-ever the answers that nobody read and the names of all files.
+`Sessions` replaces Gradio's own store of sessions. Gradio's store makes a new session for each call without a
+session. If there are too many sessions, Gradio's store drops the oldest one, even if it holds a visitor's
+result. `forget` drops the answers that nobody read and the names of all files. Gradio keeps both for ever.
 """
 
 from __future__ import annotations
@@ -17,22 +18,23 @@ from gradio.state_holder import SessionState, StateHolder
 from answer.result import Result
 
 OF_A_CALL = re.compile("[0-9a-f]{32}")
-"""The name that Gradio gives to the session of a call without one; pages and clients make other ones."""
+"""The form of the name that Gradio makes up if a call names no session. Pages and clients use other forms."""
 SHARED = "calls without a session"
 
 
 def named(session_hash: object) -> str:
-    """The session of that name, or the one that all calls without a session share."""
+    """Returns the session's name, or `SHARED` for a name that Gradio made up for a call without a session."""
     return SHARED if OF_A_CALL.fullmatch(str(session_hash)) else str(session_hash)
 
 
 class Sessions(StateHolder):
-    """Gradio's sessions. One that holds a visitor's result gives way only to others that do."""
+    """Keeps Gradio's sessions. Drops sessions without a visitor's result before sessions with a result."""
 
     def __getitem__(self, session_id: str) -> SessionState:
         return super().__getitem__(named(session_id))
 
     def update(self, session_id: str) -> None:
+        """Marks a session as the last one used. Drops a session if there are more than `capacity`."""
         with self.lock:
             if session_id in self.session_data:
                 self.session_data.move_to_end(session_id)
@@ -43,7 +45,7 @@ class Sessions(StateHolder):
                 self._forget(next(empty, next(iter(self.session_data))))
 
     def forget_unused(self, seconds: float) -> None:
-        """Drops sessions that were not used for so long, with all that they hold."""
+        """Drops the sessions that were not used for `seconds`, with everything that they hold."""
         with self.lock:
             since = datetime.now() - timedelta(seconds=seconds)
             for id, used in list(self.time_last_used.items()):
@@ -56,14 +58,14 @@ class Sessions(StateHolder):
 
 
 class Unread:
-    """The answers that wait to be read, and what Gradio notes of who reads them."""
+    """Limits how long Gradio keeps answers that nobody reads, and the ids of the requests they belong to."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
         self._blocks = blocks
         self._idle_since: dict[str, float] = {}
 
     def forget(self, seconds: float) -> None:
-        """Drops what belongs to no request that is under way, and did not so long ago either."""
+        """Drops the answers to sessions that had no request in progress for `seconds`."""
         queue, now = self._blocks._queue, time.monotonic()
         busy = {event.session_hash for event in list(queue.event_ids_to_events.values())}
         known = {*queue.pending_messages_per_session, *queue.pending_event_ids_session}
@@ -75,14 +77,38 @@ class Unread:
 
 
 def take_over(blocks: gr.Blocks, app: Any) -> None:
-    """Puts `Sessions` in the place of Gradio's; `app` is that of `blocks`, as it starts."""
+    """Replaces Gradio's sessions with `Sessions`.
+
+    Args:
+        blocks: The page.
+        app: Gradio's web app for `blocks`, while it starts.
+    """
     app.state_holder = Sessions()
     app.state_holder.set_blocks(blocks)
 
 
+def is_event(blocks: gr.Blocks, id: str) -> bool:
+    """Returns whether there is a call with this id whose answer can be fetched."""
+    queue = blocks._queue
+    unread = list(queue.pending_event_ids_session.values())
+    return id in queue.event_ids_to_events or any(id in ids for ids in unread)
+
+
+def is_session(blocks: gr.Blocks, name: str) -> bool:
+    """Returns whether there is a session with this name that waits for answers."""
+    return name in blocks._queue.pending_messages_per_session
+
+
 def forget(blocks: gr.Blocks, unread: Unread, unused_seconds: float, unread_seconds: float) -> None:
-    """Drops what is too old of everything that Gradio remembers, and the names of all files."""
-    if isinstance(blocks.state_holder, Sessions):  # not before the app has started
+    """Drops old sessions, old answers that nobody read, and the names of all files.
+
+    Args:
+        blocks: The page.
+        unread: The unread answers of `blocks`.
+        unused_seconds: A session is dropped if it was not used for this time.
+        unread_seconds: An answer is dropped if its session had no request in progress for this time.
+    """
+    if isinstance(blocks.state_holder, Sessions):  # False until the app has started
         blocks.state_holder.forget_unused(unused_seconds)
         unread.forget(unread_seconds)
     for names in blocks.temp_file_sets:

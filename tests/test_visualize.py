@@ -12,23 +12,21 @@ import pytest
 from numpy.typing import NDArray
 
 from detections import Detections
-from tests.samples import CAR, CAT, PERSON, make_detections, random_detections, random_image
+from marks import PALETTE, ink, instance_colors
+from tests.samples import make_detections, random_detections, random_image
 from visualize import (
     EFFECTS,
     Effect,
     Style,
     annotate,
     apply_effect,
-    blend_masks,
     cut_out,
-    draw_boxes,
-    ink,
-    instance_colors,
     union_mask,
 )
 
 GREY = 7
 """The grey level of a picture with nothing drawn on it. No ink and no instance has this colour."""
+INKS = ((0, 0, 0), (255, 255, 255))
 MASKS_ONLY = Style(boxes=False, labels=False)
 BOXES_ONLY = Style(masks=False, labels=False)
 LABELS_ONLY = Style(masks=False, boxes=False)
@@ -62,6 +60,25 @@ def union_of_masks(
     return np.any(masks, axis=0)
 
 
+def grown(where: NDArray[np.bool_], by: int, shape: int = cv2.MORPH_RECT) -> NDArray[np.bool_]:
+    """Returns `where`, (H, W) bool, grown by a number of pixels in all directions. Shrinks it if below 0."""
+    change = cv2.dilate if by > 0 else cv2.erode
+    kernel = cv2.getStructuringElement(shape, (2 * abs(by) + 1,) * 2)
+    return change(where.view(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0).view(np.bool_)
+
+
+def edge_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Returns the pixels on both sides of the mask's edge, inside and outside, (H, W) bool."""
+    return mask & ~grown(mask, -1, cv2.MORPH_CROSS), grown(mask, 1, cv2.MORPH_CROSS) & ~mask
+
+
+def drawn_masks(
+    image: NDArray[np.uint8], detections: Detections, opacity: float = 0.5, threshold: float = 0.5
+) -> NDArray[np.uint8]:
+    style = replace(MASKS_ONLY, opacity=opacity, mask_threshold=threshold)
+    return annotate(image, detections, texts(detections), style)
+
+
 def luminance(color: NDArray[np.uint8]) -> float:
     """Returns the relative luminance of an sRGB colour, (3,), by WCAG 2."""
     c = color / 255
@@ -88,35 +105,40 @@ def reduced(picture: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     return cv2.resize(picture, (width // times, height // times), interpolation=cv2.INTER_AREA)
 
 
-def test_opacity_0_changes_nothing() -> None:
-    image, detections = random_image(0, 60, 80), random_detections(0, 5, (60, 80))
-    np.testing.assert_array_equal(blend_masks(image, detections, Style(opacity=0)), image)
+def test_opacity_0_leaves_only_the_contours() -> None:
+    image, detections = random_image(0, 60, 80), make_detections([[10, 20, 50, 40]])
+    outlined, (inside, outside) = drawn_masks(image, detections, opacity=0), edge_of(detections.mask(0))
+    changed = (outlined != image).any(axis=2)
+    np.testing.assert_array_equal(changed, inside | outside)
 
 
 def test_opacity_1_gives_the_plain_colour() -> None:
     detections = make_detections([[10, 20, 50, 40]])
-    blended = blend_masks(random_image(0, 60, 80), detections, Style(opacity=1))
+    blended = drawn_masks(random_image(0, 60, 80), detections, opacity=1)
     assert (blended[detections.mask(0)] == instance_colors(detections)[0]).all()
 
 
 @pytest.mark.parametrize("opacity", [0.03, 0.25, 0.5, 0.9])
 def test_opacities_between_mix_old_and_colour_to_the_nearest_level(opacity: float) -> None:
     image, detections = random_image(1, 60, 80), make_detections([[10, 20, 50, 40]])
-    mask, color = detections.mask(0), instance_colors(detections)[0]
-    blended = blend_masks(image, detections, Style(opacity=opacity))[mask]
-    exact = (1 - opacity) * image[mask].astype(float) + opacity * color
+    inside, color = grown(detections.mask(0), -1), instance_colors(detections)[0]
+    blended = drawn_masks(image, detections, opacity)[inside]
+    exact = (1 - opacity) * image[inside].astype(float) + opacity * color
     assert np.abs(blended - exact).max() <= 0.5 + 1e-9
 
 
-def test_every_byte_outside_of_the_masks_stays_and_every_mask_shows() -> None:
-    image, detections = grey(60, 80), random_detections(2, 6, (60, 80), reach=0.2)
-    changed = drawn(blend_masks(image, detections, Style(opacity=0.6)))
-    np.testing.assert_array_equal(changed, union_of_masks(detections, (60, 80)))
+def test_every_mask_shows_and_outside_of_the_masks_only_a_hairline() -> None:
+    detections = random_detections(2, 6, (60, 80), reach=0.2)
+    picture, union = drawn_masks(grey(60, 80), detections, 0.6), union_of_masks(detections, (60, 80))
+    changed = drawn(picture)
+    assert changed[union].all()
+    assert not changed[~grown(union, 1)].any()
+    assert {tuple(color) for color in picture[changed & ~union].tolist()} <= set(INKS)
 
 
 def test_the_highest_score_is_laid_on_last() -> None:
     detections = make_detections([[10, 10, 50, 50], [30, 10, 70, 50]])
-    blended = blend_masks(grey(60, 80), detections, Style(opacity=1))
+    blended = drawn_masks(grey(60, 80), detections, opacity=1)
     first, second = instance_colors(detections)
     assert (blended[30, 40] == first).all()
     assert (blended[30, 60] == second).all()
@@ -125,22 +147,73 @@ def test_the_highest_score_is_laid_on_last() -> None:
 def test_masks_are_cut_at_the_threshold_of_the_style() -> None:
     detections = random_detections(3, 3, (60, 80))
     for threshold in (0.2, 0.8):
-        style = Style(opacity=1, mask_threshold=threshold)
-        changed = drawn(blend_masks(grey(60, 80), detections, style))
-        np.testing.assert_array_equal(changed, union_of_masks(detections, (60, 80), threshold))
+        picture = drawn_masks(grey(60, 80), detections, 1, threshold)
+        colored = drawn(picture) & ~np.any([(picture == color).all(axis=2) for color in INKS], axis=0)
+        np.testing.assert_array_equal(colored, union_of_masks(detections, (60, 80), threshold))
 
 
 @pytest.mark.parametrize("size", [(30, 40), (90, 200), (1, 1)])
 def test_masks_are_drawn_on_images_of_another_size(size: tuple[int, int]) -> None:
     detections = random_detections(4, 6, (60, 80))
-    changed = drawn(blend_masks(grey(*size), detections, Style(opacity=1)))
-    np.testing.assert_array_equal(changed, union_of_masks(detections, size))
+    changed, union = drawn(drawn_masks(grey(*size), detections, 1)), union_of_masks(detections, size)
+    assert changed[union].all() and not changed[~grown(union, 1)].any()
+
+
+@pytest.mark.parametrize(
+    ("size", "width"), [((60, 80), 1), ((768, 1024), 2), ((933, 1400), 2), ((3000, 4000), 6)]
+)
+def test_a_contour_runs_inside_the_mask_and_a_hairline_around_it(size: tuple[int, int], width: int) -> None:
+    height, width_px = size
+    box = [width_px * 0.2, height * 0.3, width_px * 0.7, height * 0.8]
+    detections = make_detections([box], size)
+    across, down = (np.indices((28, 28)) - 13.5) / 14
+    detections.mask_probs[0] = (1.35 - np.hypot(across, down)).clip(
+        0, 1
+    )  # a disc that reaches the box's edge
+    picture, mask = drawn_masks(grey(*size), detections, 0), detections.mask(0)
+    color = instance_colors(detections)[0]
+    contour, hairline = (picture == color).all(axis=2), (picture == ink(color.tolist())).all(axis=2)
+    assert not contour[~mask].any() and not hairline[mask].any()
+    assert drawn(picture).sum() == contour.sum() + hairline.sum()
+    inside, outside = edge_of(mask)
+    assert contour[inside].all() and hairline[outside].mean() > 0.995
+    slack, around = (
+        width // 3,
+        (width + 1) // 2,
+    )  # contours of large pictures are a little coarser than the mask
+    assert not contour[grown(mask, -width - slack)].any()
+    assert not hairline[~grown(mask, around + slack)].any()
+    middle = size[0] * 55 // 100  # a row
+    assert contour[middle].sum() == pytest.approx(2 * width, abs=2 * slack)
+    assert hairline[middle].sum() == pytest.approx(2 * around, abs=2 * slack)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("id", range(1, len(PALETTE) + 1))
+def test_a_contour_shows_on_every_background_also_on_its_own_colour(level: int, id: int) -> None:
+    detections = make_detections([[20, 20, 60, 50]], ids=[id])
+    color = instance_colors(detections)[0]
+    for background in (np.full(3, level, np.uint8), color):
+        image = np.full((60, 80, 3), background, np.uint8)
+        picture = drawn_masks(image, detections, 0)
+        seen = {tuple(each) for each in picture.reshape(-1, 3).tolist()} - {tuple(background.tolist())}
+        assert max(contrast(background, np.array(each, np.uint8)) for each in seen) >= 3
+
+
+def test_a_contour_goes_around_holes_too() -> None:
+    detections = make_detections([[10, 10, 66, 50]])
+    detections.mask_probs[:, 10:18, 10:18] = 0
+    mask = detections.mask(0)
+    assert not mask[30, 38]
+    picture, (inside, outside) = drawn_masks(grey(60, 80), detections, 0), edge_of(mask)
+    assert (picture[inside] == instance_colors(detections)[0]).all()
+    assert (picture[outside] == 0).all()
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 3])
 def test_a_boxs_line_runs_along_its_edge_at_any_size(scale: float) -> None:
     detections = make_detections([[10, 20, 50, 40]])
-    picture = draw_boxes(grey(int(60 * scale), int(80 * scale)), detections, [], BOXES_ONLY)
+    picture = annotate(grey(int(60 * scale), int(80 * scale)), detections, [""], BOXES_ONLY)
     line = drawn(picture)
     assert (picture[line] == instance_colors(detections)[0]).all()
     x1, y1, x2, y2 = (int(value * scale) for value in (10, 20, 50, 40))
@@ -155,19 +228,22 @@ def test_a_boxs_line_runs_along_its_edge_at_any_size(scale: float) -> None:
 
 def test_lines_and_letters_grow_with_the_picture() -> None:
     detections = make_detections([[10, 20, 50, 40]])
-    line = drawn(draw_boxes(grey(3000, 4000), detections, [], BOXES_ONLY))
-    assert line[1000:2000, 1500].sum() >= 10  # two lines
+    line = drawn(annotate(grey(3000, 4000), detections, [""], BOXES_ONLY))
+    assert line[990:2010, 1500].sum() >= 10  # two lines
     small, large = (
-        extent(drawn(draw_boxes(grey(height, height * 4 // 3), detections, ["person 1"], LABELS_ONLY)))
-        for height in (600, 3000)
+        extent(drawn(labelled(height, height * 4 // 3, detections, ["person"]))) for height in (900, 4500)
     )
     assert (large[3] - large[1]) > 4 * (small[3] - small[1])
 
 
 def test_the_box_with_the_highest_score_lies_on_top() -> None:
     detections = make_detections([[10, 10, 50, 50], [10, 30, 50, 55]])
-    picture = draw_boxes(grey(60, 80), detections, [], BOXES_ONLY)
+    picture = annotate(grey(60, 80), detections, ["", ""], BOXES_ONLY)
     assert (picture[40, 10] == instance_colors(detections)[0]).all()
+
+
+def labelled(height: int, width: int, detections: Detections, words: list[str]) -> NDArray[np.uint8]:
+    return annotate(grey(height, width), detections, words, LABELS_ONLY)
 
 
 @pytest.mark.parametrize(
@@ -180,37 +256,59 @@ def test_the_box_with_the_highest_score_lies_on_top() -> None:
         [180, 0, 220, 300],
         [0, 0, 400, 300],
         [396, 296, 400, 300],
-        [-90, -90, -50, -50],
-        [500, 500, 600, 600],
     ],
 )
 def test_a_label_stays_inside_the_picture(box: list[float]) -> None:
     middle, anywhere = (
-        drawn(draw_boxes(grey(300, 400), make_detections([b], (300, 400)), ["person 12: 0.98"], LABELS_ONLY))
+        drawn(labelled(300, 400, make_detections([b], (300, 400)), ["person"]))
         for b in ([150, 120, 250, 220], box)
     )
     assert anywhere.sum() == middle.sum()
 
 
-def test_a_label_lies_above_its_box_where_there_is_room() -> None:
+@pytest.mark.parametrize("box", [[-90, -90, -50, -50], [500, 500, 600, 600]])
+def test_nothing_is_drawn_of_an_object_outside_of_the_picture(box: list[float]) -> None:
+    detections = make_detections([box], (300, 400))
+    assert not drawn(annotate(grey(300, 400), detections, ["person"], Style())).any()
+
+
+def test_a_label_lies_in_the_corner_of_its_box() -> None:
     detections = make_detections([[150, 120, 250, 220]], (300, 400))
-    x1, y1, _, y2 = extent(drawn(draw_boxes(grey(300, 400), detections, ["person"], LABELS_ONLY)))
-    assert (x1, y2) == (150, 120)
-    assert y1 > 90
+    picture = annotate(grey(300, 400), detections, ["person"], replace(LABELS_ONLY, boxes=True))
+    changed = drawn(picture) & ~drawn(annotate(grey(300, 400), detections, [""], BOXES_ONLY))
+    x1, y1, x2, y2 = extent(changed)
+    assert (x1, y1) == (151, 121)  # the box's line is one pixel wide
+    assert x2 < 220 and y2 < 150
+
+
+def test_a_label_lies_above_the_middle_of_a_box_that_is_not_drawn() -> None:
+    detections = make_detections([[150, 120, 250, 220]], (300, 400))
+    x1, y1, x2, y2 = extent(drawn(labelled(300, 400, detections, ["person"])))
+    assert y2 == 120 and y1 > 90
+    assert abs(x1 + x2 - 400) <= 1
 
 
 def test_labels_of_boxes_in_one_place_do_not_cover_each_other() -> None:
-    box = [150, 120, 250, 220]
+    box = [150, 120, 350, 320]
     one, four = (
-        drawn(draw_boxes(grey(300, 400), make_detections([box] * n, (300, 400)), ["car"] * n, LABELS_ONLY))
-        for n in (1, 4)
+        drawn(labelled(600, 800, make_detections([box] * n, (600, 800)), ["car"] * n)) for n in (1, 4)
     )
     assert four.sum() == 4 * one.sum()
 
 
+def test_an_object_without_room_for_its_label_gets_a_dot_of_its_colour_with_a_hairline() -> None:
+    detections = make_detections([[100, 100, 400, 300], [500, 200, 512, 212]], (600, 800))
+    picture = labelled(600, 800, detections, ["person", "person"])
+    x1, y1, x2, y2 = extent(drawn(picture[:, 450:]))
+    assert x2 - x1 < 12 and y2 - y1 < 12
+    color = instance_colors(detections)[1]
+    assert picture[206, 506].tolist() == color.tolist()
+    assert contrast(picture[y1:y2, 450 + x1 : 450 + x2].min(axis=(0, 1)), color) > 3
+
+
 def test_what_is_written_on_a_label_shows() -> None:
     detections = make_detections([[150, 120, 250, 220]], (300, 400))
-    cat, dog = (draw_boxes(grey(300, 400), detections, [text], LABELS_ONLY) for text in ("cat", "dog"))
+    cat, dog = (labelled(300, 400, detections, [text]) for text in ("cat", "dog"))
     x1, y1, x2, y2 = extent(drawn(cat))
     plate = cat[y1:y2, x1:x2]
     letters = (plate != instance_colors(detections)[0]).any(axis=2)
@@ -220,31 +318,34 @@ def test_what_is_written_on_a_label_shows() -> None:
     assert (cat != dog).any()
 
 
+def test_a_score_is_written_only_if_the_style_asks_for_it_and_is_cut() -> None:
+    detections = make_detections([[150, 120, 250, 220]], (300, 400), scores=[0.998])
+    with_score = annotate(grey(300, 400), detections, ["cat"], replace(LABELS_ONLY, scores=True))
+    np.testing.assert_array_equal(with_score, labelled(300, 400, detections, ["cat 0.99"]))
+    assert not Style().scores
+
+
 def test_the_ink_of_every_label_is_readable_on_its_colour() -> None:
     for id in range(1, 60):
-        detections = make_detections([[150, 80, 250, 99]], (100, 3000), ids=[id])
-        picture = draw_boxes(grey(100, 3000), detections, ["I"], LABELS_ONLY)
+        detections = make_detections([[150, 80, 250, 99]], (100, 300), ids=[id])
+        picture = labelled(100, 300, detections, ["I"])
         plate = picture[drawn(picture)]
         color = instance_colors(detections)[0]
         written = plate[np.abs(plate.astype(int) - color).sum(axis=1).argmax()]
-        assert contrast(written, color) >= 4.5, f"colour of id {id}"  # WCAG 2, level AA
-        assert written.tolist() == list(ink(color))
+        assert contrast(written, color) >= 3, f"colour of id {id}"  # thin strokes are softened by their edges
+        assert abs(luminance(written) - luminance(np.array(ink(color.tolist()), np.uint8))) < 0.3
 
 
-def test_ink_is_black_or_white_whichever_contrasts_more() -> None:
-    black, white = np.zeros(3, np.uint8), np.full(3, 255, np.uint8)
-    greys = [np.full(3, level, np.uint8) for level in range(256)]
-    colors = random_image(11, 1, 500)[0]
-    for color in [*greys, *colors]:
-        better = black if contrast(color, black) > contrast(color, white) else white
-        assert ink(color) == tuple(better.tolist()), color
-    assert ink((255, 255, 0)) == (0, 0, 0)
-    assert ink([0, 0, 255]) == (255, 255, 255)
+def test_a_label_larger_than_the_picture_is_a_dot() -> None:
+    picture = labelled(9, 9, make_detections([[0, 0, 9, 9]], (9, 9)), ["refrigerator"])
+    assert drawn(picture)[4, 4] and not drawn(picture)[[0, 0, -1, -1], [0, -1, 0, -1]].any()
 
 
-def test_a_label_larger_than_the_picture_draws_what_fits() -> None:
-    picture = draw_boxes(grey(9, 9), make_detections([[0, 0, 9, 9]], (9, 9)), ["refrigerator"], LABELS_ONLY)
-    assert drawn(picture)[0, 0]
+def test_a_filter_changes_no_colour_of_a_picture() -> None:
+    detections = random_detections(9, 30, (60, 80))
+    shown, style = detections.select(np.arange(30) == 29), replace(MASKS_ONLY, opacity=1)
+    picture = annotate(grey(60, 80), shown, ["cat"], style, detections)
+    assert (picture[shown.mask(0)] == instance_colors(detections)[29]).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1)])
@@ -255,8 +356,8 @@ def test_the_smallest_pictures_can_be_annotated(size: tuple[int, int]) -> None:
 
 def test_too_few_labels_are_refused() -> None:
     detections = random_detections(5, 3, (60, 80))
-    with pytest.raises(ValueError):
-        draw_boxes(grey(60, 80), detections, ["one", "two"], LABELS_ONLY)
+    with pytest.raises(ValueError, match="labels: expected one for each of 3 instances, got 2"):
+        annotate(grey(60, 80), detections, ["one", "two"], LABELS_ONLY)
 
 
 def test_nothing_found_and_nothing_wanted_leave_the_picture_as_it_is() -> None:
@@ -296,43 +397,14 @@ def test_pictures_in_any_memory_layout_are_annotated_alike() -> None:
         np.testing.assert_array_equal(annotate(same, detections, texts(detections), Style()), expected)
 
 
-@pytest.mark.parametrize("color_by", ["instance", "category"])
-def test_a_filter_changes_no_colour(color_by: str) -> None:
-    detections = random_detections(9, 30, (60, 80))
-    keep = np.arange(30) % 3 == 1
-    np.testing.assert_array_equal(
-        instance_colors(detections.select(keep), color_by), instance_colors(detections, color_by)[keep]
-    )
-
-
-def test_colours_depend_on_the_id_alone_or_on_the_category_alone() -> None:
-    detections = make_detections([[0, 0, 9, 9]] * 3, class_ids=[CAR, CAT, CAR], ids=[4, 5, 6])
-    other = make_detections([[20, 5, 70, 50]] * 3, (99, 99), class_ids=[PERSON, CAT, CAR], ids=[4, 9, 6])
-    by_id, other_by_id = instance_colors(detections), instance_colors(other)
-    assert (by_id == other_by_id).all(axis=1).tolist() == [True, False, True]
-    by_category, other_by_category = (instance_colors(d, "category") for d in (detections, other))
-    assert (by_category[0] == by_category[2]).all()
-    assert (by_category == other_by_category).all(axis=1).tolist() == [False, True, True]
-
-
-def test_a_hundred_ids_have_a_hundred_colours_and_neighbours_differ_clearly() -> None:
-    colors = instance_colors(make_detections([[0, 0, 9, 9]] * 100, scores=[0.5] * 100))
-    assert colors.dtype == np.uint8
-    assert len(np.unique(colors, axis=0)) == 100
-    assert np.abs(np.diff(colors.astype(int), axis=0)).sum(axis=1).min() > 100
-
-
-def test_nothing_found_has_no_colours() -> None:
-    assert instance_colors(make_detections([])).shape == (0, 3)
-
-
 def test_hiding_one_instance_leaves_the_rest_of_the_masks_as_they_were() -> None:
     detections = random_detections(10, 5, (60, 80))
-    style = replace(MASKS_ONLY, opacity=1)
     hidden = 2
-    everything = blend_masks(grey(60, 80), detections, style)
-    rest = blend_masks(grey(60, 80), detections.select(np.arange(5) != hidden), style)
-    outside = ~detections.mask(hidden)
+    names, style = texts(detections), replace(MASKS_ONLY, opacity=1)
+    everything = annotate(grey(60, 80), detections, names, style)
+    kept = detections.select(np.arange(5) != hidden)
+    rest = annotate(grey(60, 80), kept, texts(kept), style, among=detections)
+    outside = ~grown(detections.mask(hidden), 1)
     np.testing.assert_array_equal(rest[outside], everything[outside])
 
 

@@ -27,6 +27,7 @@ runtime.prepare()
 
 from answer import coco
 from inference import ModelError, SegmentationModel, load, segment
+from marks import shown_score
 from network.architectures import ARCHITECTURES
 from network.weights import WeightsError, published_digits
 from photo.images import read_image
@@ -68,7 +69,8 @@ def problems(name: str, load: Callable[[str], SegmentationModel], on: Coco | Non
         found = segment(model, read_image(EXAMPLES / photo))
         scores = found.scores[found.class_ids == coco.BY_NAME[wanted].id]
         best = float(scores.max(initial=0))
-        print(f"  {photo}: {wanted} {best:.2f}, {int((found.scores >= SURE).sum())} instances from {SURE} on")
+        count_sure = int((found.scores >= SURE).sum())
+        print(f"  {photo}: {wanted} {shown_score(best)}, {count_sure} instances from {SURE} on")
         if best < SURE:
             yield f"{name} sees no {wanted} in {photo}"
     if on:

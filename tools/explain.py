@@ -20,8 +20,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script as well
 
-from answer.report import picture_labels
-from answer.result import view
+from answer.result import names, view
 from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel, load, segment
@@ -95,7 +94,7 @@ def _looked_at(model: SegmentationModel, name: str) -> tuple[Picture, Detections
 
 
 def _drawn(picture: Picture, shown: Detections, labels: bool = True) -> Picture:
-    return annotate(picture, shown, picture_labels(shown), Style(labels=labels))
+    return annotate(picture, shown, names(shown), Style(labels=labels, scores=True))
 
 
 def _at_height(picture: Picture, height: int) -> Picture:

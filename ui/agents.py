@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from answer.data import to_json
-from answer.report import picture_labels
+from answer.report import full_labels
 from answer.result import Result, view
 from answer.settings import Filters
 from serving.service import Service
@@ -57,7 +57,8 @@ def add_tools(service: Service) -> None:
     def drawn(result: Result, filters: Filters) -> str:
         """Draws the instances in view on the photo, and returns the path of the picture."""
         shown = view(result.detections, filters)
-        return picture_file(annotate(result.working_image, shown, picture_labels(shown), Style()))
+        labels = full_labels(shown)  # the other tool's answer refers to the ids
+        return picture_file(annotate(result.working_image, shown, labels, Style(), result.detections))
 
     async def detect_objects(
         image: gr.FileData, score_threshold: float = 0.5, classes: list[str] | None = None
@@ -78,7 +79,8 @@ def add_tools(service: Service) -> None:
         image: gr.FileData, score_threshold: float = 0.5, classes: list[str] | None = None
     ) -> gr.FileData:
         """Show the objects in a photo: a picture of it, at most 1024 pixels wide or high, with a coloured
-        mask, a box and a label for each object. Labels give the id, as in detect_objects, and the score.
+        mask and a box for each object, and a label where there is room for it. Labels give the id, as in
+        detect_objects, and the score.
 
         Args:
             image: Web address of the photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), or a data URL of it.

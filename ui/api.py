@@ -10,7 +10,9 @@ from gradio.data_classes import FileData
 
 from answer.data import to_json
 from answer.files import check_format, effect_file, export_file
+from answer.result import view
 from answer.settings import Filters, SettingsError, check_effect, check_fraction, rgb, said
+from serving.estimates import effect_bytes, export_bytes
 from serving.models import Models
 from serving.scheduler import Job
 from serving.service import Service, new_folder
@@ -98,9 +100,11 @@ def add_endpoints(service: Service) -> None:
 
             def work(job: Job) -> Path:
                 result = request.segment(path, network, job)
+                shown = view(result.detections, filters)
                 if effect is None:
-                    return export_file(result, filters, style, "annotated", new_folder(), on_stage=job.stage)
-                return effect_file(result, filters, effect, new_folder(), color)
+                    folder = new_folder(export_bytes(shown, "annotated"))
+                    return export_file(result, filters, style, "annotated", folder, on_stage=job.stage)
+                return effect_file(result, filters, effect, new_folder(effect_bytes(shown)), color)
 
             return FileData(path=str(await request.run(work)))
 
@@ -140,7 +144,8 @@ def add_endpoints(service: Service) -> None:
             def work(job: Job) -> Path:
                 result = request.segment(path, network, job)
                 style = Style(mask_threshold=filters.mask_threshold)
-                return export_file(result, filters, style, format, new_folder(), edges, job.stage)
+                folder = new_folder(export_bytes(view(result.detections, filters), format))
+                return export_file(result, filters, style, format, folder, edges, job.stage)
 
             return FileData(path=str(await request.run(work)))
 

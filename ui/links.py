@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 from answer import coco
 from answer.settings import MASK_RANGE, OTHER_THRESHOLD, SCORE_RANGE, SettingsError, rgb
 from inference import NAMES
-from visualize import EFFECTS, PARTS, ColorBy
+from marks import ColorBy
+from visualize import EFFECTS, PARTS
 
 TABS = ("Objects", "Effects", "Compare")
 LONGEST = 2000

@@ -17,7 +17,8 @@ from answer.result import Result, names, view
 from answer.settings import Filters
 from detections import Detections
 from inference import WORKING_SIDE
-from visualize import Style, ink, instance_colors
+from marks import ink, instance_colors, shown_score
+from visualize import Style
 
 
 def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
             {
                 "id": int(detections.ids[i]),
                 "name": name,
-                "score": round(float(detections.scores[i]), 4),
+                "score": float(shown_score(detections.scores[i], 4)),
                 "area": rows[i][3],
                 "numbers": _numbers(_cells(rows[i])),
                 "row": rows[i],
@@ -71,7 +72,8 @@ def look(result: Result, filters: Filters, style: Style) -> dict[str, Any]:
 def _cells(row: Row) -> list[str]:
     """Returns the texts of a table row."""
     id, name, score, area, percent, *box = row
-    return [str(id), str(name), f"{score:.3f}", f"{area:,}", f"{percent:.2f}", *[f"{side:,}" for side in box]]
+    shown = shown_score(float(score), 3)
+    return [str(id), str(name), shown, f"{area:,}", f"{percent:.2f}", *[f"{side:,}" for side in box]]
 
 
 def _numbers(cells: list[str]) -> list[tuple[str, str]]:

@@ -31,8 +31,7 @@ from answer.formats import (
     to_yolo,
     yolo_names,
 )
-from answer.report import picture_labels
-from answer.result import Result, view
+from answer.result import Result, names, view
 from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import SegmentationModel, load
@@ -66,7 +65,7 @@ def test_the_annotated_photo_has_its_original_size_and_shows_what_passes(tmp_pat
         picture = np.asarray(png)
     shown = view(detections, filters)
     assert 0 < len(shown) < 10
-    expected = annotate(read_image(result.path), shown, picture_labels(shown), style)
+    expected = annotate(read_image(result.path), shown, names(shown), style, detections)
     np.testing.assert_array_equal(picture, expected)
     assert picture.shape == (90, 120, 3)
 
@@ -101,9 +100,7 @@ def test_the_annotated_photo_is_a_whole_png_that_names_the_model_in_any_script(t
         png.verify()  # checks the checksum of each chunk
     with Image.open(io.BytesIO(content)) as png:
         assert png.info["Description"] == "Segmented by the model fake (模型 é.pth)."
-        drawn = annotate(
-            read_image(result.path), result.detections, picture_labels(result.detections), Style()
-        )
+        drawn = annotate(read_image(result.path), result.detections, names(result.detections), Style())
         np.testing.assert_array_equal(np.asarray(png), drawn)
     np.testing.assert_array_equal(
         cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), drawn[..., ::-1]

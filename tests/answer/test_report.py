@@ -8,9 +8,9 @@ import pytest
 from answer.report import (
     STEP_BELOW,
     TABLE_HEADERS,
+    full_labels,
     hidden_by_threshold,
     kinds,
-    picture_labels,
     summary,
     table,
     unique_labels,
@@ -38,10 +38,10 @@ def found(class_ids: list[int], scores: list[float] | None = None) -> Result:
 
 def test_labels_name_the_category_and_the_id() -> None:
     detections = make_detections(
-        [[0, 0, 9, 9]] * 2, class_ids=[CAT, PERSON], scores=[0.984, 0.5], ids=[3, 12]
+        [[0, 0, 9, 9]] * 2, class_ids=[CAT, PERSON], scores=[0.998, 0.5], ids=[3, 12]
     )
     assert unique_labels(detections) == ["cat 3", "person 12"]
-    assert picture_labels(detections) == ["cat 3: 0.98", "person 12: 0.50"]
+    assert full_labels(detections) == ["cat 3: 0.99", "person 12: 0.50"]
 
 
 def test_labels_differ_even_for_a_hundred_instances_of_one_category() -> None:
@@ -56,7 +56,7 @@ def test_an_instance_keeps_its_label_when_others_are_filtered_out() -> None:
 
 def test_nothing_found_has_no_labels_and_no_rows() -> None:
     nothing = make_detections([])
-    assert unique_labels(nothing) == picture_labels(nothing) == table(nothing, []) == []
+    assert unique_labels(nothing) == full_labels(nothing) == table(nothing, []) == []
 
 
 def test_a_row_says_what_and_where_in_pixels_of_the_photo() -> None:
@@ -67,7 +67,7 @@ def test_a_row_says_what_and_where_in_pixels_of_the_photo() -> None:
     assert dict(zip(TABLE_HEADERS, row, strict=True)) == {
         "id": 7,
         "object": "dog",
-        "score": 0.988,
+        "score": 0.98765,
         "area (px)": 640,
         "area (%)": 3.2,
         "left": 10,
@@ -122,9 +122,10 @@ def test_the_summary_counts_only_what_passes() -> None:
     [
         (CAT, 0.42, 0.5, "a cat at 0.42"),
         (ELEPHANT, 0.42, 0.5, "an elephant at 0.42"),
-        (CAT, 0.4961, 0.5, "a cat at 0.4961"),
+        (CAT, 0.4961, 0.5, "a cat at 0.49"),
+        (CAT, 0.4935, 0.494, "a cat at 0.4935"),
     ],
-    ids=["a", "an", "not rounded up to the threshold"],
+    ids=["a", "an", "not rounded up to the threshold", "with more digits"],
 )
 def test_a_threshold_above_everything_names_the_strongest(
     class_id: int, score: float, threshold: float, strongest: str
@@ -162,7 +163,8 @@ def test_the_strongest_is_one_that_a_lower_threshold_would_show() -> None:
 
 
 def test_a_score_just_below_the_threshold_reads_as_below() -> None:
-    assert "a cat at 0.499990." in summary(found([CAT], [0.49999]), Filters(0.5))
+    assert "a cat at 0.49." in summary(found([CAT], [0.49999]), Filters(0.5))
+    assert "a cat at 0.99." in summary(found([CAT], [0.9999]), Filters(1))
 
 
 @pytest.mark.parametrize(

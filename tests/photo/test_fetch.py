@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import socket
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from photo import fetch
 from photo.errors import ImageError
 from photo.fetch import is_public
+from photo.formats import READABLE
 from tests.fault_server import Answer, FaultServer
 
 PICTURE = b"\x89PNG the bytes of a picture"
@@ -20,6 +23,8 @@ PICTURE = b"\x89PNG the bytes of a picture"
 HOSTILE = (
     *("127.0.0.1", "127.8.9.10", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.254", "192.168.1.1"),
     *("169.254.169.254", "169.254.170.2", "100.64.0.1", "100.127.255.254", "100.100.100.200"),
+    *("168.63.129.16", "192.80.8.124", "161.26.0.10", "161.26.255.255", "166.8.0.1", "166.11.255.255"),
+    *("::ffff:168.63.129.16", "2002:a83f:8110::1"),
     *("192.0.0.192", "192.0.2.1", "198.18.0.1", "198.51.100.7", "203.0.113.5", "192.88.99.1"),
     *("224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255"),
     *("::", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "::ffff:0:127.0.0.1"),
@@ -27,10 +32,13 @@ HOSTILE = (
     *("2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1", "3fff::1", "100::1", "5f00::1"),
     *("fe80::1", "fec0::1", "fc00::1", "fd00:ec2::254", "ff02::1"),
 )
-"""Addresses that are not public: this machine, private networks, metadata servers of clouds, networks of
-carriers, addresses for examples, multicast groups, and the same addresses inside IPv6 (mapped, compatible,
-translated, 6to4, Teredo)."""
-PUBLIC = ("8.8.8.8", "1.1.1.1", "93.184.215.14", "2606:4700::1111", "2a00:1450:4001:82a::200e")
+"""Addresses that are not public: this machine, private networks, metadata servers of clouds and other
+addresses that a cloud answers only to its own machines, networks of carriers, addresses for examples,
+multicast groups, and the same addresses inside IPv6 (mapped, compatible, translated, 6to4, Teredo)."""
+PUBLIC = (
+    *("8.8.8.8", "1.1.1.1", "93.184.215.14", "2606:4700::1111", "2a00:1450:4001:82a::200e"),
+    *("168.63.129.15", "168.63.129.17", "161.25.255.255", "161.27.0.0", "166.7.255.255", "166.12.0.0"),
+)
 
 
 def get(url: str, folder: Path, **options: Any) -> Path:
@@ -229,6 +237,76 @@ def test_a_data_url_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(fetch, "MAX_FILE_BYTES", 9)
     with pytest.raises(ImageError, match="holds more than"):
         get(url, tmp_path)
+
+
+def pictures() -> dict[str, bytes]:
+    """A small file of each format that is read."""
+    found = {}
+    for format in READABLE:
+        if format == "HEIF":
+            pytest.importorskip("pillow_heif").register_heif_opener()
+        file = io.BytesIO()
+        Image.new("RGB", (1, 1) if format == "GIF" else (9, 9)).save(file, format)
+        found[format] = file.getvalue()
+    return found
+
+
+def test_a_picture_of_any_format_is_known_by_its_base64(tmp_path: Path) -> None:
+    assert fetch.SIGNATURES.keys() >= READABLE.keys()
+    for format, content in pictures().items():
+        text = base64.b64encode(content).decode()
+        for one in (text, text.rstrip("="), base64.encodebytes(content).decode(), f" {text}\n"):
+            assert fetch.is_bare_picture(one), format
+            assert get(one, tmp_path).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "iVBORw0KGgo",
+        "A" * 100_000,
+        "x" * 100_000,
+        "/tmp/photos-0/" + "a" * 64 + "/cat.jpg",
+        "/tmp/photos/" + "a" * 64 + "/tmp23fe2a7b3e",
+        "https://example.org/" + "a" * 64,
+        "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAkAAAAJCAIAAABv85FHAAAAEElE",
+        "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAJCAIAAABv85FHAAAAEElE*",
+        base64.b64encode(b"%PDF-1.7" + bytes(100)).decode(),
+        base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg'>" + b" " * 100).decode(),
+        base64.b64encode(b"RIFF\0\0\0\0AVI LIST" + bytes(100)).decode(),
+        base64.b64encode(b"\0\0\0\x18ftypmp42" + bytes(100)).decode(),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_other_texts_are_no_pictures(text: str, tmp_path: Path, nothing_is_connected: None) -> None:
+    assert not fetch.is_bare_picture(text)
+    if not text.startswith(("data:", "https:")):
+        with pytest.raises(ImageError, match="expected an address such as https"):
+            get(text, tmp_path)
+
+
+def test_a_picture_in_base64_over_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "MAX_FILE_BYTES", 100)
+    with pytest.raises(ImageError, match="holds more than"):
+        get(base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(200)).decode(), tmp_path)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(2000, True), (2001, False)])
+def test_a_long_address_is_refused(length: int, fits: bool, tmp_path: Path) -> None:
+    url = "http://photos.example/".ljust(length, "x")
+    with pytest.raises(ImageError, match="could not be reached" if fits else "expected an address such as"):
+        get(url, tmp_path)
+
+
+def test_no_error_repeats_what_was_sent(tmp_path: Path) -> None:
+    junk = "x" * 100_000
+    for url in (junk, f"http://{junk}", f"http://a/{junk}", f"data:{junk}", f"data:;base64,{junk}*"):
+        with pytest.raises(ImageError) as caught:
+            get(url, tmp_path)
+        assert len(str(caught.value)) < 150
 
 
 @pytest.mark.parametrize("url", ["data:", "data:image/png,abc", "data:;base64,***", "data:image/png;base64"])

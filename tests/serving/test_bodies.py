@@ -42,6 +42,34 @@ def test_a_list_of_the_functions_length_is_taken() -> None:
     assert fault_in_event(COUNTS, {"fn_index": 5, "data": []}) is None
 
 
+@pytest.mark.parametrize("text", ["x" * 2001, ["x" * 2001], {"a": [{"b": "x" * 2001}]}])
+def test_a_function_of_the_page_alone_takes_no_long_text(text: Any) -> None:
+    body = {"fn_index": 4, "data": [text, 1]}
+    sentence = fault_in_event(COUNTS, body, private={4})
+    assert sentence == "data: expected texts of at most 2000 characters."
+    assert fault_in_event(COUNTS, body, private={5}) is None
+    assert fault_in_event(COUNTS, {"fn_index": 4, "data": ["x" * 2000, 1]}, private={4}) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("data:image/png;base64,iVBORw0KGgo", 'expected the data URL as {"url": "data:…"}, without a path.'),
+        ("iVBORw0KGgoAAAANSUhEUgAAAAkAAAAJCAIAAABv85FHAAAA", "expected the data URL as"),
+        ("https://example.org/".ljust(2001, "x"), "expected an address of at most 2000 characters."),
+        ("x" * 100_000, "expected an uploaded file."),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_file_that_gradio_cannot_open_is_refused_in_few_words(path: str, words: str) -> None:
+    image = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    for sentence in (
+        fault_in(ENDPOINTS, "segment", True, {"image": image}),
+        fault_in_event(COUNTS, {"fn_index": 4, "data": [image, 1]}),
+    ):
+        assert sentence and words in sentence and len(sentence) < 150
+
+
 @pytest.mark.parametrize("number", [None, 3, -1, "4", 4.0, True], ids=repr)
 def test_a_function_is_named_by_one_of_the_numbers_that_the_page_has(number: Any) -> None:
     counts = {**COUNTS, 1: 0}  # True == 1 and 4.0 == 4, so a look-up alone would find both

@@ -17,13 +17,15 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from gradio.route_utils import GradioMultiPartParser
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from photo.limits import MAX_FILE_BYTES
-from serving import guard
+from serving import disk, guard
+from serving.disk import Disk
 from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, JSON_BYTES, Guard
 from tests.loops import in_a_loop
 from tests.server import running
@@ -97,7 +99,7 @@ def inner() -> Inner:
 @pytest.fixture
 def door(inner: Inner, tmp_path: Path) -> Callable[..., Any]:
     """Returns a function that sends a request to a guard in front of `inner`, with the arguments of `ask`."""
-    app = Guard(inner, lambda name, named, body: body.get("fault"), tmp_path)
+    app = Guard(inner, lambda name, named, body: body.get("fault"), Disk(tmp_path))
 
     def door(*args: Any, **options: Any) -> Any:
         answers: list[Any] = []
@@ -192,7 +194,7 @@ def test_behind_a_proxy_the_paths_below_its_prefix_count(door: Callable[..., Any
 
 def test_a_websocket_is_not_served(inner: Inner, tmp_path: Path) -> None:
     async def test() -> None:
-        await Guard(inner, lambda *args: None, tmp_path)({"type": "websocket", "path": "/"}, None, None)  # type: ignore[arg-type]
+        await Guard(inner, lambda *args: None, Disk(tmp_path))({"type": "websocket", "path": "/"}, None, None)  # type: ignore[arg-type]
 
     in_a_loop(test())
     assert inner.begun == 0
@@ -322,7 +324,7 @@ def headers_passed_on(folder: Path, *args: Any, **options: Any) -> list[Any]:
         await PlainTextResponse("through")(scope, receive, send)
 
     async def test() -> None:
-        await ask(Guard(app, lambda *args: None, folder), *args, **options)
+        await ask(Guard(app, lambda *args: None, Disk(folder)), *args, **options)
 
     in_a_loop(test())
     return seen
@@ -342,6 +344,28 @@ def test_ranges_are_not_asked_of_gradio(tmp_path: Path) -> None:
     assert seen == [(b"accept", b"image/*")]
 
 
+def test_the_room_for_an_upload_is_reserved_while_it_arrives(
+    inner: Inner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, seen = Disk(tmp_path), []
+    real = guard._Body.receive
+
+    async def receive(self: Any) -> Any:
+        seen.append(sum(reservation.size for reservation in room._reservations))
+        return await real(self)
+
+    monkeypatch.setattr(guard._Body, "receive", receive)
+    headers, body = multipart((FILE, bytes(1000)))
+
+    async def test() -> None:
+        for stated in (True, False):
+            more = {"Content-Length": str(len(body))} if stated else {}
+            await ask(Guard(inner, lambda *args: None, room), "POST", UPLOAD_PATH, [body], headers | more)
+
+    in_a_loop(test())
+    assert seen == [len(body), MAX_FILE_BYTES + ENVELOPE_BYTES] and not room._reservations
+
+
 def test_one_file_is_taken_and_no_more(door: Callable[..., Any]) -> None:
     headers, body = multipart((FILE, b"one"), (FILE.replace("cat", "dog"), b"two"))
     answer = door("POST", UPLOAD_PATH, in_pieces(body, 11), headers)
@@ -356,7 +380,9 @@ def test_one_file_is_taken_and_no_more(door: Callable[..., Any]) -> None:
         ("multipart/form-data", b"--edge\r\n"),
         ("multipart/form-data; boundary=edge", b"no edge at all"),
         ("multipart/form-data; boundary=edge", b"--edge\r\nno colon in this header\r\n\r\nx"),
+        ("multipart/form-data; boundary=" + "e" * 257, b"--" + b"e" * 257 + b"--\r\n"),
     ],
+    ids=lambda value: repr(value[:40]),
 )
 def test_what_is_no_upload_is_said_to_be_none(kind: str, body: bytes, door: Callable[..., Any]) -> None:
     answer = door("POST", UPLOAD_PATH, [body], {"Content-Type": kind})
@@ -364,7 +390,7 @@ def test_what_is_no_upload_is_said_to_be_none(kind: str, body: bytes, door: Call
 
 
 def test_a_full_disk_takes_no_upload(door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
     headers, body = multipart((FILE, b"picture"))
     answer = door("POST", UPLOAD_PATH, [body], headers)
     assert (answer.status, answer.text) == (
@@ -378,6 +404,7 @@ def test_a_body_that_does_not_arrive_is_given_up(
     path: str, inner: Inner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(guard, "REST_SECONDS", 0.05)
     headers, body = multipart((FILE, b"picture"))
     sent: list[dict[str, Any]] = []
     pieces = [{"type": "http.request", "body": body[:9], "more_body": True}]
@@ -395,7 +422,7 @@ def test_a_body_that_does_not_arrive_is_given_up(
     scope = {"type": "http", "method": "POST", "path": path, "headers": raw, "query_string": b""}
 
     async def test() -> None:
-        await Guard(inner, lambda *args: None, tmp_path)(scope, receive, send)  # type: ignore[arg-type]
+        await Guard(inner, lambda *args: None, Disk(tmp_path))(scope, receive, send)  # type: ignore[arg-type]
 
     in_a_loop(test())
     assert sent[0]["status"] == 408 and inner.bodies == []
@@ -417,12 +444,140 @@ def test_gradios_parser_leaves_no_file_of_an_upload_that_was_refused(how: str, t
     answers: list[Any] = []
 
     async def test() -> None:
-        door = Guard(parse, lambda *args: None, tmp_path)
+        door = Guard(parse, lambda *args: None, Disk(tmp_path))
         answers.append(await ask(door, "POST", UPLOAD_PATH, pieces, headers, whole=False))
 
     in_a_loop(test())
     assert answers[0].status == (413 if how == "too large" else 400)
     assert list(tmp_path.iterdir()) == []
+
+
+END_MARK = b"--edge--\r\n"
+BROKEN_UPLOADS = {
+    "without its end mark": multipart((FILE, b"picture"))[1].removesuffix(END_MARK),
+    "with a second part in place of its end mark": multipart((FILE, b"x"))[1].replace(
+        END_MARK, b"--edge\r\n"
+    ),
+    "with a field after a file in one header": multipart(
+        (f'{FILE}\r\nContent-Disposition: form-data; name="files"', b"picture")
+    )[1],
+    "with a file after a field in one header": multipart(
+        ('name="files"\r\ncontent-disposition: form-data; filename="a"', b"picture")
+    )[1],
+}
+"""Multipart bodies that Gradio answers with status 500, or takes for empty ones."""
+
+
+@pytest.mark.parametrize("pieces", [7, 10_000])
+@pytest.mark.parametrize("kind", BROKEN_UPLOADS)
+def test_a_broken_upload_is_said_to_be_none(kind: str, pieces: int, door: Callable[..., Any]) -> None:
+    headers, _ = multipart()
+    answer = door("POST", UPLOAD_PATH, in_pieces(BROKEN_UPLOADS[kind], pieces), headers)
+    assert answer.status == 400 and answer.text.startswith("Expected one file")
+
+
+class Sender:
+    """A client that sends pieces without end, and notes what it gets while it sends."""
+
+    def __init__(self, first: list[bytes], then: Callable[[], bytes | None]) -> None:
+        self.first, self.then = first, then
+        self.sent, self.got = 0, []
+
+    async def receive(self) -> dict[str, Any]:
+        piece = self.first.pop(0) if self.first else self.then()
+        if piece is None:
+            await asyncio.Event().wait()
+        self.sent += len(piece or b"")
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.got.append((message, self.sent))
+
+
+@pytest.mark.parametrize("path", [JSON_PATH, UPLOAD_PATH, "/nothing/here"])
+@pytest.mark.parametrize("end", ["by its size", "by time"])
+def test_the_rest_of_a_refused_body_is_read_for_a_moment_behind_the_answer(
+    end: str, path: str, inner: Inner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "REST_SECONDS", 0.1 if end == "by time" else 60)
+    monkeypatch.setattr(guard, "REST_BYTES", 2**22)
+    piece = bytes(2**16)
+    sender = Sender([piece] * 20, lambda: piece if end == "by its size" else None)
+    headers = multipart()[0] | {"Content-Length": str(2**30)}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": raw, "query_string": b""}
+    in_a_loop(Guard(inner, lambda *args: None, Disk(tmp_path))(scope, sender.receive, sender.send))  # type: ignore[arg-type]
+    (start, _), (content, sent_before), (last, sent_after) = sender.got
+    assert start["status"] in (404, 413) and content["body"] and sent_before == 0
+    assert (b"connection", b"close") in start["headers"]
+    assert last == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert sent_after == (2**22 if end == "by its size" else 20 * 2**16)
+
+
+def test_what_gradio_does_not_know_is_answered_before_gradio(
+    inner: Inner, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Guard(
+        inner, lambda *args: None, Disk(tmp_path), is_event=["there"].count, is_session=["there"].count
+    )
+
+    async def test() -> None:
+        for path in ("/gradio_api/call/segment/", "/gradio_api/call/v2/segment/"):
+            assert (await ask(app, path=f"{path}there")).text == "through"
+            answer = await ask(app, path=f"{path}gone")
+            assert answer.status == 404
+            assert json.loads(answer.text)["detail"].startswith("There is no call with this id")
+        path = "/gradio_api/queue/data"
+        assert (await ask(app, path=path, query_string=b"session_hash=there")).text == "through"
+        assert (await ask(app, path=path)).text == "through"
+        answer = await ask(app, path=path, query_string=b"session_hash=gone")
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert json.loads(answer.text.removeprefix("data: "))["session_not_found"] is True
+
+    in_a_loop(test())
+
+
+@pytest.mark.parametrize("length", [1000, 1001])
+@pytest.mark.parametrize("status", [200, 404, 422, 500])
+def test_a_long_error_of_gradios_becomes_a_short_sentence(status: int, length: int, tmp_path: Path) -> None:
+    async def repeat(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", str(length).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x" * 600, "more_body": True})
+        await send({"type": "http.response.body", "body": b"x" * (length - 600)})
+
+    async def test() -> None:
+        answer = await ask(Guard(repeat, lambda *args: None, Disk(tmp_path)))
+        assert answer.status == status
+        if status == 200 or length == 1000:
+            assert answer.text == "x" * length
+        else:
+            assert json.loads(answer.text) == {"detail": "The server does not understand this request."}
+        assert answer.headers["content-length"] == str(len(answer.text))
+
+    in_a_loop(test())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"id": "x" * 201},
+        {"method": "x" * 201},
+        {"params": {"name": "x" * 201}},
+        {"params": {"uri": "x" * 201}},
+        {"params": {"_meta": {"progressToken": "x" * 201}}},
+        {"id": [["x"] * 100]},
+    ],
+    ids=lambda message: str(message)[:30],
+)
+def test_a_name_that_an_agent_would_get_back_is_short(
+    message: dict[str, Any], door: Callable[..., Any], inner: Inner
+) -> None:
+    answer = door("POST", "/gradio_api/mcp/", [json.dumps(message).encode()])
+    assert answer.status == 400 and "at most 200 characters" in answer.text and inner.begun == 0
+    good = {"id": "x" * 200, "method": "ping", "params": {"name": "x", "_meta": None}}
+    for body in (good, {"params": []}, {"params": {"arguments": {"image": "x" * 10_000}}}):
+        assert door("POST", "/gradio_api/mcp/", [json.dumps(body).encode()]).text == "through"
 
 
 def test_every_answer_carries_the_security_headers(door: Callable[..., Any]) -> None:
@@ -471,6 +626,38 @@ def test_a_chunked_body_without_end_is_cut_off(server: str) -> None:
         except ConnectionError:
             answer = client.recv(100)
     assert answer.startswith(b"HTTP/1.1 413") and sent < 10 * JSON_BYTES
+
+
+@pytest.mark.parametrize("path", [JSON_PATH, UPLOAD_PATH])
+def test_a_client_that_sends_everything_before_it_reads_gets_the_refusal(path: str, server: str) -> None:
+    """The body is larger than the buffers of both sockets together."""
+    host, port = urlsplit(server).netloc.split(":")
+    size = 40 * 2**20
+    kind = "multipart/form-data; boundary=edge"
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n\r\n"
+        client.sendall(head.encode())
+        for _ in range(size // 2**20):
+            client.sendall(bytes(2**20))
+        answer = b"".join(iter(lambda: client.recv(2**16), b""))
+    assert answer.startswith(b"HTTP/1.1 413") and b"This is too large" in answer
+
+
+@pytest.mark.parametrize("kind", BROKEN_UPLOADS)
+def test_a_broken_upload_is_no_fault_of_the_running_app(kind: str, server: str) -> None:
+    answer = httpx.post(
+        f"{server}gradio_api/upload", content=BROKEN_UPLOADS[kind], headers=multipart()[0], timeout=20
+    )
+    assert answer.status_code == 400 and answer.text.startswith("Expected one file")
+
+
+@pytest.mark.parametrize("path", ["call/segment/nothing", "queue/data?session_hash=nothing"])
+def test_an_unknown_name_leaves_no_line_in_the_log(
+    path: str, server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = httpx.get(f"{server}gradio_api/{path}", timeout=20)
+    assert answer.status_code == (404 if "call" in path else 200)
+    assert [record for record in caplog.records if record.name != "httpx"] == []
 
 
 @pytest.mark.parametrize(

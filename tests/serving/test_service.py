@@ -6,9 +6,12 @@ The file is long because its tests share one app and the reader of its log.
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import errno
 import json
 import logging
+import os
 import shutil
 import threading
 import time
@@ -41,6 +44,7 @@ from tests.fault_server import Answer, FaultServer
 from tests.loops import in_a_loop
 from tests.serving.test_scheduler import Held, until
 from tests.truth import SCENE
+from ui.links import EXAMPLES
 
 SENTENCE = "the sentence"
 
@@ -250,6 +254,213 @@ def test_of_ipv6_the_network_is_the_visitor(monkeypatch: pytest.MonkeyPatch) -> 
     assert visitor("192.0.2.1").session == SHARED
 
 
+# -------------------------------------------------------------------------- files and room on the disk
+
+
+def reserved(service: Service) -> int:
+    """The bytes that the requests of `service` have reserved."""
+    return sum(reservation.size for reservation in service.disk._reservations)
+
+
+@pytest.mark.parametrize("where", ["in the work", "before the work"])
+@pytest.mark.parametrize("error", [None, ImageError(SENTENCE), OSError(errno.ENOSPC, "full"), KeyError("x")])
+def test_a_folder_stays_only_if_the_request_ends_well(
+    error: Exception | None, where: str, alone: Service
+) -> None:
+    folders: list[Path] = []
+
+    def write(folder: Path) -> None:
+        folders.append(folder)
+        (folder / "half a file").write_bytes(b"x")
+        assert reserved(alone) == 12345 and list(alone._in_use()) == [folder]
+        if error:
+            raise error
+
+    async def test() -> None:
+        with contextlib.suppress(gr.Error):
+            async with alone.request("test") as request:
+                folder = service.new_folder(12345) if where == "before the work" else None
+                await request.run(lambda job: write(folder or service.new_folder(12345)))
+
+    in_a_loop(test())
+    assert folders[0].exists() == (error is None)
+    assert reserved(alone) == 0 and not alone.requests and not list(alone._in_use())
+
+
+def test_what_a_visitor_who_left_would_have_got_is_deleted_when_the_work_ends(
+    alone: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.scheduler.POLL_SECONDS", 0.01)
+    held, folders = Held(), []
+
+    def work(job: Job) -> None:
+        folders.append(service.new_folder(12345))
+        held(job)
+        (folders[0] / "file").write_bytes(b"x")
+
+    async def run() -> None:
+        async with alone.request("test") as request:
+            await request.run(work)
+
+    async def test() -> None:
+        task = asyncio.create_task(run())
+        await until(held.began.is_set)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert folders[0].exists() and reserved(alone) == 12345, "the thread still writes there"
+        held.may_end.set()
+        await until(lambda: not alone.requests)
+
+    in_a_loop(test())
+    assert not folders[0].exists() and reserved(alone) == 0
+
+
+def test_a_request_that_is_cancelled_before_its_turn_leaves_no_folder(
+    scenes_model: SegmentationModel,
+) -> None:
+    busy = Service(Models(lambda: (scenes_model, None)), Scheduler(slots=1))
+    held, folders = Held(), []
+
+    async def run() -> None:
+        async with busy.request("second") as request:
+            folders.append(service.new_folder())
+            await request.run(lambda job: pytest.fail("it ran"))
+
+    async def test() -> None:
+        async with busy.request("first") as request:
+            first = asyncio.create_task(request.run(held))
+            await until(held.began.is_set)
+            second = asyncio.create_task(run())
+            await until(lambda: len(folders) == 1)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            held.may_end.set()
+            await first
+
+    in_a_loop(test())
+    assert not folders[0].exists() and reserved(busy) == 0 and not busy.requests
+
+
+def test_an_export_that_does_not_fit_is_refused_before_it_is_written(
+    alone: Service, lines: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.disk.shutil.disk_usage", lambda path: SimpleNamespace(free=2**28))
+    before = set(Path(service.get_upload_folder()).iterdir())
+    answer = ended(alone, lambda job: service.new_folder(2**28))
+    assert isinstance(answer, gr.Error)
+    assert answer.message == "The server's disk is full. Please try again in a few minutes."
+    assert lines()[-1]["error"].startswith("DiskFull")
+    assert set(Path(service.get_upload_folder()).iterdir()) == before and not alone.requests
+    assert ended(alone, lambda job: service.new_folder(2**20)).is_dir()
+
+
+def test_a_folder_outside_of_requests_belongs_to_nobody(alone: Service) -> None:
+    assert service.new_folder().is_dir()
+    assert reserved(alone) == 0
+
+
+def test_the_photo_of_a_request_is_in_use_and_counts_as_new(alone: Service) -> None:
+    photo = service.new_folder() / "photo.png"
+    photo.write_bytes(SCENE.read_bytes())
+    os.utime(photo, (0, 0))
+
+    async def test() -> None:
+        async with alone.request("test") as request:
+            assert await request.photo({"path": str(photo)}) == photo
+            assert list(alone._in_use()) == [photo]
+
+    in_a_loop(test())
+    assert time.time() - photo.stat().st_mtime < 60 and not list(alone._in_use())
+
+
+PICTURE = base64.b64encode(SCENE.read_bytes()).decode()
+
+
+@pytest.mark.parametrize("image", [{"path": PICTURE}, {"url": PICTURE}, {"path": PICTURE, "url": None}])
+def test_a_picture_in_base64_is_taken_without_data_in_front(image: dict[str, Any], alone: Service) -> None:
+    async def test() -> bytes:
+        async with alone.request("test") as request:
+            return (await request.photo(image)).read_bytes()
+
+    assert in_a_loop(test()) == SCENE.read_bytes()
+
+
+# -------------------------------------------------------------------------- the end of the app
+
+
+def test_a_service_that_closes_finishes_its_work_and_refuses_the_rest(
+    scenes_model: SegmentationModel, lines: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.scheduler.POLL_SECONDS", 0.01)
+    may_load = threading.Event()
+    closing = Service(
+        Models(lambda: (scenes_model, None), lambda name: may_load.wait(10) and scenes_model),  # type: ignore[arg-type, return-value]
+        Scheduler(slots=1),
+    )
+    held = Held()
+
+    async def run(work: Callable[[Job], Any]) -> Any:
+        async with closing.request("test") as request:
+            return await request.run(work)
+
+    async def load() -> Any:
+        async with closing.request("test") as request:
+            return await request.model("resnet50_fpn")
+
+    async def test() -> None:
+        runs = asyncio.create_task(run(lambda job: (held(job), "done")[1]))
+        await until(held.began.is_set)
+        waits = asyncio.create_task(run(lambda job: pytest.fail("it ran")))
+        loads = asyncio.create_task(load())
+        await until(lambda: len(closing.requests) == 3 and len(closing.scheduler._line) == 1)
+        closing.close()
+        for refused in (waits, loads, run(lambda job: pytest.fail("it ran"))):
+            with pytest.raises(gr.Error) as caught:
+                await refused
+            assert caught.value.message == "The server is restarting. Please try again in a minute."
+        assert not runs.done() and len(closing.requests) == 1
+        held.may_end.set()
+        assert await runs == "done"
+
+    in_a_loop(test())
+    may_load.set()
+    assert not closing.requests
+    assert sorted(line["outcome"] for line in lines()) == ["busy"] * 3 + ["ok"]
+
+
+def test_work_that_does_not_end_in_time_is_told_so_and_leaves_nothing(
+    alone: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.scheduler.POLL_SECONDS", 0.01)
+    held, folders = Held(), []
+
+    def work(job: Job) -> None:
+        folders.append(service.new_folder())
+        held(job)
+        job.stage(0.5, "Writing")
+        pytest.fail("it went on")
+
+    async def run() -> None:
+        async with alone.request("test") as request:
+            await request.run(work)
+
+    async def test() -> None:
+        task = asyncio.create_task(run())
+        await until(held.began.is_set)
+        alone.give_up()
+        with pytest.raises(gr.Error, match="The server is restarting"):
+            await task
+        (request,) = alone.requests
+        request.abandon()
+        assert not folders[0].exists()
+        held.may_end.set()
+        await until(lambda: not alone.requests)
+
+    in_a_loop(test())
+
+
 # -------------------------------------------------------------------------- through the running app
 
 
@@ -401,9 +612,7 @@ def test_everything_of_a_visitor_is_gone_after_the_stated_time_and_examples_are_
     janitor.sweep(folder, app.KEEP_SECONDS, app.KEEP_BYTES, time.time() + app.KEEP_SECONDS + 1)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     assert client.predict(image=handle_file(SCENE), api_name="/segment")["instances"]
-    config = client.config["components"]
-    samples = [sample for c in config if c["type"] == "dataset" for sample in c["props"]["samples"]]
-    assert len(samples) == 9 and all(Path(sample[0]["path"]).is_file() for sample in samples)
+    assert len(EXAMPLES) == 9 and all(path.is_file() for path in EXAMPLES.values())
 
 
 @pytest.fixture

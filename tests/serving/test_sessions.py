@@ -86,6 +86,21 @@ def test_a_session_is_dropped_whole_when_it_was_not_used_for_so_long(
     assert list(holder.session_data) == list(holder.time_last_used) == ["used"]
 
 
+def test_a_call_is_known_until_its_answer_is_read_and_a_session_while_it_waits() -> None:
+    class Queue:
+        event_ids_to_events = {"runs": None}
+        pending_event_ids_session = {"session": {"runs", "ended"}}
+        pending_messages_per_session = {"session": None}
+
+    class App:
+        _queue = Queue()
+
+    for id, known in (("runs", True), ("ended", True), ("read", False), ("session", False)):
+        assert sessions.is_event(App(), id) == known  # type: ignore[arg-type]
+    for name, known in (("session", True), ("runs", False), ("", False)):
+        assert sessions.is_session(App(), name) == known  # type: ignore[arg-type]
+
+
 def test_calls_of_programs_push_no_visitors_result_out_and_leave_nothing_behind(
     scenes_model: SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

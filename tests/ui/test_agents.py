@@ -94,7 +94,7 @@ def test_the_picture_comes_as_an_image(ask: Ask) -> None:
         ({"image": PHOTO, "classes": ["cats"]}, "there is no category 'cats'; did you mean cat"),
         ({"image": PHOTO, "score_threshold": 7}, "expected a number from 0 to 1, got 7"),
         ({"image": "http://127.0.0.1/photo.jpg"}, "public"),
-        ({"image": "photo.jpg"}, "provide a url"),
+        ({"image": "photo.jpg"}, "expected a web address"),
         ({}, "'image' is a required property"),
     ],
 )
@@ -107,4 +107,4 @@ def test_a_wrong_argument_is_answered_by_a_sentence(
 
 def test_other_endpoints_are_no_tools(ask: Ask) -> None:
     answer = ask("call_tool", "segment", {"image": PHOTO})
-    assert answer.isError and "Unknown tool" in text(answer)
+    assert answer.isError and "There is no tool" in text(answer)

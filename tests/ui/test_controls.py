@@ -11,7 +11,7 @@ from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import SCORE_FLOOR
 from tests.samples import CAT, DOG, PERSON, make_detections
-from ui.components import objects_picture
+from ui.components import stage
 from ui.controls import Controls, add_controls, read
 from visualize import PARTS, ColorBy, Style
 
@@ -21,7 +21,7 @@ PETS = make_detections([[0, 0, 9, 9]] * 4, class_ids=[CAT, DOG, CAT, PERSON], sc
 @pytest.fixture
 def looks() -> Controls:
     with gr.Blocks():
-        return add_controls(objects_picture())
+        return add_controls(stage({}))
 
 
 def reading(detections: Detections = PETS, **values: Any) -> tuple[Filters, Style]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from answer import coco
 from inference import NAMES
-from ui.components import objects_picture
+from ui.components import stage
 from ui.controls import add_controls, to_settings
 from ui.links import EXAMPLES, LONGEST, SETTINGS, TABS, read_query, to_link
 from visualize import EFFECTS, PARTS
@@ -114,7 +114,7 @@ def test_a_long_query_is_cut() -> None:
 
 def test_controls_that_nobody_has_touched_are_as_by_default_in_a_link() -> None:
     with gr.Blocks():
-        looks = add_controls(objects_picture())
+        looks = add_controls(stage({}))
     values = to_settings(*(component.value for component in looks.inputs()))
     assert values == {name: DEFAULTS[name] for name in values}
     assert to_settings(0.2, {"unticked": ["cat"]}, 0.6, ["boxes"], 0.1, "category", None) == {

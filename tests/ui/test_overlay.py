@@ -11,11 +11,12 @@ from answer.result import Result, names, view
 from answer.settings import Filters
 from detections import Detections
 from inference import WORKING_SIDE
+from marks import instance_colors
 from photo.strips import fit_within
 from tests.answer.test_outlines import rasterised
 from tests.samples import CAT, PERSON, fake_model, make_detections, random_detections
 from ui.overlay import look, scene
-from visualize import Style, instance_colors
+from visualize import Style
 
 SIZES = [(60, 80), (80, 60), (50, 50), (1, 1), (35, 1050), (3001, 2004), (1503, 4000)]
 """(height, width) of photos in landscape and portrait format, smaller and larger than the working image."""
@@ -125,7 +126,8 @@ def test_every_instance_is_there_whatever_its_score_with_its_own_id_and_name() -
     instances = scene(make_result(detections))["instances"]
     assert [instance["id"] for instance in instances] == detections.ids.tolist()
     assert [instance["name"] for instance in instances] == names(detections)
-    np.testing.assert_allclose([instance["score"] for instance in instances], detections.scores, atol=5.1e-5)
+    shown = np.array([instance["score"] for instance in instances])
+    assert ((shown > detections.scores - 1.01e-4) & (shown <= detections.scores)).all()  # cut, not rounded
 
 
 def test_numbers_are_written_as_they_are_read() -> None:
@@ -145,6 +147,14 @@ def test_numbers_are_written_as_they_are_read() -> None:
         ["Box", "2,000 x 999"],
         ["At", "1,000, 2,001"],
     ]
+
+
+def test_no_score_below_1_is_shown_as_1() -> None:
+    detections = make_detections([[0, 0, 9, 9]] * 2, scores=[1, 0.99996])
+    certain, nearly = scene(make_result(detections))["instances"]
+    assert certain["cells"][2] == dict(certain["numbers"])["Score"] == "1.000"
+    assert nearly["cells"][2] == dict(nearly["numbers"])["Score"] == "0.999"
+    assert (certain["score"], nearly["score"]) == (1, 0.9999)
 
 
 def test_colors_are_those_of_the_annotated_picture() -> None:

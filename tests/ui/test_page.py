@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import functools
 import json
-import math
 import queue
 import re
 import shutil
@@ -31,6 +30,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page
 from answer import coco, result
 from detections import Detections
 from inference import SegmentationModel
+from marks import shown_score
 from photo.images import read_image
 from serving import photos
 from serving.models import Models
@@ -136,11 +136,6 @@ def spot_on(page: Page, id: int) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def cut(score: float) -> str:
-    """Returns a score as the page shows it: two digits, cut and not rounded."""
-    return f"{math.floor(score * 100 + 1e-6) / 100:.2f}"
-
-
 def set_threshold(page: Page, value: float) -> None:
     number = page.locator("#threshold input[type=number]")
     number.fill(str(value))
@@ -167,12 +162,12 @@ def test_an_uploaded_photo_is_segmented_at_once_and_agrees_with_the_api(page: Pa
         "spots => spots.map((spot) => spot.getAttribute('aria-label'))"
     )
     assert labels == [
-        f"{instance['category_name']}, {cut(instance['score'])}, {i} of {len(expected)}"
+        f"{instance['category_name']}, {shown_score(instance['score'])}, {i} of {len(expected)}"
         for i, instance in enumerate(expected, 1)
     ]
     table = rows(page)
     assert [(int(row[0]), row[1]) for row in table] == [(i["id"], i["category_name"]) for i in expected]
-    assert [row[2] for row in table] == [f"{i['score']:.3f}" for i in expected]
+    assert [row[2] for row in table] == [shown_score(i["score"], 3) for i in expected]
     assert [int(row[3].replace(",", "")) for row in table] == [i["area"] for i in expected]
 
 

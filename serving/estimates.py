@@ -1,0 +1,78 @@
+"""Estimates: upper bounds for the sizes of the files that `answer.files` writes.
+
+A PNG is at most a little larger than its pixels, because a PNG stores what it cannot compress. Outlines and
+run lengths grow with the sides of an instance's box.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from answer.files import EXPORTS
+from detections import Detections
+
+FILE_BYTES = 64 * 1024
+"""The part of a file that does not grow with the photo: headers, the manifest, the names of the classes."""
+INSTANCE_BYTES = 8 * 1024
+"""The part of an instance that does not grow with its box: a row in each table, the headers of a cut-out."""
+SIDE_BYTES = 250
+"""The bytes of all text formats together, for each pixel of the width and the height of a box.
+
+An ordinary outline takes a quarter of it. The rest is for masks full of holes.
+"""
+CHANNELS = {"annotated": 3, "instances": 2, "categories": 1}
+"""The bytes of one pixel, for each format that is a picture of the whole photo."""
+SOFT_EDGE = 1.04
+"""The factor by which soft edges enlarge a cut-out. `visualize.cut_out` adds 1.5 % on each side."""
+ROUNDING = 10
+"""The pixels that rounding, and the smallest soft edge, add to the width and the height of a cut-out."""
+
+
+def png_bytes(height: int, width: int, channels: int) -> int:
+    """Returns the largest size of a PNG file, in bytes.
+
+    Args:
+        height: In pixels.
+        width: In pixels.
+        channels: The bytes of one pixel.
+    """
+    pixels = height * (width * channels + 1)  # each row begins with the number of its filter
+    return pixels + pixels // 1000 + INSTANCE_BYTES
+
+
+def export_bytes(shown: Detections, format: str) -> int:
+    """Returns the largest size of a file that `answer.files.export_file` writes, in bytes.
+
+    Args:
+        shown: The instances in view.
+        format: A key of `EXPORTS`.
+    """
+    if format in CHANNELS:
+        return FILE_BYTES + png_bytes(*shown.image_size, CHANNELS[format])
+    if format == "cutouts":
+        return FILE_BYTES + _cut_outs_bytes(shown)
+    texts = FILE_BYTES + len(shown) * INSTANCE_BYTES + int(_sides(shown).sum()) * SIDE_BYTES
+    if format == "zip":
+        pictures = sum(png_bytes(*shown.image_size, channels) for channels in (3, *CHANNELS.values()))
+        return pictures + texts + _cut_outs_bytes(shown)
+    assert format in EXPORTS
+    return texts
+
+
+def effect_bytes(shown: Detections) -> int:
+    """Returns the largest size of a file that `answer.files.effect_file` writes, in bytes."""
+    return FILE_BYTES + png_bytes(*shown.image_size, 4)
+
+
+def _cut_outs_bytes(shown: Detections) -> int:
+    sides = np.minimum(np.ceil(_sides(shown) * SOFT_EDGE) + ROUNDING, shown.image_size).astype(int)
+    return sum(png_bytes(height, width, 4) for height, width in sides.tolist())
+
+
+def _sides(shown: Detections) -> NDArray[np.float64]:
+    """Returns (N, 2): the height and the width of each mask in pixels. A mask may be larger than its box."""
+    x1, y1, x2, y2 = shown.boxes.astype(np.float64).T
+    grow = 1 + 2 / shown.mask_probs.shape[-1]
+    sides: NDArray[np.float64] = np.stack([y2 - y1, x2 - x1], axis=1) * grow + 2
+    return np.minimum(sides, np.array(shown.image_size, np.float64))
