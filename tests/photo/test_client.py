@@ -242,6 +242,7 @@ def test_an_unknown_kind_of_work_is_a_fault_that_says_where(odd, tmp_path: Path)
 def test_how_a_child_ended_is_known_however_late_the_question_comes(forking, read, png) -> None:
     pid, connection = forking._child()
     with connection:
+        assert not connection.get_inheritable()
         os.kill(pid, signal.SIGSEGV)
         wait_until(lambda: not state(pid))
         read(forking, png)  # the server then looks which children have ended
@@ -334,31 +335,48 @@ def test_nothing_is_left_after_stop(read, png) -> None:
 
 
 PROGRAM = """
-import pathlib, sys, time
+import os, pathlib, signal, sys
 from photo import client, images
 images.read_photo(pathlib.Path(sys.argv[1]))
-print(client.client()._process.pid, flush=True)
+fork = 0
+if sys.argv[2] == "with a fork":
+    fork = os.fork()
+    if fork == 0:
+        signal.pause()
+print(client.client()._process.pid, fork, flush=True)
 sys.stdin.read()
 """
 
 
 @needs_proc
-@pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGINT", "SIGKILL", "SIGKILL with a fork"])
 def test_nothing_is_left_when_the_app_ends(end: str, tmp_path: Path, png: bytes) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "good.png")]
+    name, _, forks = end.partition(" ")
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "good.png"), forks]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as app:
         assert app.stdin is not None and app.stdout is not None
-        server = int(app.stdout.readline())
+        server, fork = map(int, app.stdout.readline().split())
         wait_until(lambda: len(children(server)) == 2)  # both wait for pictures
         family = [server, *children(server)]
         if end == "exit":
             app.stdin.close()
         else:
-            app.send_signal(getattr(signal, end))
+            app.send_signal(getattr(signal, name))
         app.wait()
-        wait_until(lambda: not any(map(state, family)))
+        try:
+            wait_until(lambda: not any(map(state, family)))
+        finally:
+            if fork:
+                os.kill(fork, signal.SIGKILL)
+
+
+@needs_proc
+def test_keys_at_the_terminal_reach_the_app_only(forking) -> None:
+    server = server_of(forking)
+    assert os.getpgid(server) != os.getpgid(0)
+    assert os.getsid(server) == os.getsid(0)  # Linux shares the processor between sessions
 
 
 @needs_proc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -213,10 +214,10 @@ def test_memory_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         found = []
         more: Callable[[], object]
         for more in (
-            lambda: np.ones(60 * 2**20, np.uint8),
-            lambda: bytes(60 * 2**20),
-            lambda: mmap.mmap(-1, 60 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS),
-            lambda: [bytes(1000) for _ in range(60_000)],
+            lambda: np.ones(2**31, np.uint8),
+            lambda: bytes(2**31),
+            lambda: mmap.mmap(-1, 2**31, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS),
+            lambda: [bytes(1000) for _ in range(3_000_000)],
         ):
             try:
                 more()
@@ -271,26 +272,27 @@ def test_the_fence_cannot_be_opened_again() -> None:
 
 @needs_linux
 def test_a_fenced_process_ends_with_its_parent() -> None:
-    def parent() -> None:
-        child = os.fork()
-        if child == 0:
+    from_child, to_test = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        if os.fork() == 0:
             fence.close()
             os.write(to_test, b"%d" % os.getpid())
-            signal.pause()
         signal.pause()
-
-    from_child, to_test = os.pipe()
-    pid, result = start(parent)
     child = int(os.read(from_child, 20))
     for pipe in (from_child, to_test):
         os.close(pipe)
-    assert Path(f"/proc/{child}").exists()
-    os.kill(pid, signal.SIGKILL)
-    finish(pid, result)
-    end = time.monotonic() + PATIENCE_SECONDS
-    while Path(f"/proc/{child}").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
-        assert time.monotonic() < end, "the fenced process outlived its parent"
-        time.sleep(0.01)
+    try:
+        assert Path(f"/proc/{child}").exists()
+        os.kill(parent, signal.SIGKILL)
+        os.waitpid(parent, 0)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while Path(f"/proc/{child}").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
+            assert time.monotonic() < end, "the fenced process outlived its parent"
+            time.sleep(0.01)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 # --- What it still can do

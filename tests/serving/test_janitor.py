@@ -94,6 +94,30 @@ def test_over_the_size_the_oldest_go_first(put: Callable[..., Path], tmp_path: P
     assert [path.exists() for path in paths] == [False, False, True, True]
 
 
+def test_room_is_made_by_the_oldest_files_and_by_no_more_than_needed(
+    put: Callable[..., Path], tmp_path: Path
+) -> None:
+    paths = [put(f"{age}/x", 10, age) for age in (500, 400, 300, 20)]
+    assert janitor.make_room(tmp_path / "kept", 0, 60) == 0
+    assert janitor.make_room(tmp_path / "kept", 11, 60, [paths[0]]) == 20
+    assert [path.exists() for path in paths] == [True, False, False, True]
+    assert janitor.make_room(tmp_path / "kept", 100, 60, [tmp_path / "kept" / "500"]) == 0
+    assert janitor.make_room(tmp_path / "kept", 100, 60) == 10
+    assert [path.exists() for path in paths] == [False, False, False, True]
+
+
+def test_to_make_room_a_link_is_deleted_and_what_it_leads_to_is_not(
+    put: Callable[..., Path], tmp_path: Path
+) -> None:
+    treasure = tmp_path / "treasure"
+    treasure.write_text("mine")
+    put("x", 1, 500)
+    (tmp_path / "kept" / "link").symlink_to(treasure)
+    os.utime(tmp_path / "kept" / "link", (0, 0), follow_symlinks=False)
+    janitor.make_room(tmp_path / "kept", 100, 60)
+    assert treasure.read_text() == "mine" and list((tmp_path / "kept").iterdir()) == []
+
+
 def test_a_file_that_is_used_again_counts_as_new(put: Callable[..., Path], tmp_path: Path) -> None:
     photo = put("a/photo.jpg", 5, HOUR + 9)
     janitor.touch(photo)
