@@ -317,7 +317,7 @@ const onClick = (event) => {
   if (action === "camera") openCamera();
   if (action === "close-camera") closeCamera();
   if (action === "shoot") shoot();
-  if (action === "dismiss") message.hidden = true;
+  if (action === "dismiss") dismiss();
   if (action === "zoom-in") zoomBy(1.5);
   if (action === "zoom-out") zoomBy(1 / 1.5);
   if (action === "fit") fit();

@@ -59,7 +59,7 @@ function ask(photo_) {
 
 function wait(words, src) {
   before ??= { src: photo.getAttribute("src"), photo: props.value?.photo ?? null, empty: root.classList.contains("empty") };
-  message.hidden = true;
+  dismiss();
   select(null);
   root.classList.remove("empty");
   root.classList.add("busy");
@@ -97,6 +97,11 @@ function complain(sentence) {
   comeBack();
   message.querySelector("p").textContent = sentence;
   message.hidden = false;
+}
+
+function dismiss() {
+  message.hidden = true;
+  message.querySelector("p").textContent = "";
 }
 
 /** Follows what the server says of the photo that was sent: {words, kind: error | stopped | waiting}. */

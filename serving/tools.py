@@ -17,7 +17,7 @@ from photo.fetch import ADDRESS_LENGTH, is_bare_picture
 BEGINNING, END = 150, 100
 """The number of characters at both ends of a long error that are kept."""
 EXPECTED = (
-    "image: please provide a url such as https://example.org/photo.jpg, a data URL, or a picture in base64."
+    "image: expected a web address such as https://example.org/photo.jpg, a data URL, or a picture in base64."
 )
 
 
@@ -41,7 +41,7 @@ def _checked(inner: Callable[[Any], Awaitable[Any]], offered: Any) -> Callable[[
         name, arguments = request.params.name, request.params.arguments or {}
         if name not in offered.tool_to_endpoint:
             tools = ", ".join(offered.tool_to_endpoint)
-            return refusal(f"Unknown tool {said(name)}. Expected one of: {tools}.")
+            return refusal(f"There is no tool {said(name)}. Expected one of: {tools}.")
         if "image" in arguments:
             arguments["image"] = picture(arguments["image"])
             if arguments["image"] is None:

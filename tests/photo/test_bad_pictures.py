@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from photo.errors import ImageError
-from photo.fence import PROCESSOR_SECONDS
+from photo.fence import WALL_SECONDS
 from photo.formats import READABLE
 from photo.images import read_photo
 from tests.bad_pictures import bad_pictures
 from tests.calls import segment_bytes
 
-LONGEST_SECONDS = 2.0 * PROCESSOR_SECONDS
-"""A decoding process has so much time of a processor, and tests run side by side."""
+LONGEST_SECONDS = WALL_SECONDS + 2.0
+"""A decoding process ends after WALL_SECONDS. Its processor time is shorter, but tests run side by side."""
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns about parts that it skips
 
