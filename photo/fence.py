@@ -20,16 +20,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-MEMORY_BYTES = 500 * 2**20
-"""What a child may allocate beyond the memory that it starts with. The largest pictures need 460 MB."""
+MEMORY_BYTES = 510 * 2**20
+"""What a child may allocate for its picture. The largest pictures need 485 MB."""
 TOUCHED_BYTES = 64 * 2**20
-"""The pixels of a photo of 12 megapixels take 48 MB in Pillow."""
+"""How much of this memory a child has reserved before its picture comes. A photo of 12 megapixels needs 48 MB
+in Pillow."""
 PROCESSOR_SECONDS = 4
 WALL_SECONDS = 20
 """A child that waits for a slow disk or for a busy machine ends after this time as well."""
 
-M_PERTURB = -6
-"""The name of glibc's malloc.h."""
+M_PERTURB, M_TOP_PAD = -6, -2
+"""The names of glibc's malloc.h."""
 FRESH_BYTE = 0x55
 """malloc fills with this byte what is freed, and with its opposite (0xAA) what it gives."""
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
@@ -53,9 +54,10 @@ TUNABLES = {
     "tcache_count": 0,
     "mxfast": 0,
     # The memory of a child is new: the kernel clears each page when it is first written. Large pages make
-    # this quick, but only in a heap that grows in large steps and keeps what is freed.
+    # this quick, but only in a heap that is large from the start and keeps what is freed.
     "hugetlb": 1,
     "top_pad": TOUCHED_BYTES + 8 * 2**20,  # the server needs 8 MB itself
+    "arena_max": 1,  # otherwise each thread would have so large a heap
     "mmap_threshold": 8 * 2**20,
     "trim_threshold": 128 * 2**20,
 }
@@ -89,11 +91,7 @@ def fill_fresh_memory(on: bool) -> None:
     `ENVIRONMENT` has set it already. While it is on, calloc clears its memory at once, also memory that
     nobody will use.
     """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every libc has it
-    if mallopt:
-        mallopt(M_PERTURB, FRESH_BYTE if on else 0)
+    _mallopt(M_PERTURB, FRESH_BYTE if on else 0)
 
 
 def touch_memory(size: int) -> None:
@@ -111,14 +109,24 @@ def touch_memory(size: int) -> None:
     libc.madvise(ctypes.c_void_p(end - size), ctypes.c_size_t(size), MADV_POPULATE_WRITE)
 
 
+def _mallopt(parameter: int, value: int) -> None:
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every libc has it
+    if mallopt:
+        mallopt(parameter, value)
+
+
 def _limit_resources() -> None:
     import resource
 
+    _mallopt(M_TOP_PAD, 2**20)  # the limit below counts what the heap reserves without using it
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    before = _memory()
-    if before:  # Linux, where this limit counts all private memory
-        resource.setrlimit(resource.RLIMIT_DATA, (before + MEMORY_BYTES, before + MEMORY_BYTES))
+    reserved = _memory()
+    if reserved:  # Linux, where this limit counts all private memory
+        most = reserved - TOUCHED_BYTES + MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     # At the first number comes SIGXCPU, which tells the app why the child ended; at the second SIGKILL.
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS + 1))
 

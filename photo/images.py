@@ -74,6 +74,7 @@ def read_photo(file: str | os.PathLike[str], longest_side: float = math.inf) -> 
             math.prod(size) <= MAX_PIXELS
             and shape == reduced_size(size, longest_side)
             and reply["format"] in READABLE.values()
+            and isinstance(reply["notes"], list)
         )
         notes = tuple(str(note)[:MAX_NOTE] for note in reply["notes"][:MAX_NOTES])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

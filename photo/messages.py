@@ -1,7 +1,7 @@
 """Messages: how the app, the server and its children speak with each other.
 
-Requests and answers are JSON behind their length. The server's own answers are numbers. Nobody unpickles
-anything.
+Requests and answers are JSON behind their length. A worker's requests are one line of JSON each, and
+`RECEIVED` comes before its answers. The server's own answers are numbers. Nobody unpickles anything.
 """
 
 from __future__ import annotations

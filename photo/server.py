@@ -32,8 +32,8 @@ from photo.messages import END, NUMBER
 CHILDREN = 2
 """So many children wait or work. Two photos are read at once. A third picture waits for a fork."""
 FORK_SECONDS, REAP_SECONDS = 0.01, 1.0
-"""How long the server waits for a message before it forks a child that is wanted, and before it looks which
-children have ended."""
+"""How long the server waits for a message before it forks a missing child, and before it looks which children
+have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Server:
             # when it gets an answer.
             is_short = len(self._spares) + len(self._running) < CHILDREN
             ready, _, _ = select.select([self._control], [], [], FORK_SECONDS if is_short else REAP_SECONDS)
+            self._reap()
             if ready:
                 try:
                     message = self._control.recv(1 + NUMBER.size)
@@ -75,7 +76,6 @@ class Server:
             elif is_short:
                 # The memory of a ready child has its price, and one is enough for the usual single photo.
                 self._fork(ready=not any(spare.is_ready for spare in self._spares))
-            self._reap()
         for pid in (*(spare.pid for spare in self._spares), *self._running):
             os.kill(pid, signal.SIGKILL)
 

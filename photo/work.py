@@ -1,8 +1,8 @@
 """Work: what a decoding process does with one request, and how requests and answers look.
 
-A request and its answer are one line of JSON each. Pixels go through a file that both processes map into
-their memory. The picture's file and this file come as open files, or as paths on systems that cannot send
-open files. Another kind of work (video) is one more entry in `KINDS`.
+Requests and answers are JSON (`photo.messages`). Pixels go through a file that both processes map into their
+memory. The picture's file and this file come as open files, or as paths on systems that cannot send open
+files. Another kind of work (video) is one more entry in `KINDS`.
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ def answer(content: Content, room: memoryview, request: dict[str, Any]) -> dict[
 
 
 def warm_up() -> None:
-    """Reads a small picture of our own, so that the pages of the decoder are in memory when a stranger's
-    comes."""
+    """Reads a small picture of our own, so that the decoder's pages are in memory when a stranger's comes."""
     decoder.decode(OWN_PICTURE, 64, memoryview(bytearray(3 * 64 * 64)))
 
 

@@ -72,7 +72,7 @@ def odd(request: pytest.FixtureRequest, forking: Client, working: Client) -> Cli
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Photo]:
     """Reads a file with this content, a JSON object for an odd child, through a client."""
 
-    def read(client: Client, content: dict[str, Any] | bytes, longest_side: float = math.inf) -> Photo:
+    def read(client: Client, content: dict[str, Any] | bytes, longest_side: float = 64) -> Photo:
         path = tmp_path / f"photo-{threading.get_ident()}"
         path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
         monkeypatch.setattr(images, "client", lambda: client)

@@ -205,30 +205,37 @@ def test_no_file_grows(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
+LIMITED = """
+import mmap
+import numpy as np
+from photo import fence
+
+fence.MEMORY_BYTES = 100 * 2**20
+fence.close()
+enough = np.ones(60 * 2**20, np.uint8)
+for more in (
+    lambda: np.ones(200 * 2**20, np.uint8),
+    lambda: bytes(200 * 2**20),
+    lambda: [bytes(1000) for _ in range(200_000)],
+    lambda: mmap.mmap(-1, 200 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS),
+):
+    try:
+        more()
+        print("got")
+    except (MemoryError, OSError) as error:
+        print(isinstance(error, MemoryError) or error.strerror)
+print(enough.sum() // 2**20)
+"""
+
+
 @needs_linux
-def test_memory_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fence, "MEMORY_BYTES", 100 * 2**20)
-
-    def work() -> list[str]:
-        enough = np.ones(60 * 2**20, np.uint8)
-        found = []
-        more: Callable[[], object]
-        for more in (
-            lambda: np.ones(2**31, np.uint8),
-            lambda: bytes(2**31),
-            lambda: mmap.mmap(-1, 2**31, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS),
-            lambda: [bytes(1000) for _ in range(3_000_000)],
-        ):
-            try:
-                more()
-                found.append("")
-            except MemoryError:
-                found.append("MemoryError")
-            except OSError as error:
-                found.append(errno.errorcode[error.errno or 0])
-        return [*found, str(enough.sum())]
-
-    assert fenced(work) == ["MemoryError", "MemoryError", "ENOMEM", "MemoryError", str(60 * 2**20)]
+def test_memory_ends_at_the_limit() -> None:
+    # In a new process, because this one keeps memory that it has freed.
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED],
+        cwd=ROOT, env=os.environ | fence.ENVIRONMENT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split("\n") == ["True", "True", "True", os.strerror(errno.ENOMEM), "60", ""]
 
 
 def test_a_process_that_computes_or_waits_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,10 +338,6 @@ def test_threads_can_be_started() -> None:
     assert fenced(work) == [10**6] * 4
 
 
-def test_half_of_the_memory_can_be_used() -> None:
-    assert fenced(lambda: int(np.ones(fence.MEMORY_BYTES // 2, np.uint8)[-1])) == 1
-
-
 # --- Fresh memory
 
 FRESH = r"""
@@ -375,7 +378,7 @@ assert not ctypes.string_at(libc.calloc(10, 1000), 10_000).strip(b"\0")
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc fills its memory")
-@pytest.mark.parametrize("value", ["0", "85", "203"])
+@pytest.mark.parametrize("value", ["0", "203"])
 def test_fresh_memory_is_constant_and_holds_nothing_that_was_freed(value: str) -> None:
     environment = os.environ | fence.ENVIRONMENT | {"MALLOC_PERTURB_": value}
     command = [sys.executable, "-c", FRESH]
@@ -397,7 +400,7 @@ def resident():
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 def seen():
-    found, pieces = [], [libc.malloc(24 + 1000 * number) for number in range(500)]
+    found, pieces = [], [libc.malloc(24 + 1000 * number) for number in range(200)]
     for piece in pieces[::3]:
         libc.free(piece)
     for number, piece in enumerate(pieces[1::3]):

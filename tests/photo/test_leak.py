@@ -54,6 +54,8 @@ COMPRESSIONS = {
     "zstd": ("RGB",),
 }
 """Pillow's modes for each of its compressions."""
+LEAKING = {"jpeg", "group3", "group4", "tiff_ccitt"}
+"""Those whose decoders in libtiff may leave a part of a strip unwritten."""
 with contextlib.suppress(ImportError):
     from pillow_heif import register_heif_opener
 
@@ -222,7 +224,7 @@ def all_files() -> Iterator[tuple[str, bytes]]:
     chance = random.Random(0)
     for compression, modes in COMPRESSIONS.items():
         for mode in modes:
-            for layout in ("strip", "strips", "tiles"):
+            for layout in ("strip", "strips", "tiles") if compression in LEAKING else ("strips", "tiles"):
                 side = chance.choice([40, 150, 400])
                 tiff = make_tiff(smooth(chance, side + 8, side, mode), compression, layout)
                 for name, content in damaged_tiffs(tiff, chance):
@@ -239,7 +241,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, content in all_files():
         made[name] = folder / name.replace(" ", "_").replace(";", "")
         made[name].write_bytes(content)
-    assert len(made) > 300
+    assert len(made) > 250
     return made
 
 
@@ -347,7 +349,7 @@ def annotated(server: str, name: str, content: bytes) -> bytes:
 
 
 def test_a_visitor_sees_nothing_of_another_visitors_photo(server: str) -> None:
-    pixels = random_image(7, 200, 300)
+    pixels = random_image(7, 120, 180)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     in_memory = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])  # as Pillow holds it
@@ -356,7 +358,7 @@ def test_a_visitor_sees_nothing_of_another_visitors_photo(server: str) -> None:
             [words_of(content) for content in (file.getvalue(), pixels.tobytes(), in_memory.tobytes())]
         )
     )
-    leaks = {"g4.tif": leaking_g4(1600), "jpeg.tif": leaking_jpeg(800)}
+    leaks = {"g4.tif": leaking_g4(1000), "jpeg.tif": leaking_jpeg(600)}
     seen: dict[str, list[bytes]] = {name: [] for name in leaks}
 
     def visit() -> None:
