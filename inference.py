@@ -16,8 +16,8 @@ import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
 
 from detections import Detections
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES
+from network.fixed import padded_size, supports, unpack
+from network.graphs import Graphs
+from network.precision import PRECISIONS as PRECISIONS
+from network.precision import arithmetic, best_precision, has_tf32
 from network.weights import WeightsError, configured_name, find_weights, layout_of_file
-from network.zero_gpu import can_place, on_gpu
+from network.zero_gpu import ACTIVE, can_place, on_gpu
 from photo.limits import MAX_ASPECT
 from photo.strips import fit_within
 
@@ -39,10 +44,11 @@ WORKING_SIDE = 1024
 """Longest side, in pixels, of the image that the network receives."""
 SCORE_FLOOR = 0.05
 """Instances with this score or a lower one are dropped."""
+BATCH = 8
+"""Images that a graphics processor takes together."""
 DEFAULT_NAME = "resnet50_fpn"
 FALLBACK_NAME = "starter"
 NAMES = ("auto", *ARCHITECTURES)
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NATIVE_ON_CPU = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"),
     "float16": ("avx512_fp16", "amx_fp16"),
@@ -73,9 +79,10 @@ class SegmentationModel:
         name: The name of its architecture.
         label_ids: The COCO category id of each label that the network gives. Index 0 is the background.
         device: Where the network runs.
-        precision: "float32", or the type of most of the arithmetic.
+        precision: The arithmetic, a key of `network.precision.PRECISIONS`.
         origin: Where the weights came from, in words for people.
         sha256: The SHA-256 of the weights file.
+        graphs: Runs the network as CUDA graphs. None: it runs stage by stage.
     """
 
     network: GeneralizedRCNN
@@ -85,6 +92,7 @@ class SegmentationModel:
     precision: str
     origin: str
     sha256: str
+    graphs: Graphs | None = None
 
 
 def load(
@@ -102,11 +110,12 @@ def load(
         weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout. By default
             `network.weights` finds one.
         device: "cuda", "mps" or "cpu". By default the first of these that the machine has.
-        precision: "float32", "bfloat16", "float16" or "auto". "auto" is the precision that
-            `SEGMENTATION_PRECISION` names, if the device is faster in it, and float32 otherwise.
+        precision: "float32", "tf32", "bfloat16", "float16" or "auto". "auto" is the precision that
+            `SEGMENTATION_PRECISION` names, if the device is faster in it. Otherwise it is the fastest one
+            that finds the same as float32 (`network.precision.best_precision`), on a CPU float32 itself.
 
     Raises:
-        ModelError: Unknown name, device or precision.
+        ModelError: Unknown name, device or precision, or a device without TF32 was asked for it.
         WeightsError: The weights are missing or damaged, or belong to another network.
     """
     if name not in NAMES:
@@ -117,6 +126,8 @@ def load(
         return load_best(weights, device=device, precision=precision)[0]
     place = _device(device)
     chosen = _precision(place) if precision == "auto" else precision
+    if chosen == "tf32" and not has_tf32(place):
+        raise ModelError(f"{place} does not calculate in tf32. Expected auto, float32, bfloat16 or float16.")
     architecture = ARCHITECTURES[name]
     found = find_weights(architecture, weights)
     network = architecture.build()
@@ -124,7 +135,11 @@ def load(
     network.eval().requires_grad_(False)
     accelerate(network, place, PRECISIONS[chosen])
     network.to(place)
-    return SegmentationModel(network, name, architecture.label_ids, place, chosen, found.origin, found.sha256)
+    # A process that ZeroGPU forks for one photo would record a graph for this photo alone.
+    graphs = Graphs(network) if place.type == "cuda" and not ACTIVE and supports(network) else None
+    return SegmentationModel(
+        network, name, architecture.label_ids, place, chosen, found.origin, found.sha256, graphs
+    )
 
 
 def load_best(
@@ -166,24 +181,33 @@ def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
         ValueError: The image is not (H, W, 3) uint8, or one side is more than `MAX_ASPECT` times the other:
             after the reduction the short side would have no pixels.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-    # The image may be a reduced photo, whose sides were rounded: one pixel of tolerance.
-    if max(image.shape[:2]) > MAX_ASPECT * (min(image.shape[:2]) + 1):
-        raise ValueError(f"image: expected sides of at most 1:{MAX_ASPECT}, got {image.shape[:2]}")
-    working = fit_within(image, WORKING_SIDE)
-    found = (_run_on_gpu if model.device.type == "cuda" else _run)(model, working)
-    labels = np.asarray(model.label_ids, dtype=np.int64)[found["labels"]]
-    detections = Detections(
-        boxes=found["boxes"],
-        scores=found["scores"],
-        class_ids=labels,
-        mask_probs=found["masks"][:, 0],
-        ids=np.arange(1, len(labels) + 1),
-        image_size=(working.shape[0], working.shape[1]),
-    )
-    kept = detections.select(detections.scores > SCORE_FLOOR)
-    return kept.resized(image.shape[0], image.shape[1])
+    working = _working(image)
+    (found,) = _run_where_it_belongs(model, [working])
+    return _detections(model, found, working, image)
+
+
+def segment_many(model: SegmentationModel, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+    """Finds the instances in each image, as `segment` does, for folders and videos.
+
+    On a graphics processor, images that the network sees at the same size run together, `BATCH` at a time.
+    The results are those of `segment`, up to rounding. A CPU takes the images one by one, because one image
+    keeps it busy. All images and results are in memory, so give long videos in parts.
+
+    Args:
+        images: Each one as for `segment`. They may differ in size.
+
+    Returns:
+        The detections of each image, in the order of the images.
+
+    Raises:
+        ValueError: As `segment`, before any image runs.
+    """
+    working = [_working(image) for image in images]
+    found: dict[int, dict[str, NDArray[Any]]] = {}
+    for batch in _batches(model, working):
+        some = _run_where_it_belongs(model, [working[i] for i in batch])
+        found.update(zip(batch, some, strict=True))
+    return [_detections(model, found[i], working[i], image) for i, image in enumerate(images)]
 
 
 def segment_or_fall_back(
@@ -237,45 +261,125 @@ def _is_device_failure(error: Exception) -> bool:
     return type(error) is RuntimeError and FAILURE_MESSAGES.match(str(error)) is not None
 
 
-def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """Runs torchvision's four stages. Gives float32, boxes in pixels of `image`, masks (N, 1, M, M)."""
-    network, size = model.network, (image.shape[0], image.shape[1])
-    with torch.inference_mode(), _arithmetic(model):
-        # `torch.tensor` copies, because torch must own the memory that it reads. 3 MB at most.
-        pixels = torch.tensor(image, device=model.device).permute(2, 0, 1) / 255
-        images, _ = network.transform([pixels])
-        features = network.backbone(images.tensors)
-        if isinstance(features, Tensor):  # a backbone with one level may return the bare tensor
-            features = OrderedDict([("0", features)])
-        proposals, _ = network.rpn(images, features)
-        (found,), _ = network.roi_heads(features, proposals, images.image_sizes)
-        found = {key: value.cpu() for key, value in found.items()}
-    found = {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
-    seen_height, seen_width = images.image_sizes[0]
-    # As in torchvision's `resize_boxes`, the ratios are float32.
-    ratio_x, ratio_y = torch.tensor(size[1]) / seen_width, torch.tensor(size[0]) / seen_height
-    found["boxes"] = found["boxes"] * torch.stack([ratio_x, ratio_y, ratio_x, ratio_y])
-    return {key: value.numpy() for key, value in found.items()}
+def _working(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Checks an image, and reduces it to `WORKING_SIDE`."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    # The image may be a reduced photo, whose sides were rounded: one pixel of tolerance.
+    if max(image.shape[:2]) > MAX_ASPECT * (min(image.shape[:2]) + 1):
+        raise ValueError(f"image: expected sides of at most 1:{MAX_ASPECT}, got {image.shape[:2]}")
+    return fit_within(image, WORKING_SIDE)
+
+
+def _detections(
+    model: SegmentationModel,
+    found: dict[str, NDArray[Any]],
+    working: NDArray[np.uint8],
+    image: NDArray[np.uint8],
+) -> Detections:
+    """Turns what the network found in the working image into detections of `image`."""
+    labels = np.asarray(model.label_ids, dtype=np.int64)[found["labels"]]
+    detections = Detections(
+        boxes=found["boxes"],
+        scores=found["scores"],
+        class_ids=labels,
+        mask_probs=found["masks"][:, 0],
+        ids=np.arange(1, len(labels) + 1),
+        image_size=(working.shape[0], working.shape[1]),
+    )
+    kept = detections.select(detections.scores > SCORE_FLOOR)
+    return kept.resized(image.shape[0], image.shape[1])
+
+
+def _batches(model: SegmentationModel, images: list[NDArray[np.uint8]]) -> list[list[int]]:
+    """Says which images run together. Each batch is `BATCH` images or one, so that two graphs are enough."""
+    if model.graphs is None:
+        return [[i] for i in range(len(images))]
+    same: dict[tuple[int, int], list[int]] = {}
+    for i, image in enumerate(images):
+        size = padded_size(model.network.transform, (image.shape[0], image.shape[1]))
+        same.setdefault(size, []).append(i)
+    batches = []
+    for group in same.values():
+        full = len(group) - len(group) % BATCH
+        batches += [group[i : i + BATCH] for i in range(0, full, BATCH)]
+        batches += [[i] for i in group[full:]]
+    return batches
+
+
+def _run(model: SegmentationModel, images: list[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
+    """Runs torchvision's four stages. Gives float32, boxes in pixels of each image, masks (N, 1, M, M)."""
+    network = model.network
+    with torch.inference_mode(), arithmetic(model.device, model.precision):
+        pixels = [_upload(image, model.device).permute(2, 0, 1) / 255 for image in images]
+        batch, _ = network.transform(pixels)
+        answer = model.graphs.find(batch.tensors, batch.image_sizes) if model.graphs is not None else None
+        if answer is None:
+            found = _stages(network, batch)
+        else:
+            found = []
+            for i, rows in enumerate(answer):
+                one = ImageList(batch.tensors[i : i + 1], batch.image_sizes[i : i + 1])
+                found.append(unpack(rows) or _stages(network, one)[0])
+    return [
+        _on_image(values, seen, (image.shape[0], image.shape[1]))
+        for values, seen, image in zip(found, batch.image_sizes, images, strict=True)
+    ]
 
 
 _run_on_gpu = on_gpu(_run)
 
 
-def _arithmetic(model: SegmentationModel) -> AbstractContextManager[object]:
-    if model.precision == "float32":
-        return nullcontext()
-    return torch.autocast(model.device.type, PRECISIONS[model.precision])
+def _run_where_it_belongs(
+    model: SegmentationModel, images: list[NDArray[np.uint8]]
+) -> list[dict[str, NDArray[Any]]]:
+    return (_run_on_gpu if model.device.type == "cuda" else _run)(model, images)
+
+
+def _upload(image: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Copies an image to the device as it is, 3 MB at most. Torch must own the memory that it reads."""
+    if device.type != "cuda" or ACTIVE:
+        return torch.tensor(image, device=device)
+    copy = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+    copy.numpy()[:] = image
+    return copy.to(device, non_blocking=True)
+
+
+def _stages(network: GeneralizedRCNN, images: ImageList) -> list[dict[str, Tensor]]:
+    """Runs the stages after the transform. Gives each image's instances, on the CPU."""
+    features = network.backbone(images.tensors)
+    if isinstance(features, Tensor):  # a backbone with one level may return the bare tensor
+        features = OrderedDict([("0", features)])
+    proposals, _ = network.rpn(images, features)
+    found, _ = network.roi_heads(features, proposals, images.image_sizes)
+    return [{key: value.cpu() for key, value in values.items()} for values in found]
+
+
+def _on_image(
+    found: dict[str, Tensor], seen_hw: tuple[int, int], size_hw: tuple[int, int]
+) -> dict[str, NDArray[Any]]:
+    """Brings boxes from the size that the network saw to the image's size, and everything to NumPy."""
+    found = {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
+    # As in torchvision's `resize_boxes`, the ratios are float32.
+    ratio_y, ratio_x = (torch.tensor(size) / seen for size, seen in zip(size_hw, seen_hw, strict=True))
+    found["boxes"] = found["boxes"] * torch.stack([ratio_x, ratio_y, ratio_x, ratio_y])
+    return {key: value.numpy() for key, value in found.items()}
 
 
 def _precision(device: torch.device) -> str:
-    """The precision that `SEGMENTATION_PRECISION` names, or float32 where that precision would be slower.
+    """The precision that `SEGMENTATION_PRECISION` names, or else the best one that keeps results.
+
+    On a CPU where the named precision would be slower, it is float32.
 
     Raises:
         ModelError: The variable names no known precision.
     """
-    wanted = os.environ.get("SEGMENTATION_PRECISION") or "float32"
+    wanted = os.environ.get("SEGMENTATION_PRECISION") or best_precision(device)
     if wanted not in PRECISIONS:
         raise ModelError(f"SEGMENTATION_PRECISION: expected {', '.join(PRECISIONS)}, got {wanted!r}.")
+    if wanted == "tf32" and not has_tf32(device):
+        logger.warning("This processor does not calculate in tf32; float32 is used.")
+        return "float32"
     if device.type == "cpu" and wanted != "float32":
         able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot say
         if not any(able.get(name) for name in NATIVE_ON_CPU[wanted]):

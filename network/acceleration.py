@@ -17,12 +17,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
+from network.precision import exact
 from network.roi_align import RowRoIAlign
 from network.winograd import WinogradConv2d
 
@@ -56,8 +58,10 @@ def accelerate(
         _replace(network, RowRoIAlign)
         if precision == torch.float32:
             _replace(network, WinogradConv2d)
-    if precision != torch.float32:
+    if precision != torch.float32 or device.type == "cuda":
         _lower(network, precision)
+    if precision != torch.float32 and hasattr(network.rpn, "anchor_generator"):
+        network.rpn.anchor_generator = Float32Anchors(network.rpn.anchor_generator)
     network.to(memory_format=torch.channels_last)
 
 
@@ -88,24 +92,25 @@ class OwnMaskHeads(nn.Module):
         features = {name: feature.float() for name, feature in features.items()}  # for both poolers
         regions = heads.box_roi_pool(features, proposals, image_shapes).to(precision)
         predicted = heads.box_predictor(heads.box_head(regions))
-        with torch.autocast(regions.device.type, enabled=False):  # autocast slows down small steps
+        with exact(regions.device):  # and autocast slows down small steps
             boxes, scores, labels = heads.postprocess_detections(*predicted, proposals, image_shapes)
         insides = heads.mask_head(heads.mask_roi_pool(features, boxes, image_shapes).to(precision))
-        masks = torch.split(self._masks(insides, torch.cat(labels)), [len(some) for some in labels])
+        masks = torch.split(self.masks(insides, torch.cat(labels)), [len(some) for some in labels])
         found = zip(boxes, scores, labels, masks, strict=True)
         return [
             {"boxes": boxes, "scores": scores, "labels": labels, "masks": masks}
             for boxes, scores, labels, masks in found
         ], {}
 
-    def _masks(self, regions: Tensor, labels: Tensor) -> Tensor:
+    def masks(self, regions: Tensor, labels: Tensor) -> Tensor:
         """Turns (n, C, h, w) features of instances with `labels` into (n, 1, 2h, 2w) mask probabilities."""
         upsample = self.heads.mask_predictor.conv5_mask
         masks = []
-        parts = torch.split(regions, MASKS_AT_ONCE), torch.split(labels, MASKS_AT_ONCE)
+        at_once = MASKS_AT_ONCE if regions.device.type == "cpu" else max(1, len(regions))
+        parts = torch.split(regions, at_once), torch.split(labels, at_once)
         for some, label in zip(*parts, strict=True):
             cells = functional.relu(upsample(some)).permute(0, 2, 3, 1)
-            with torch.autocast(cells.device.type, enabled=False):
+            with exact(cells.device):
                 weight = self.weight[label].unsqueeze(2)
                 logits = cells.flatten(1, 2).float() @ weight + self.bias[label][:, None, None]
             masks.append(logits.view(len(some), 1, *cells.shape[1:3]))
@@ -134,14 +139,14 @@ class JoinedRPNHead(nn.Module):
         outputs = []
         for feature in features:
             hidden = self.conv(feature)
-            with torch.autocast(hidden.device.type, enabled=False):
+            with exact(hidden.device):
                 joined = functional.conv2d(hidden.float(), self.weight, self.bias)
             outputs.append(torch.split(joined, self.channels, 1))
         return [logits for logits, _ in outputs], [deltas for _, deltas in outputs]
 
 
 class Float32(nn.Module):
-    """Runs `module` in float32, also inside `torch.autocast`.
+    """Runs `module` in true float32, also inside `torch.autocast` and where TF32 is allowed.
 
     It is made for layers whose results are compared with thresholds.
     """
@@ -151,9 +156,26 @@ class Float32(nn.Module):
         self.module = module
 
     def forward(self, values: Tensor) -> Tensor:
-        with torch.autocast(values.device.type, enabled=False):
+        with exact(values.device):
             output: Tensor = self.module(values.float())
             return output
+
+
+class Float32Anchors(nn.Module):
+    """Gives the anchors of `generator` in float32, whatever the type of the features.
+
+    Torchvision rounds anchors to the features' type. Near 1000 px two neighbouring bfloat16 numbers are 4 px
+    apart.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, images: ImageList, features: list[Tensor]) -> list[Tensor]:
+        """Does the same as `AnchorGenerator.forward`, which reads only size, type and device of features."""
+        anchors: list[Tensor] = self.generator(images, [feature[:, :0].float() for feature in features])
+        return anchors
 
 
 def _fold_batch_norms(network: nn.Module) -> None:

@@ -1,8 +1,10 @@
-"""RoIAlign: computes the same as torchvision's `MultiScaleRoIAlign`, but faster on a CPU.
+"""RoIAlign: computes the same as torchvision's `MultiScaleRoIAlign`, but faster on a CPU or without waits.
 
 Each bin of a region is the mean of a few samples of the feature map, and each sample is interpolated between
 four cells. So a bin is a weighted sum of cells. `torch.nn.functional.embedding_bag` computes the sums of all
-bins together, with the cells of the map as its table. It uses all cores and vector instructions.
+bins together, with the cells of the map as its table. It uses all cores and vector instructions. On a
+graphics processor it reads whole cells in order, and one call does the work for all levels
+(`fixed_roi_align`).
 
 RoIAlign is described in He et al., "Mask R-CNN" (2017), section 3.
 """
@@ -10,12 +12,16 @@ RoIAlign is described in He et al., "Mask R-CNN" (2017), section 3.
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
+
+LEVEL_EPS = 1e-6
+"""What `LevelMapper` adds before it rounds down."""
 
 
 class RowRoIAlign(nn.Module):
@@ -93,24 +99,83 @@ def _cells(
     rows, row_shares = cells_along(regions[:, 1], regions[:, 3], bins_hw[0], samples, height)
     columns, column_shares = cells_along(regions[:, 0], regions[:, 2], bins_hw[1], samples, width)
     rows = rows * width + (image_of * (height * width))[:, None, None]
+    return _bins(rows, row_shares, columns, column_shares)
+
+
+def _bins(rows: Tensor, row_shares: Tensor, columns: Tensor, column_shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Combines what `cells_along` gives for both axes to the cells and weights of each bin."""
     cells = rows[:, :, None, :, None] + columns[:, None, :, None, :]
     shares = row_shares[:, :, None, :, None] * column_shares[:, None, :, None, :]
     return cells.flatten(3).flatten(0, 2), shares.flatten(3).flatten(0, 2)
 
 
-def cells_along(start: Tensor, end: Tensor, bins: int, samples: int, size: int) -> tuple[Tensor, Tensor]:
+def cells_along(
+    start: Tensor, end: Tensor, bins: int, samples: int, size: int | Tensor
+) -> tuple[Tensor, Tensor]:
     """Does the work of `_cells` along one axis, with the same arithmetic as torchvision's kernel.
+
+    Args:
+        size: The number of cells along this axis, for all regions or as (regions, 1, 1) int32.
 
     Returns:
         Two arrays of (regions, bins, 2 * samples): the cells' indices (int32) and weights (float32).
     """
     bin_size = ((end - start).clamp(min=1) / bins)[:, None, None]
-    offsets = (torch.arange(samples, dtype=torch.float32) + 0.5) * bin_size / samples
-    at = start[:, None, None] + torch.arange(bins)[:, None] * bin_size + offsets
+    offsets = (torch.arange(samples, dtype=torch.float32, device=start.device) + 0.5) * bin_size / samples
+    at = start[:, None, None] + torch.arange(bins, device=start.device)[:, None] * bin_size + offsets
     inside = (at >= -1) & (at <= size)
-    at = at.clamp(0, size - 1)
+    last = torch.as_tensor(size - 1)
+    at = torch.minimum(at.clamp(min=0), last)
     low = at.to(torch.int32)
-    high = (low + 1).clamp(max=size - 1)
+    high = torch.minimum(low + 1, last)
     share = at - low
     shares = torch.stack([(1 - share) * inside, share * inside], -1) / samples
     return torch.stack([low, high], -1).flatten(2), shares.flatten(2)
+
+
+def fixed_roi_align(
+    pooler: MultiScaleRoIAlign, features: dict[str, Tensor], boxes: Tensor, height: int
+) -> Tensor:
+    """Returns the features of all regions in one step whose sizes do not depend on the values.
+
+    Args:
+        pooler: A pooler that `RowRoIAlign.replaces` accepts.
+        features: (N, C, H, W) for each level. Levels that the pooler does not use are ignored.
+        boxes: (N, R, 4): x1, y1, x2, y2 in pixels of the padded image.
+        height: The height of the padded images in pixels.
+
+    Returns:
+        (N * R, C, bins, bins) float32, in channels-last order.
+    """
+    levels = [feature for name, feature in features.items() if name in pooler.featmap_names]
+    exponents = [round(math.log2(level.shape[2] / height)) for level in levels]
+    cells_before = [0, *accumulate(level.shape[2] * level.shape[3] for level in levels)]
+    # `fill_` instead of `torch.tensor`, which would copy from the host and wait for it.
+    facts = boxes.new_empty(len(levels), 3, dtype=torch.int32)
+    scales = boxes.new_empty(len(levels))
+    for i, (level, exponent) in enumerate(zip(levels, exponents, strict=True)):
+        scales[i].fill_(2.0**exponent)
+        for fact, value in zip(facts[i], (level.shape[2], level.shape[3], cells_before[i]), strict=True):
+            fact.fill_(value)
+    regions = boxes.flatten(0, 1)
+    level_of = _level_of(regions, pooler, -exponents[0], -exponents[-1])
+    images = torch.arange(len(boxes), dtype=torch.int32, device=boxes.device)
+    image_of = images.repeat_interleave(boxes.shape[1])
+    heights, widths, before = facts[level_of][:, :, None, None].unbind(1)
+    before = before + image_of[:, None, None] * cells_before[-1]
+    regions = regions * scales[level_of].unsqueeze(1)
+    down, across = pooler.output_size
+    samples = pooler.sampling_ratio
+    rows, row_shares = cells_along(regions[:, 1], regions[:, 3], down, samples, heights)
+    columns, column_shares = cells_along(regions[:, 0], regions[:, 2], across, samples, widths)
+    cells, shares = _bins(rows * widths + before, row_shares, columns, column_shares)
+    table = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], 1).flatten(0, 1).float()
+    sums = functional.embedding_bag(cells, table, mode="sum", per_sample_weights=shares)
+    return sums.view(len(regions), down, across, -1).permute(0, 3, 1, 2)
+
+
+def _level_of(regions: Tensor, pooler: MultiScaleRoIAlign, finest: int, coarsest: int) -> Tensor:
+    """Does the same as torchvision's `LevelMapper`, which may make a tensor on the host."""
+    side = ((regions[:, 2] - regions[:, 0]) * (regions[:, 3] - regions[:, 1])).sqrt()
+    level = torch.floor(pooler.canonical_level + torch.log2(side / pooler.canonical_scale) + LEVEL_EPS)
+    return level.clamp(finest, coarsest).long() - finest

@@ -249,17 +249,25 @@ def test_a_processor_without_it_stays_with_float32_and_says_so(
     assert inference._precision(torch.device("cuda")) == "bfloat16"
 
 
-def test_float32_is_the_default_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_the_best_that_keeps_results_and_the_environment_still_wins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     able_to(monkeypatch, avx512_bf16=True)
     monkeypatch.delenv("SEGMENTATION_PRECISION", raising=False)
-    assert {inference._precision(torch.device(name)) for name in ("cpu", "cuda", "mps")} == {"float32"}
+    devices = [torch.device(name) for name in ("cpu", "cuda", "mps")]
+    assert [inference._precision(device) for device in devices] == ["float32"] * 3  # there is no card
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    assert [inference._precision(device) for device in devices] == ["float32", "tf32", "float32"]
+    monkeypatch.setenv("SEGMENTATION_PRECISION", "float32")
+    assert inference._precision(devices[1]) == "float32"
 
 
 def test_an_unknown_precision_in_the_environment_is_answered_with_the_known_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SEGMENTATION_PRECISION", "int8")
-    with pytest.raises(ModelError, match="SEGMENTATION_PRECISION: expected float32, bfloat16, float16"):
+    with pytest.raises(ModelError, match="SEGMENTATION_PRECISION: expected float32, tf32, bfloat16, float16"):
         load("scenes", device="cpu")
 
 
@@ -274,7 +282,7 @@ def test_a_loaded_model_is_ready_to_run(scenes_model: SegmentationModel) -> None
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(ModelError, match="resnet50_fpn_v2, starter, scenes"):
         load("yolo")
-    with pytest.raises(ModelError, match="float32, bfloat16, float16"):
+    with pytest.raises(ModelError, match="float32, tf32, bfloat16, float16"):
         load("scenes", precision="int8")
     with pytest.raises(ModelError, match="cuda, mps or cpu"):
         load("scenes", device="abacus")

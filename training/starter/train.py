@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     training.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        choices=("float32", "bfloat16", "float16"),
         default="bfloat16",
         help="precision of most of the arithmetic (default: bfloat16)",
     )
