@@ -77,7 +77,7 @@ from ui.api import add_endpoints
 from ui.page import add_page
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-STYLE_SHEETS = ("page.css", "objects.css", "kinds.css")
+STYLE_SHEETS = ("page.css", "objects.css", "summary.css")
 QUEUE_SIZE = 100
 """The number of requests that wait in Gradio's queue, in addition to the requests in the scheduler."""
 THREADS = 64

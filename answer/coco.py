@@ -17,6 +17,22 @@ class Category(NamedTuple):
     name: str
     supercategory: str
 
+    @property
+    def plural(self) -> str:
+        """The name of two or more, such as "people" for "person"."""
+        return _PLURALS.get(self.name) or _regular_plural(self.name)
+
+
+_PLURALS = {
+    "person": "people", "sheep": "sheep", "skis": "skis", "scissors": "scissors", "mouse": "mice",
+    "knife": "knives", "broccoli": "broccoli",
+}  # fmt: skip
+"""The plurals that do not follow the rule."""
+
+
+def _regular_plural(name: str) -> str:
+    return name + ("es" if name.endswith(("s", "x", "ch", "sh")) else "s")
+
 
 _NAMES_BY_SUPERCATEGORY = {
     "person": {1: "person"},
@@ -69,3 +85,12 @@ def name_of(category_id: int) -> str:
     """
     category = BY_ID.get(category_id)
     return category.name if category else f"category {category_id}"
+
+
+def counted(name: str, count: int) -> str:
+    """Returns a number of objects in words, such as "3 people" or "1 bus".
+
+    Args:
+        name: A category's name. A name that is not one of COCO's stays as it is.
+    """
+    return f"{count} {BY_NAME[name].plural if count != 1 and name in BY_NAME else name}"

@@ -7,15 +7,15 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from answer.formats import to_rle
-from answer.result import Result, counts, names, view
+from answer.result import Result, View, counts, names
 from answer.settings import Filters
 from detections import Detections
 
 SCHEMA_VERSION = 1
 
 
-def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Returns the instances that pass `filters`, and how they were found, as values that JSON can hold.
+def to_json(view: View, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns the instances in view, and how they were found, as values that JSON can hold.
 
     Boxes are floats and areas are whole numbers, both in pixels of the original photo. `segmentation` is
     COCO's compressed RLE at the original size. `pycocotools.mask.decode` turns the RLE back into a mask.
@@ -23,16 +23,16 @@ def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) ->
     Args:
         warnings: Sentences that the client should read.
     """
-    shown = view(result.detections, filters)
+    result, shown = view.result, view.shown
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(result),
         "image_size": image_size_facts(shown),
-        "settings": filter_facts(filters),
+        "settings": filter_facts(view.filters),
         "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},
         "counts": counts(shown),
         "warnings": list(warnings),
-        "instances": [_instance(shown, i, name, filters) for i, name in enumerate(names(shown))],
+        "instances": [_instance(shown, i, name, view.filters) for i, name in enumerate(names(shown))],
     }
 
 

@@ -38,12 +38,12 @@ from answer.formats import (
 )
 from answer.progress import OnStage, ignore_stage
 from answer.report import table
-from answer.result import Result, counts, names, view
-from answer.settings import Filters, SettingsError, check_effect, checked_edges, rgb, said
+from answer.result import View, counts, names
+from answer.settings import SettingsError, check_effect, checked_edges, rgb, said
 from detections import Detections
-from photo.colours import srgb_chunk
+from photo.colours import srgb_chunk, srgb_profile
 from photo.images import read_image
-from visualize import Edges, Effect, Style, annotate, apply_effect, cut_out
+from visualize import Edges, Effect, annotate, apply_effect, cut_out
 
 MANIFEST_VERSION = 1
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "pillow", "gradio")
@@ -54,6 +54,8 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 With a fixed time, the same result gives the same bytes.
 """
 
+JPEG_QUALITY = 88
+"""Makes a picture about as large as a photo from a camera, and keeps thin contours clean."""
 PNG_HEADER = 33
 """The length of a PNG's signature and its first chunk, the header, in bytes."""
 
@@ -66,7 +68,8 @@ class Format(NamedTuple):
 
 
 EXPORTS: dict[str, Format] = {
-    "annotated": Format("Annotated picture (PNG)", "-segmented.png"),
+    "jpeg": Format("Picture with the objects (JPEG)", "-segmented.jpg"),
+    "annotated": Format("Picture with the objects (PNG, exact)", "-segmented.png"),
     "coco": Format("COCO annotations (JSON)", "-coco.json"),
     "yolo": Format("YOLO labels (TXT)", ".txt"),
     "labelme": Format("labelme polygons (JSON)", ".json"),
@@ -80,15 +83,13 @@ EXPORTS: dict[str, Format] = {
 
 
 def export_file(
-    result: Result,
-    filters: Filters,
-    style: Style,
+    view: View,
     format: str,
     folder: Path,
     edges: str = "hard",
     on_stage: OnStage = ignore_stage,
 ) -> Path:
-    """Writes the instances that pass `filters` as a file into `folder`, and returns the file's path.
+    """Writes the instances in view as a file into `folder`, and returns the file's path.
 
     The file gets the photo's name, with the format's suffix in place of the photo's suffix. A file of this
     name is replaced. An instance whose mask is empty gets no cut-out, and is left out of "coco", "yolo" and
@@ -105,13 +106,13 @@ def export_file(
         ImageError: The format needs the photo's pixels, but the photo's file is gone.
     """
     check_format(format, edges)
-    export = _Export(result, filters, style, checked_edges(edges), on_stage)
+    export = _Export(view, checked_edges(edges), on_stage)
     return _written(
         folder / f"{export.stem}{EXPORTS[format].suffix}", lambda file: _WRITERS[format](export, file)
     )
 
 
-def cut_out_file(result: Result, filters: Filters, id: int, folder: Path, edges: str = "hard") -> Path:
+def cut_out_file(view: View, id: int, folder: Path, edges: str = "hard") -> Path:
     """Writes the instance `id`, cut out of the photo, as a PNG into `folder`, and returns the file's path.
 
     Args:
@@ -119,10 +120,10 @@ def cut_out_file(result: Result, filters: Filters, id: int, folder: Path, edges:
         edges: "hard" or "soft", as for `visualize.cut_out`.
 
     Raises:
-        SettingsError: The instance does not pass `filters`, its mask is empty, or there are no such edges.
+        SettingsError: The instance is not in view, its mask is empty, or there are no such edges.
         ImageError: The photo's file is gone.
     """
-    export = _Export(result, filters, Style(), checked_edges(edges))
+    export = _Export(view, checked_edges(edges))
     ids = export.shown.ids.tolist()
     if id not in ids:
         raise SettingsError(f"id: expected that of an object in view, got {said(id)}.")
@@ -133,7 +134,7 @@ def cut_out_file(result: Result, filters: Filters, id: int, folder: Path, edges:
     return _written(path, lambda file: _write_pixels(picture, file))
 
 
-def effect_file(result: Result, filters: Filters, effect: str, folder: Path, color: str = "#ffffff") -> Path:
+def effect_file(view: View, effect: str, folder: Path, color: str = "#ffffff") -> Path:
     """Writes the photo with an effect as a PNG into `folder`, and returns the file's path.
 
     Args:
@@ -146,12 +147,12 @@ def effect_file(result: Result, filters: Filters, effect: str, folder: Path, col
         ImageError: The photo's file is gone.
     """
     check_effect(effect, color)
-    export, background = _Export(result, filters, Style()), rgb(color)
+    export, background = _Export(view), rgb(color)
     picture = apply_effect(
         export.photo,
         export.shown,
         cast(Effect, effect),
-        mask_threshold=filters.mask_threshold,
+        mask_threshold=view.filters.mask_threshold,
         color=background,
     )
     path = folder / f"{export.stem}-{effect.replace('_', '-')}.png"
@@ -167,37 +168,39 @@ def check_format(format: str, edges: str) -> None:
 
 @dataclass(frozen=True)
 class _Export:
-    """A result, with all settings for writing it."""
+    """A view, with all settings for writing it."""
 
-    result: Result
-    filters: Filters
-    style: Style
+    view: View
     edges: Edges = "hard"
     on_stage: OnStage = ignore_stage
 
     @property
     def stem(self) -> str:
-        return self.result.path.stem
+        return self.view.result.path.stem
 
     @property
     def picture_name(self) -> str:
         """The photo's name in the zip, and in formats that name the photo."""
         return f"{self.stem}.png"
 
-    @functools.cached_property
+    @property
     def shown(self) -> Detections:
-        return view(self.result.detections, self.filters)
+        return self.view.shown
+
+    @property
+    def mask_threshold(self) -> float:
+        return self.view.filters.mask_threshold
 
     @functools.cached_property
     def areas(self) -> list[int]:
         """The area of each instance in view, in pixels of the photo."""
-        return areas(self.shown, self.filters.mask_threshold)
+        return areas(self.shown, self.mask_threshold)
 
     @functools.cached_property
     def photo(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB. The photo is decoded once, when it is needed for the first time."""
         self.on_stage(0.02, "Reading the photo")
-        return read_image(self.result.path)
+        return read_image(self.view.result.path)
 
 
 def _write_photo(export: _Export, file: IO[bytes]) -> None:
@@ -205,18 +208,23 @@ def _write_photo(export: _Export, file: IO[bytes]) -> None:
 
 
 def _write_annotated(export: _Export, file: IO[bytes]) -> None:
-    model = export.result.model
-    shown, among = export.shown, export.result.detections
-    annotated = annotate(export.photo, shown, names(shown), export.style, among)
+    model, shown = export.view.result.model, export.shown
+    annotated = annotate(export.photo, shown, names(shown), export.view.style, export.view.everything)
     _write_pixels(annotated, file, f"Segmented by the model {model.name} ({model.origin}).")
 
 
+def _write_jpeg(export: _Export, file: IO[bytes]) -> None:
+    shown = export.shown
+    annotated = annotate(export.photo, shown, names(shown), export.view.style, export.view.everything)
+    Image.fromarray(annotated).save(file, "JPEG", quality=JPEG_QUALITY, icc_profile=srgb_profile())
+
+
 def _write_coco(export: _Export, file: IO[bytes]) -> None:
-    _write_json(to_coco(export.shown, export.picture_name, export.filters.mask_threshold), file)
+    _write_json(to_coco(export.shown, export.picture_name, export.mask_threshold), file)
 
 
 def _write_yolo(export: _Export, file: IO[bytes]) -> None:
-    _write_text(to_yolo(export.shown, export.filters.mask_threshold), file)
+    _write_text(to_yolo(export.shown, export.mask_threshold), file)
 
 
 def _write_yolo_names(export: _Export, file: IO[bytes]) -> None:
@@ -224,15 +232,15 @@ def _write_yolo_names(export: _Export, file: IO[bytes]) -> None:
 
 
 def _write_labelme(export: _Export, file: IO[bytes]) -> None:
-    _write_json(to_labelme(export.shown, export.picture_name, export.filters.mask_threshold), file)
+    _write_json(to_labelme(export.shown, export.picture_name, export.mask_threshold), file)
 
 
 def _write_instances(export: _Export, file: IO[bytes]) -> None:
-    _write_png(Image.fromarray(instance_map(export.shown, export.filters.mask_threshold)), file)
+    _write_png(Image.fromarray(instance_map(export.shown, export.mask_threshold)), file)
 
 
 def _write_categories(export: _Export, file: IO[bytes]) -> None:
-    picture = Image.fromarray(category_map(export.shown, export.filters.mask_threshold))
+    picture = Image.fromarray(category_map(export.shown, export.mask_threshold))
     picture.putpalette([level for id in range(256) for level in COCO_PALETTE.get(id, (0, 0, 0))])
     _write_png(picture, file)
 
@@ -275,6 +283,7 @@ def _write_zip(export: _Export, file: IO[bytes]) -> None:
 
 _Writer = Callable[[_Export, IO[bytes]], None]
 _WRITERS: dict[str, _Writer] = {
+    "jpeg": _write_jpeg,
     "annotated": _write_annotated,
     "coco": _write_coco,
     "yolo": _write_yolo,
@@ -314,7 +323,7 @@ def _add_cut_outs(export: _Export, archive: zipfile.ZipFile, folder: str, share:
 
 
 def _cut_out(export: _Export, i: int) -> NDArray[np.uint8]:
-    return cut_out(export.photo, export.shown, i, export.filters.mask_threshold, export.edges)
+    return cut_out(export.photo, export.shown, i, export.mask_threshold, export.edges)
 
 
 def _cut_out_name(export: _Export, i: int) -> str:
@@ -326,15 +335,15 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
     """Returns everything that is needed to make the result again from the picture in the zip."""
     return {
         "manifest_version": MANIFEST_VERSION,
-        "model": model_facts(export.result),
+        "model": model_facts(export.view.result),
         "image": {
             "file": f"images/{export.picture_name}",
             **image_size_facts(export.shown),
             "pixels_sha256": pixels_sha256,
         },
         "settings": {
-            "filters": filter_facts(export.filters),
-            "style": asdict(export.style),
+            "filters": filter_facts(export.view.filters),
+            "style": asdict(export.view.style),
             "edges": export.edges,
         },
         "counts": counts(export.shown),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from answer import coco
-from answer.result import Result, counts, names, view
+from answer.result import Result, View, counts, in_view, names
 from answer.settings import Filters
 from detections import Detections
 from inference import SCORE_FLOOR
@@ -65,21 +65,20 @@ def kinds(detections: Detections) -> list[dict[str, Any]]:
     return [{"name": name, "kinds": members} for name, members in ordered]
 
 
-def summary(result: Result, filters: Filters) -> str:
+def summary(view: View) -> str:
     """Returns a few sentences that say what was found and how."""
-    shown = view(result.detections, filters)
-    return " ".join([_found(result.detections, shown, filters), _how(result), *result.notes])
+    return " ".join([found(view), how(view.result)])
 
 
-def hidden_by_threshold(detections: Detections, filters: Filters) -> str:
+def hidden_by_threshold(view: View) -> str:
     """Returns how many more instances a lower score threshold would show.
 
     For example: "7 shown, 5 more between 0.30 and 0.50, 2 below that".
     """
-    shown = len(view(detections, filters))
-    everything = view(detections, replace(filters, score_threshold=0))
+    shown, filters = len(view.shown), view.filters
+    everything = in_view(view.everything, replace(filters, score_threshold=0))
     lower = max(SCORE_FLOOR, filters.score_threshold - STEP_BELOW)
-    near = len(view(detections, replace(filters, score_threshold=lower))) - shown
+    near = len(in_view(view.everything, replace(filters, score_threshold=lower))) - shown
     below = len(everything) - shown - near
     sentence = f"{shown} shown"
     if near or below:
@@ -87,17 +86,19 @@ def hidden_by_threshold(detections: Detections, filters: Filters) -> str:
     return sentence + (f", {below} below that" if below else "")
 
 
-def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
+def found(view: View) -> str:
+    """Returns a sentence that says what is in view, or why nothing is."""
+    everything, shown, filters = view.everything, view.shown, view.filters
     if len(shown):
-        listed = ", ".join(f"{count} {name}" for name, count in counts(shown).items())
-        by_hand = len(view(everything, replace(filters, hidden=()))) - len(shown)
+        listed = ", ".join(coco.counted(name, count) for name, count in counts(shown).items())
+        by_hand = len(in_view(everything, replace(filters, hidden=()))) - len(shown)
         hidden_too = f" ({by_hand} more hidden by you)" if by_hand else ""
         return f"{len(shown)} object{'s' if len(shown) > 1 else ''}: {listed}{hidden_too}."
     if not len(everything):
         return "No object was found in this photo."
     threshold = f"{filters.score_threshold:.2f}"
-    hidden = len(view(everything, Filters(filters.score_threshold)))
-    unticked = len(view(everything, Filters(filters.score_threshold, hidden=filters.hidden)))
+    hidden = len(in_view(everything, Filters(filters.score_threshold)))
+    unticked = len(in_view(everything, Filters(filters.score_threshold, hidden=filters.hidden)))
     if hidden and not unticked:
         return f"You have hidden {'all objects' if hidden > 1 else 'the only object'} above {threshold}."
     if unticked < hidden:
@@ -109,9 +110,9 @@ def _found(everything: Detections, shown: Detections, filters: Filters) -> str:
         return f"The only object above {threshold} is of a kind that is not ticked."
     if hidden:
         return f"All {hidden} objects above {threshold} are of kinds that are not ticked."
-    ticked = view(everything, replace(filters, score_threshold=0))
+    ticked = in_view(everything, replace(filters, score_threshold=0))
     if not len(ticked):
-        if len(view(everything, replace(filters, score_threshold=0, hidden=()))):
+        if len(in_view(everything, replace(filters, score_threshold=0, hidden=()))):
             return f"Nothing above {threshold}, and you have hidden what a lower score threshold would show."
         return "No object of the kinds that are ticked was found in this photo."
     strongest = f"{_article(names(ticked)[0])} at {_below(float(ticked.scores[0]), filters.score_threshold)}"
@@ -130,7 +131,8 @@ def _article(name: str) -> str:
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
-def _how(result: Result) -> str:
+def how(result: Result) -> str:
+    """Returns sentences that say how the objects were found."""
     device = {"cuda": "GPU", "mps": "GPU"}.get(result.model.device.type, "CPU")
     sentence = f"Model {result.model.name}, {result.timings_ms['model'] / 1000:.1f} s on {device}"
     height, width = result.detections.image_size
@@ -139,4 +141,4 @@ def _how(result: Result) -> str:
         sentence += (
             f"; for the model the photo was reduced from {width}x{height} to {reduced_width}x{reduced_height}"
         )
-    return f"{sentence}."
+    return " ".join([f"{sentence}.", *result.notes])

@@ -1,13 +1,13 @@
-"""Result: holds what the model found in one photo, and selects the instances that pass a visitor's filters.
+"""Result: holds what the model found in one photo, and what a visitor sees of it.
 
-The page and the API both get a `Result` from `serving.photos.segment_file` and read it through `view`. So the
-page and the API cannot disagree.
+The page and the API both get a `Result` from `serving.photos.segment_file` and read it through a `View`. So
+the page and the API cannot disagree.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from answer import coco
 from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel
+from visualize import Style
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,32 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-def view(detections: Detections, filters: Filters) -> Detections:
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A result as a visitor looks at it. What is shown, counted or written is a function of a view.
+
+    Args:
+        result: Everything that was found.
+        filters: The rules that decide which instances are in view.
+        style: How they are drawn.
+        shown: The instances in view, highest score first. They are selected once, when the view is made.
+    """
+
+    result: Result
+    filters: Filters = field(default_factory=Filters)
+    style: Style = field(default_factory=Style)
+    shown: Detections = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shown", in_view(self.result.detections, self.filters))
+
+    @property
+    def everything(self) -> Detections:
+        """All instances above the score floor."""
+        return self.result.detections
+
+
+def in_view(detections: Detections, filters: Filters) -> Detections:
     """Returns the instances that pass `filters`, in the same order.
 
     An instance passes if its score is at least the threshold, its category is among the classes, and its id

@@ -1,13 +1,14 @@
 // Draws the picture whose objects react to the pointer: an outline, a box, a label and a table row for each instance.
 //
-// This script runs once, when Gradio has put the component on the page. `props.scene` holds every instance of a
-// photo. It changes with the photo or the mask threshold. `props.look` says which instances are in view and how they
-// look. `props.value`, {hidden: [id, …]}, holds the instances that the visitor has hidden. Of these three, only
-// `props.value` is sent back to the server.
+// This script runs once, when Gradio has put the component on the page. It shares its names with the other files of the
+// stage (`ui.components.STAGE_SCRIPTS`). `props.scene` holds every instance of a photo. It changes with the photo or the
+// mask threshold. `props.look` says which instances are in view and how they look. `props.value` holds what the visitor
+// has hidden and which parts are drawn. Of these three, only `props.value` is sent back to the server.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
 const ROW_STEP = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
+const SAME_OBJECT = 0.5; // two boxes with this overlap (IoU) show the same object, in a quick look and in the full answer
 
 const find = (name) => element.querySelector(`.${name}`);
 const root = find("objects");
@@ -19,22 +20,43 @@ const [hiddenList, details, card, table, announcer] = ["hidden-list", "details",
 let parts = new Map();
 let inView = []; // ids, highest score first
 let selected = null;
-let order = { column: -1, descending: false }; // -1: in the order in which the model gave them
+/** The scene that is drawn now. */
+let drawn = {};
+/** The server's last full answer. A quick look is none. */
+let full = { scene: {}, look: {} };
 
 // ---- what the server sends ----
 
+const number = () => props.value?.number ?? 0;
+
+/** Draws the scene that has come, if it belongs to the photo on the stage. */
 function build() {
-  const scene = props.scene;
+  remember();
+  const { scene } = props;
+  if (scene.instances && scene.photo_number !== number()) return;
+  draw(scene);
+}
+
+/** Keeps the last full answer: it comes back if the next photo gets none. */
+function remember() {
+  const { scene, look } = props;
+  if (!scene.preview && !look.preview && scene.photo_number === look.photo_number) full = { scene, look };
+}
+
+function draw(scene) {
+  const before = selected === null ? null : parts.get(selected)?.instance;
+  const samePhoto = drawn.photo_number === scene.photo_number;
+  drawn = scene;
   select(null);
   parts = new Map();
   for (const holder of [halos, outlines, spots, labels, table.tHead, table.tBodies[0]]) holder.replaceChildren();
+  root.classList.toggle("preview", Boolean(scene.preview));
   if (!scene.instances) {
-    if (!root.classList.contains("busy")) root.classList.add("empty");
-    return;
+    if (!root.classList.contains("busy")) clearStage();
+    return show({});
   }
-  settle();
-  root.classList.remove("empty");
-  showPhoto();
+  settle(scene);
+  showPhoto(scene);
   shape(scene.width / scene.height);
   for (const layer of [halos, outlines]) layer.setAttribute("viewBox", `0 0 ${scene.width} ${scene.height}`);
   table.tHead.append(headerRow(scene.headers));
@@ -43,14 +65,18 @@ function build() {
   const byArea = [...parts.values()].sort((a, b) => b.instance.area - a.instance.area);
   outlines.append(...byArea.map((part) => part.outline));
   halos.append(...byArea.map((part) => part.halo));
+  showThumbnails();
+  show(scene === full.scene ? full.look : props.look);
+  const again = before && samePhoto && scene.instances.find((one) => one.name === before.name && overlap(one.box, before.box) > SAME_OBJECT);
+  if (again && inView.includes(again.id)) select(again.id);
 }
 
-function show() {
-  const view = props.look;
-  inView = (view.ids ?? []).filter((id) => parts.has(id));
+/** Shows which instances are in view, and how. A look for another photo than the one that is drawn shows nothing. */
+function show(view = props.look) {
+  const fits = view.photo_number === drawn.photo_number && Boolean(view.preview) === Boolean(drawn.preview);
+  inView = (fits && view.ids ? view.ids : []).filter((id) => parts.has(id));
   const shown = new Set(inView);
-  root.style.setProperty("--opacity", view.opacity);
-  for (const part of ["masks", "boxes", "labels"]) root.classList.toggle(`no-${part}`, !view[part]);
+  if (view.opacity !== undefined) root.style.setProperty("--opacity", view.opacity);
   for (const [id, part] of parts) {
     const color = part.instance.colors[view.color_by ?? "instance"]; // if there is no look, nothing is in view
     for (const piece of part.pieces) {
@@ -64,11 +90,37 @@ function show() {
     spot.setAttribute("aria-label", `${instance.name}, ${shortScore(instance)}, ${i + 1} of ${inView.length}`);
   });
   table.hidden = inView.length === 0;
+  details.querySelector(".none").hidden = inView.length > 0;
+  details.querySelector(".more-line").hidden = inView.length === 0;
   sortRows();
-  showHidden(view.hidden);
+  if (fits) showHidden(view.hidden);
   if (selected !== null && !shown.has(selected)) select(null);
   placeLabels();
   root.dataset.shown = inView.length;
+}
+
+/** The share of two boxes that both cover (intersection over union). */
+function overlap([a1, b1, a2, b2], [c1, d1, c2, d2]) {
+  const both = Math.max(0, Math.min(a2, c2) - Math.max(a1, c1)) * Math.max(0, Math.min(b2, d2) - Math.max(b1, d1));
+  return both / ((a2 - a1) * (b2 - b1) + (c2 - c1) * (d2 - d1) - both || 1);
+}
+
+/** Draws the parts that the visitor wants to see. The browser does this alone. */
+function showParts() {
+  const wanted = props.value?.show ?? [];
+  for (const part of ["masks", "boxes", "labels"]) {
+    root.classList.toggle(`no-${part}`, !wanted.includes(part));
+    find("tools").querySelector(`[data-action="${part}"]`).setAttribute("aria-pressed", wanted.includes(part));
+  }
+  placeLabels();
+}
+
+function toggle(part) {
+  const wanted = new Set(props.value?.show ?? []);
+  wanted.has(part) ? wanted.delete(part) : wanted.add(part);
+  props.value = { ...props.value, show: [...wanted] };
+  showParts();
+  trigger("input");
 }
 
 function makePart(instance) {
@@ -79,8 +131,7 @@ function makePart(instance) {
   const [x1, y1, x2, y2] = instance.box; // shares of the picture's width and height
   Object.assign(spot.style, { left: percent(x1), top: percent(y1), width: percent(x2 - x1), height: percent(y2 - y1) });
   const label = make("span", {}, instance.name);
-  const row = make("tr", {});
-  row.append(...instance.cells.map((text) => make("td", {}, text)));
+  const row = makeRow(instance);
   const pieces = [halo, outline, spot, label, row];
   for (const piece of pieces) piece.dataset.id = instance.id;
   spots.append(spot);
@@ -106,11 +157,7 @@ function select(id) {
   card.hidden = id === null;
   if (id === null) return;
   const { instance, row } = parts.get(id);
-  const box = row.parentElement.parentElement.parentElement; // the table's scrolling frame
-  const above = row.offsetTop - table.tHead.offsetHeight;
-  if (above < box.scrollTop) box.scrollTop = above;
-  else if (row.offsetTop + row.offsetHeight > box.scrollTop + box.clientHeight)
-    box.scrollTop = row.offsetTop + row.offsetHeight - box.clientHeight;
+  reveal(row);
   fillCard(instance);
 }
 
@@ -126,7 +173,7 @@ function deselect() {
 }
 
 function fillCard(instance) {
-  const { scene } = props;
+  const scene = drawn;
   const [x1, y1, x2, y2] = instance.box;
   const frame = [x1 * scene.width, y1 * scene.height, (x2 - x1) * scene.width, (y2 - y1) * scene.height];
   const cutOut = card.querySelector(".cut-out");
@@ -138,6 +185,7 @@ function fillCard(instance) {
   image.setAttribute("width", scene.width);
   image.setAttribute("height", scene.height);
   card.querySelector(".name").textContent = `${instance.name} ${instance.id}`;
+  card.querySelector(".short").textContent = `score ${shortScore(instance)} · ${instance.cells[4]} % of the photo`;
   card.querySelector(".numbers").replaceChildren(
     ...instance.numbers.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]),
   );
@@ -170,46 +218,54 @@ outlines.addEventListener("click", (event) => {
   else focus(id);
 });
 spots.addEventListener("focusin", (event) => select(idOf(event.target)));
-table.addEventListener("pointerover", (event) => highlight(idOf(event.target) ?? selected));
-table.addEventListener("pointerleave", () => highlight(selected));
 
-const onKey = (event) => {
-  if (event.target.closest("button")) return;
-  tip.hidden = true;
-  if (event.key === "Escape") deselect();
-  else if ((event.key === "Delete" || event.key === "Backspace") && selected !== null) hide(selected);
-  else if (event.key === "z" && (event.ctrlKey || event.metaKey)) bringBack(hidden().at(-1));
-  else if ((event.key === "Enter" || event.key === " ") && idOf(event.target) !== null) select(idOf(event.target));
-  else if (event.key === "+" || event.key === "=") zoomBy(1.5);
-  else if (event.key === "-") zoomBy(1 / 1.5);
-  else if (event.key === "0") fit();
-  else if (event.key in ROW_STEP && inView.length && spots.contains(event.target)) {
-    const to = inView.indexOf(selected ?? idOf(event.target)) + ROW_STEP[event.key];
-    focus(inView[Math.max(0, Math.min(to, inView.length - 1))]);
-  } else return;
-  event.preventDefault();
-};
-for (const part of [element, details]) part.addEventListener("keydown", onKey);
-
-// ---- hiding ----
+// ---- hiding, undo and redo ----
 
 const hidden = () => props.value?.hidden ?? [];
+let past = []; // what was hidden before, step by step
+let future = [];
 
 function hide(id) {
-  const next = inView[inView.indexOf(id) + 1] ?? inView[inView.indexOf(id) - 1];
+  if (drawn.preview) return; // the full answer has other ids
   announcer.textContent = `${parts.get(id).instance.name} ${id} is hidden. Control Z brings it back.`;
   setHidden([...hidden(), id]);
-  if (spots.contains(document.activeElement) && next !== undefined) focus(next);
-  else deselect();
-}
-
-function bringBack(...ids) {
-  setHidden(hidden().filter((id) => !ids.includes(id)));
+  deselect();
 }
 
 function setHidden(ids) {
+  past.push(hidden());
+  future = [];
+  applyHidden(ids);
+}
+
+function undo() {
+  if (!past.length) return;
+  future.push(hidden());
+  applyHidden(past.pop());
+}
+
+function redo() {
+  if (!future.length) return;
+  past.push(hidden());
+  applyHidden(future.pop());
+}
+
+function applyHidden(ids) {
   props.value = { ...props.value, hidden: ids };
+  showSteps();
+  keepForReload();
   trigger("input");
+}
+
+function forgetSteps() {
+  past = [];
+  future = [];
+  showSteps();
+}
+
+function showSteps() {
+  find("undo").disabled = !past.length;
+  find("redo").disabled = !future.length;
 }
 
 function showHidden(ids) {
@@ -225,124 +281,20 @@ function showHidden(ids) {
   );
 }
 
-// ---- the table ----
-
-function headerRow(headers) {
-  const row = make("tr", {});
-  row.append(
-    ...headers.map((header, column) => {
-      const cell = make("th", { scope: "col" });
-      cell.append(make("button", { type: "button", "data-column": column, title: "Sort" }, header));
-      return cell;
-    }),
-  );
-  return row;
-}
-
-function sortRows() {
-  const { column, descending } = order;
-  const sign = descending ? -1 : 1;
-  const compare = (a, b) => (a < b ? -sign : a > b ? sign : 0);
-  const all = [...parts.values()];
-  if (column >= 0) all.sort((a, b) => compare(a.instance.row[column], b.instance.row[column]));
-  table.tBodies[0].append(...all.map((part) => part.row));
-  table.querySelectorAll("th").forEach((cell, i) => {
-    if (i === column) cell.setAttribute("aria-sort", descending ? "descending" : "ascending");
-    else cell.removeAttribute("aria-sort");
-  });
-}
-
-// ---- labels ----
-//
-// A label is the name. Large and certain objects get theirs first. A label stands at its object where it covers no
-// other label. Where no such place is left, or the object is smaller than its label, there is none: the tip, the table
-// and the card name the object.
-
-function placeLabels() {
-  const [width, height] = [stage.clientWidth, stage.clientHeight];
-  if (!width) return; // the picture is out of sight
-  const taken = [];
-  for (const part of inView.map((id) => parts.get(id)).sort((a, b) => weight(b) - weight(a))) {
-    part.size ??= [part.label.offsetWidth, part.label.offsetHeight];
-    const box = onStage(part.instance.box, width, height);
-    const place = freePlace(box, part.size, width, height, taken);
-    part.label.classList.toggle("without-place", !place);
-    const [x, y] = place ?? [Math.max(0, Math.min(box[0], width - part.size[0])), Math.max(0, box[1])];
-    part.label.style.transform = `translate(${x}px, ${y}px)`;
-    if (place) taken.push([x, y, x + part.size[0], y + part.size[1]]);
-  }
-}
-
-/** How much an object deserves a label: the square root of its area, times its score. */
-const weight = ({ instance: { area, score } }) => Math.sqrt(area) * score;
-
-/** A box, given in shares of the picture, in pixels of the stage. */
-function onStage([left, top, right, bottom], width, height) {
-  const { scale, x, y } = zoom;
-  return [left * width * scale + x, top * height * scale + y, right * width * scale + x, bottom * height * scale + y];
-}
-
-/** The first place for a label inside its box, or at the box's edge, that covers no other label. Null if none is free. */
-function freePlace([left, top, right, bottom], [w, h], width, height, taken) {
-  if (right - left < w * 0.6 || bottom - top < h * 0.9 || right < 0 || bottom < 0 || left > width || top > height) return null;
-  const x = Math.max(0, Math.min(left + 4, width - w));
-  const middle = Math.max(0, Math.min((left + right - w) / 2, width - w));
-  const places = [[x, top + 4], [middle, top + 4], [middle, (top + bottom - h) / 2], [x, bottom - h - 4], [middle, bottom - h - 4]];
-  for (const [px, py] of places) {
-    const y = Math.max(0, Math.min(py, height - h));
-    const touches = px < right && px + w > left && y < bottom && y + h > top;
-    if (touches && !taken.some(([a, b, c, d]) => px < c + 2 && px + w > a - 2 && y < d + 2 && y + h > b - 2)) return [px, y];
-  }
-  return null;
-}
-
-new ResizeObserver(placeLabels).observe(stage);
-
-// ---- buttons ----
-
-const onClick = (event) => {
-  const button = event.target.closest("button");
-  if (!button) {
-    if (table.tBodies[0].contains(event.target)) focus(idOf(event.target));
-    return;
-  }
-  const { action, back, column } = button.dataset;
-  if (action === "hide") hide(selected);
-  if (action === "close") deselect();
-  if (action === "download") trigger("cut_out", { id: selected });
-  if (action === "all-back") bringBack(...hidden());
-  if (action === "choose") fileInput.click();
-  if (action === "clear") ask(null);
-  if (action === "paste") paste();
-  if (action === "camera") openCamera();
-  if (action === "close-camera") closeCamera();
-  if (action === "shoot") shoot();
-  if (action === "dismiss") dismiss();
-  if (action === "zoom-in") zoomBy(1.5);
-  if (action === "zoom-out") zoomBy(1 / 1.5);
-  if (action === "fit") fit();
-  if (button.dataset.example) example(button.dataset.example);
-  if (action === "full-screen") document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen();
-  if (back) bringBack(Number(back));
-  if (column) {
-    order = { column: Number(column), descending: order.column === Number(column) && !order.descending };
-    sortRows();
-  }
-};
-for (const part of [element, details]) part.addEventListener("click", onClick); // the table is moved away later
+// ---- small things ----
 
 /** A score with two digits, cut and not rounded: only a score of 1 is "1.00". */
 function shortScore({ score }) {
   return (Math.floor(score * 100 + 1e-6) / 100).toFixed(2);
 }
 
-/** Shows the photo of the scene: as the visitor's browser has it, if it can show it, or as the server decoded it. */
-function showPhoto() {
-  const { scene } = props;
-  const own = photo.getAttribute("src");
+/** Shows the photo of a scene: as the visitor's browser has it, if it can show it, or as the server decoded it. */
+function showPhoto(scene) {
+  const own = sources.get(scene.photo_number)?.src;
+  if (own && photo.getAttribute("src") !== own) photo.src = own;
   const ratio = photo.naturalWidth / photo.naturalHeight;
-  const same = own?.startsWith("blob:") && photo.complete && Math.abs(ratio * (scene.height / scene.width) - 1) < 0.01;
-  if (!same) photo.src = scene.photo.url;
+  const same = own && (!photo.complete || Math.abs(ratio * (scene.height / scene.width) - 1) < 0.01);
+  if (!same && photo.getAttribute("src") !== scene.photo.url) photo.src = scene.photo.url;
 }
 
 function shape(ratio) {
@@ -352,13 +304,12 @@ function shape(ratio) {
 
 photo.addEventListener("load", () => {
   if (root.classList.contains("busy")) shape(photo.naturalWidth / photo.naturalHeight);
+  else if (drawn.instances) showPhoto(drawn); // its size is known only now
+  showThumbnails();
 });
-
-/** The photo that was sent is the one on the stage now. */
-function settle() {
-  stopWaiting();
-  before = null;
-}
+photo.addEventListener("error", () => {
+  if (drawn.instances && photo.getAttribute("src") !== drawn.photo.url) photo.src = drawn.photo.url;
+});
 
 function make(tag, attributes, text) {
   const made = document.createElement(tag);
@@ -370,9 +321,3 @@ function make(tag, attributes, text) {
 function percent(share) {
   return `${100 * share}%`;
 }
-
-function rebuild() {
-  build();
-  show(); // the new elements need the look, even if it has not changed
-}
-

@@ -1,18 +1,20 @@
 // Takes photos: chosen, dropped anywhere, pasted, taken with the camera, from a web address, or an example.
 //
-// The photo appears at once, from the visitor's own browser, and is sent meanwhile. `props.value.photo` names what was
-// sent, and the event "photo" says that there is another one. Until its objects arrive the photo is dimmed. If they do
-// not arrive (an error, or Stop), the photo and the objects from before come back.
+// The photo appears at once, from the visitor's own browser, and is sent meanwhile. `props.value` names it and gives it a
+// number. The event "photo" asks for its objects. Until they arrive the photo is dimmed. Answers for photos with another
+// number are not drawn. If the objects do not arrive (an error, or Stop), the last full answer comes back.
 
 const MEGABYTE = 1024 * 1024;
 const LIMIT_MB = 25;
 const OTHERS = { "application/pdf": "a PDF", "image/svg+xml": "an SVG", "text/plain": "text" };
+const KEPT = "photo-of-this-tab"; // the name of what this tab keeps for a reload
 
-const [drop, fileInput, waiting, message, viewfinder] = ["drop", "file", "waiting", "message", "viewfinder"].map(find);
+const [fileInput, waiting, message, hint, viewfinder] = ["file", "waiting", "message", "hint", "viewfinder"].map(find);
 const video = viewfinder.querySelector("video");
 
-/** What was on the stage before the photo that is being sent: {src, photo}. */
-let before = null;
+/** What was sent, and its address in this browser, by the photo's number. */
+const sources = new Map();
+let last = 0; // the highest number so far
 let clock = 0;
 
 // ---- sending ----
@@ -24,14 +26,13 @@ async function take(files) {
   if (more.length) return complain(`Please choose one photo at a time. You chose ${more.length + 1} files.`);
   const fault = faultIn(file);
   if (fault) return complain(fault);
-  wait("Sending the photo", URL.createObjectURL(file));
-  let sent;
+  const mine = begin("Sending the photo", URL.createObjectURL(file));
   try {
-    sent = await upload(file);
+    const sent = await upload(file);
+    if (number() === mine) send({ path: sent.path, orig_name: file.name, meta: { _type: "gradio.FileData" } });
   } catch (error) {
-    return complain(plainly(error));
+    if (number() === mine) complain(plainly(error));
   }
-  ask({ path: sent.path, orig_name: file.name, meta: { _type: "gradio.FileData" } });
 }
 
 /** What is wrong with a file, before it is sent. */
@@ -49,28 +50,58 @@ function plainly(error) {
   return /^(This|Expected|Please|The server)/.test(words) ? words : "The photo could not be sent. Please check the connection and try again.";
 }
 
-/** Tells the server which photo is next. */
-function ask(photo_) {
-  props.value = { hidden: [], photo: photo_ };
+/** Puts the next photo on the stage and gives it a number. */
+function begin(words, src) {
+  last += 1;
+  sources.set(last, { src, photo: null });
+  props.value = { ...props.value, photo: null, number: last, hidden: [] };
+  forgetSteps();
+  dismiss();
+  hint.hidden = true;
+  select(null);
+  root.classList.remove("empty", "preview");
+  root.classList.add("busy");
+  if (src) photo.src = src;
+  fit();
+  wait(words);
+  return last;
+}
+
+/** Asks the server for the objects in the photo on the stage. */
+function send(photo_) {
+  sources.get(number()).photo = photo_;
+  props.value = { ...props.value, photo: photo_ };
   trigger("photo");
+}
+
+function clear() {
+  last += 1;
+  props.value = { ...props.value, photo: null, number: last, hidden: [] };
+  forget();
+  forgetSteps();
+  stopWaiting();
+  clearStage();
+  trigger("photo");
+}
+
+function clearStage() {
+  root.classList.add("empty");
+  hint.hidden = true;
 }
 
 // ---- waiting, and coming back ----
 
-function wait(words, src) {
-  before ??= { src: photo.getAttribute("src"), photo: props.value?.photo ?? null, empty: root.classList.contains("empty") };
-  dismiss();
-  select(null);
-  root.classList.remove("empty");
-  root.classList.add("busy");
-  if (src) photo.src = src;
-  fit();
+/** Says what happens, since when, and how long it is expected to take in all (in seconds, if that is known). */
+function wait(words, expected) {
   const start = performance.now();
   clearInterval(clock);
   const tell = () => {
     const seconds = Math.floor((performance.now() - start) / 1000);
-    waiting.querySelector(".words").textContent = seconds < 1 ? words : `${words} · ${seconds} s`;
+    const so_far = expected >= 1 ? `${seconds} of about ${Math.round(expected)} s` : `${seconds} s`;
+    waiting.querySelector(".words").textContent = seconds < 1 && !(expected >= 1) ? words : `${words} · ${so_far}`;
   };
+  waiting.style.setProperty("--expected", `${expected ?? 0}s`);
+  waiting.classList.toggle("foretold", expected >= 0.5);
   tell();
   clock = setInterval(tell, 1000);
   waiting.hidden = false;
@@ -82,15 +113,27 @@ function stopWaiting() {
   root.classList.remove("busy");
 }
 
-/** Brings back the photo and the objects from before the last one was sent. */
+/** The objects of the photo on the stage have come. After a quick look, the waiting goes on. */
+function settle(scene) {
+  root.classList.remove("busy", "empty");
+  if (scene.preview) return;
+  stopWaiting();
+  hint.hidden = !sources.get(scene.photo_number)?.first;
+  keepForReload();
+}
+
+/** Brings back the last full answer of the server, with its photo. */
 function comeBack() {
   stopWaiting();
-  if (!before) return;
-  if (before.src) photo.src = before.src;
-  root.classList.toggle("empty", before.empty);
-  props.value = { ...props.value, photo: before.photo };
-  before = null;
-  placeLabels();
+  const { scene, look } = full;
+  const before = scene.photo_number ?? 0;
+  props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [] };
+  draw(scene);
+}
+
+function stop() {
+  trigger("stop");
+  comeBack();
 }
 
 function complain(sentence) {
@@ -104,12 +147,47 @@ function dismiss() {
   message.querySelector("p").textContent = "";
 }
 
-/** Follows what the server says of the photo that was sent: {words, kind: error | stopped | waiting}. */
+/** Follows what the server says of a photo: {kind: working | error, words, number, seconds}. */
 function hear() {
-  const { words, kind, src } = props.said ?? {};
-  if (kind === "error") complain(words);
-  else if (kind === "stopped") comeBack();
-  else if (kind === "waiting") wait(words, src);
+  const { kind, words, seconds, number: about } = props.said ?? {};
+  if (about !== number()) return; // another photo is on the stage by now
+  if (kind === "working") wait(words, seconds ?? undefined);
+  if (kind !== "error") return;
+  const restored = sources.get(about)?.photo?.kept;
+  if (restored) forget();
+  if (restored && !full.scene.instances) return comeBack(), openFirst();
+  complain(words);
+}
+
+// ---- the photo that the page opens with ----
+
+/** Opens what a link names, what this tab showed before, or the first example. */
+function openFirst() {
+  const { example, first } = props.opened ?? {};
+  const kept = first || example === null ? recall() : null;
+  if (kept) {
+    begin("Opening your photo again");
+    props.value = { ...props.value, hidden: kept.hidden };
+    send({ kept: kept.token });
+  } else if (example) openExample(example, first);
+}
+
+/** Keeps for a reload what opens the result again. It stays in this tab and is never in an address. */
+function keepForReload() {
+  if (!full.scene.token || full.scene.photo_number !== number()) return;
+  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, hidden: hidden() }));
+}
+
+function recall() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT));
+  } catch {
+    return null;
+  }
+}
+
+function forget() {
+  sessionStorage.removeItem(KEPT);
 }
 
 // ---- ways to bring a photo ----
@@ -130,8 +208,8 @@ function accept(transfer) {
 }
 
 function open(address) {
-  wait("Fetching the picture");
-  ask({ url: address });
+  begin("Fetching the picture");
+  send({ url: address });
 }
 
 const listeners = new AbortController(); // for what lies outside of this component
@@ -179,19 +257,24 @@ find("address").addEventListener("submit", (event) => {
   open(event.target.querySelector("input").value);
 });
 
+/** The address at which the server gives a file. */
+const served = (path) => `${window.gradio_config?.root ?? ""}/gradio_api/file=${path}`;
+
 find("example-list").append(
-  ...(props.examples ?? []).map(({ name, url }) => {
+  ...(props.examples ?? []).map(({ name, path }) => {
     const item = make("li", {});
-    const button = make("button", { type: "button", "data-example": name, "aria-label": name, title: name });
-    button.append(make("img", { src: url, alt: "", loading: "lazy" }));
+    const button = make("button", { type: "button", "data-example": name, "aria-label": `Example: ${name}`, title: name });
+    button.append(make("img", { src: served(path), alt: "", loading: "lazy" }));
     item.append(button);
     return item;
   }),
 );
 
-function example(name) {
-  wait("Reading the example", props.examples.find((one) => one.name === name).url);
-  ask({ example: name });
+function openExample(name, first = false) {
+  const known = props.examples.find((one) => one.name === name);
+  const mine = begin("Reading the example", known && served(known.path));
+  sources.get(mine).first = first;
+  send({ example: name });
 }
 
 // ---- the camera ----

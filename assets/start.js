@@ -1,16 +1,20 @@
 // Follows the properties that the server sends. This file comes last: everything that it calls is defined by then.
 
-// The table stands in the tab "Objects", which Gradio builds elsewhere.
-const moveTable = (_, observer) => {
-  const home = document.querySelector("#objects-table");
-  if (!home || home.contains(details)) return;
-  home.append(details);
-  observer?.disconnect();
+// The table stands in the tab "Objects" and the card beside the picture, in places that Gradio builds later.
+const HOMES = [["objects-table", details], ["selected", card]];
+const moveAway = () => {
+  for (const [id, part] of HOMES) {
+    const home = document.getElementById(id);
+    if (home && !home.contains(part)) home.append(part);
+  }
 };
-new MutationObserver(moveTable).observe(document.body, { childList: true, subtree: true });
-moveTable();
+new MutationObserver(moveAway).observe(document.body, { childList: true, subtree: true });
+moveAway();
 
 // The names of the properties are not quoted, because Gradio takes every quoted name in this script for an event. A
 // property of this name would then stand for the event.
-for (const [property, follow] of Object.entries({ look: show, scene: rebuild, said: hear })) watch(property, follow);
-rebuild();
+const follows = { look: () => (remember(), show()), scene: build, said: hear, second: showSplit, opened: openFirst, value: showParts };
+for (const [property, follow] of Object.entries(follows)) watch(property, follow);
+showParts();
+build();
+showSplit();

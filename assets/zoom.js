@@ -17,6 +17,7 @@ function zoomTo(scale, x, y) {
   zoom = { scale, x: kept(x, width), y: kept(y, height) };
   Object.assign(canvas.style, { width: percent(scale), height: percent(scale), left: `${zoom.x}px`, top: `${zoom.y}px` });
   root.classList.toggle("zoomed", scale > 1);
+  moveLine(split);
   placeLabels();
 }
 

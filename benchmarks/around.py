@@ -42,7 +42,7 @@ from tqdm import tqdm
 import visualize
 from answer import data
 from answer import files as export
-from answer.result import Result
+from answer.result import Result, View
 from answer.settings import Filters
 from benchmarks.exports import peak_mb_over_idle, random_instances
 from benchmarks.filter import Page, blobs
@@ -54,7 +54,6 @@ from serving.photos import segment_file
 from tools.random_weights import random_picture
 from ui import overlay as scene
 from ui import page
-from visualize import Style
 
 STEPS: dict[str, tuple[ModuleType | type, str]] = {
     "decode": (Client, "ask"),
@@ -127,7 +126,7 @@ class Answers:
         self._page.answer(page.redraw, threshold=SCORE_FLOOR)
 
     def segment(self) -> None:
-        orjson.dumps(data.to_json(self._result(), EVERYTHING))
+        orjson.dumps(data.to_json(View(self._result(), EVERYTHING)))
 
     def annotate(self) -> None:
         self._export("annotated")
@@ -137,7 +136,7 @@ class Answers:
 
     def _export(self, format: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            export.export_file(self._result(), EVERYTHING, Style(), format, Path(folder))
+            export.export_file(View(self._result(), EVERYTHING), format, Path(folder))
 
 
 ANSWERS = {"page": Answers.page, "/segment": Answers.segment, "/annotate": Answers.annotate}

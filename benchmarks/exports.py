@@ -28,12 +28,10 @@ from tqdm import tqdm
 
 from answer import coco
 from answer.files import EXPORTS, export_file
-from answer.result import Result
-from answer.settings import Filters
+from answer.result import Result, View
 from detections import Detections
 from inference import WORKING_SIDE, SegmentationModel, load
 from tools.random_weights import random_picture
-from visualize import Style
 
 MASK_SIDE = 28
 
@@ -81,7 +79,7 @@ def measure(format: str, photo: Path, size_hw: tuple[int, int], count: int) -> d
     result = Result(photo, working, random_instances(count, size_hw), model, {"read": 0.0, "model": 0.0})
     with tempfile.TemporaryDirectory() as folder:
         idle, start = memory_mb("VmRSS"), time.perf_counter()
-        path = export_file(result, Filters(), Style(), format, Path(folder))
+        path = export_file(View(result), format, Path(folder))
         seconds = time.perf_counter() - start
         return {
             "seconds": round(seconds, 2),

@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 from answer import coco
 from answer.report import unique_labels
-from answer.result import Result, names, view
+from answer.result import Result, in_view, names
 from answer.settings import Filters
 from app import create_demo, launch
 from detections import Detections
@@ -130,7 +130,7 @@ def gradios_own(result: Result) -> Any:
 
     The base picture holds the boxes and labels. Each instance has a float mask.
     """
-    shown = view(result.detections, Filters(0))
+    shown = in_view(result.detections, Filters(0))
     size = result.working_image.shape[:2]
     base = annotate(result.working_image, shown, names(shown), Style(masks=False), result.detections)
     masks = [shown.mask(i, size).astype(np.float32) for i in range(len(shown))]
@@ -191,7 +191,7 @@ def measure_browser(result: Result, runs: int) -> dict[str, float]:
         tab.wait_for_timeout(1000)
         for run in range(runs + 1):
             threshold = round(0.1 + 0.6 * (run * 7 % 13) / 13, 2)
-            count = len(view(result.detections, Filters(threshold)))
+            count = len(in_view(result.detections, Filters(threshold)))
             milliseconds = tab.evaluate(RELEASE, [threshold, count])
             if run:
                 taken.append(milliseconds)

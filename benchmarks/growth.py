@@ -50,7 +50,7 @@ from tqdm import tqdm
 
 from answer import data
 from answer import files as export
-from answer.result import Result, names
+from answer.result import Result, View, names
 from benchmarks.around import EVERYTHING, SMALL, measure_memory, write_photo
 from benchmarks.clients import Server, serving
 from benchmarks.filter import blobs
@@ -141,7 +141,7 @@ def with_instances(model: SegmentationModel) -> Measure:
             raise RuntimeError(f"The network found {len(seen)} instances instead of {count}.")
         drawing, drawn = timed(lambda: annotate(picture, found, names(found), Style()))
         png, _ = timed(lambda: export._write_pixels(drawn, BytesIO()))
-        masks, _ = timed(lambda: orjson.dumps(data.to_json(result, EVERYTHING)))
+        masks, _ = timed(lambda: orjson.dumps(data.to_json(View(result, EVERYTHING))))
         return {"inference s": inference, "drawing s": drawing, "PNG s": png, "JSON s": masks}
 
     return measure

@@ -21,7 +21,7 @@ SIDE_BYTES = 250
 
 An ordinary outline takes a quarter of it. The rest is for masks full of holes.
 """
-CHANNELS = {"annotated": 3, "instances": 2, "categories": 1}
+CHANNELS = {"jpeg": 3, "annotated": 3, "instances": 2, "categories": 1}
 """The bytes of one pixel, for each format that is a picture of the whole photo."""
 SOFT_EDGE = 1.04
 """The factor by which soft edges enlarge a cut-out. `visualize.cut_out` adds 1.5 % on each side."""
@@ -54,7 +54,7 @@ def export_bytes(shown: Detections, format: str) -> int:
         return FILE_BYTES + _cut_outs_bytes(shown)
     texts = FILE_BYTES + len(shown) * INSTANCE_BYTES + int(_sides(shown).sum()) * SIDE_BYTES
     if format == "zip":
-        pictures = sum(png_bytes(*shown.image_size, channels) for channels in (3, *CHANNELS.values()))
+        pictures = sum(png_bytes(*shown.image_size, channels) for channels in (3, 3, 2, 1))
         return pictures + texts + _cut_outs_bytes(shown)
     assert format in EXPORTS
     return texts

@@ -46,6 +46,7 @@ from serving.models import Models
 from serving.photos import segment_file
 from serving.scheduler import Abandoned, Busy, Job, Scheduler, TookTooLong, Visitor, wanted_result
 from serving.sessions import named
+from serving.timing import Seconds
 
 T = TypeVar("T")
 
@@ -93,6 +94,7 @@ class Service:
         self.closing = self.giving_up = False
         self.scheduler = scheduler or Scheduler()
         self.views = views or Scheduler(waiting=100, waiting_each=50, wait_seconds=30.0, run_seconds=60.0)
+        self.seconds = Seconds()
         self._fetching: Counter[str] = Counter()
 
     async def fetch(self, url: str) -> Path:
@@ -263,7 +265,12 @@ class Request:
         height, width = result.detections.image_size
         self._facts |= {"format": result.format, "width": width, "height": height}
         self._facts |= {"model": result.model.name, "instances": len(result.detections)}
+        self._service.seconds.note(result.model, result.timings_ms["model"] / 1000)
         return result
+
+    def expected_seconds(self, model: SegmentationModel) -> float:
+        """Returns how long `model` will probably need for a photo, in seconds."""
+        return self._service.seconds.expected(model)
 
     def needs(self, photo: Path) -> None:
         """Protects a photo's file from being deleted to make room, until the request has ended."""

@@ -17,7 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from answer import coco
 from answer.files import export_file
-from answer.result import Result
+from answer.result import Result, View
 from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel
@@ -142,7 +142,7 @@ def make_result(detections: Detections, path: Path = Path("photo.png")) -> Resul
 def annotated_photo(result: Result, filters: Filters, style: Style) -> bytes:
     """Returns the bytes of the annotated picture that `export_file` writes."""
     with tempfile.TemporaryDirectory() as folder:
-        return export_file(result, filters, style, "annotated", Path(folder)).read_bytes()
+        return export_file(View(result, filters, style), "annotated", Path(folder)).read_bytes()
 
 
 def old_name(name: str) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script as well
 
-from answer.result import names, view
+from answer.result import in_view, names
 from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel, load, segment
@@ -46,7 +46,9 @@ Picture = NDArray[np.uint8]
 def scores(model: SegmentationModel) -> Picture:
     """Shows one scene with the instances that pass a low, the usual and a high score threshold."""
     scene, found = _looked_at(model, "scenes/scene-4.png")
-    return _beside([_drawn(scene, view(found, Filters(threshold)), labels=False) for threshold in THRESHOLDS])
+    return _beside(
+        [_drawn(scene, in_view(found, Filters(threshold)), labels=False) for threshold in THRESHOLDS]
+    )
 
 
 def mask(model: SegmentationModel) -> Picture:
@@ -72,7 +74,7 @@ def mistakes(model: SegmentationModel) -> Picture:
     scene, found = _looked_at(model, "scenes/scene-1.png")
     twice = _drawn(scene, found.select(np.isin(found.ids, (5, 9))))
     cat, seen = _looked_at(model, "chelsea.png")
-    eye = _drawn(cat, view(seen, Filters(0.5)))
+    eye = _drawn(cat, in_view(seen, Filters(0.5)))
     parts = []
     for picture, corners in ((twice, UMBRELLA_TWICE), (eye, EYE)):
         x1, y1, x2, y2 = (SHOWN_AT * corner for corner in corners)

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from answer.files import export_file
 from answer.formats import to_coco
-from answer.result import view
+from answer.result import View, in_view
 from answer.settings import Filters
 from inference import SegmentationModel
 from photo.errors import ImageError
@@ -75,11 +75,11 @@ def local_segmenter(model: SegmentationModel, filters: Filters, folder: Path, pi
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         try:
             result = segment_file(photo, model)
-            found = to_coco(view(result.detections, filters), photo.name, filters.mask_threshold)
+            found = to_coco(in_view(result.detections, filters), photo.name, filters.mask_threshold)
             if not pictures:
                 return found, None
             style = Style(mask_threshold=filters.mask_threshold)
-            return found, export_file(result, filters, style, "annotated", folder)
+            return found, export_file(View(result, filters, style), "annotated", folder)
         except ImageError as error:
             raise PhotoError(str(error)) from error
         except MemoryError as error:

@@ -16,7 +16,7 @@ from gradio.data_classes import FileData
 
 from answer.data import to_json
 from answer.report import full_labels
-from answer.result import Result, view
+from answer.result import Result, View, in_view
 from answer.settings import Filters
 from serving.service import Service
 from ui.api import filters_of, warnings_of
@@ -49,14 +49,14 @@ def add_tools(service: Service) -> None:
 
     def told(result: Result, filters: Filters) -> str:
         """Returns the instances in view as JSON."""
-        whole = to_json(result, filters, (*warnings_of(service.models, "auto"), *result.notes))
+        whole = to_json(View(result, filters), (*warnings_of(service.models, "auto"), *result.notes))
         short: dict[str, Any] = {key: whole[key] for key in TOLD} | {"model": result.model.name}
         short["instances"] = [{key: each[key] for key in TOLD_OF_EACH} for each in whole["instances"]]
         return json.dumps(short)
 
     def drawn(result: Result, filters: Filters) -> str:
         """Draws the instances in view on the photo, and returns the path of the picture."""
-        shown = view(result.detections, filters)
+        shown = in_view(result.detections, filters)
         labels = full_labels(shown)  # the other tool's answer refers to the ids
         return picture_file(annotate(result.working_image, shown, labels, Style(), result.detections))
 

@@ -10,7 +10,7 @@ from gradio.data_classes import FileData
 
 from answer.data import to_json
 from answer.files import check_format, effect_file, export_file
-from answer.result import view
+from answer.result import View
 from answer.settings import Filters, SettingsError, check_effect, check_fraction, rgb, said
 from serving.estimates import effect_bytes, export_bytes
 from serving.models import Models
@@ -54,7 +54,7 @@ def add_endpoints(service: Service) -> None:
 
             def work(job: Job) -> dict[str, Any]:
                 result = request.segment(path, network, job)
-                return to_json(result, filters, (*warnings_of(service.models, model), *result.notes))
+                return to_json(View(result, filters), (*warnings_of(service.models, model), *result.notes))
 
             return await request.run(work)
 
@@ -100,11 +100,11 @@ def add_endpoints(service: Service) -> None:
 
             def work(job: Job) -> Path:
                 result = request.segment(path, network, job)
-                shown = view(result.detections, filters)
+                view = View(result, filters, style)
                 if effect is None:
-                    folder = new_folder(export_bytes(shown, "annotated"))
-                    return export_file(result, filters, style, "annotated", folder, on_stage=job.stage)
-                return effect_file(result, filters, effect, new_folder(effect_bytes(shown)), color)
+                    folder = new_folder(export_bytes(view.shown, "annotated"))
+                    return export_file(view, "annotated", folder, on_stage=job.stage)
+                return effect_file(view, effect, new_folder(effect_bytes(view.shown)), color)
 
             return FileData(path=str(await request.run(work)))
 
@@ -143,9 +143,9 @@ def add_endpoints(service: Service) -> None:
 
             def work(job: Job) -> Path:
                 result = request.segment(path, network, job)
-                style = Style(mask_threshold=filters.mask_threshold)
-                folder = new_folder(export_bytes(view(result.detections, filters), format))
-                return export_file(result, filters, style, format, folder, edges, job.stage)
+                view = View(result, filters, Style(mask_threshold=filters.mask_threshold))
+                folder = new_folder(export_bytes(view.shown, format))
+                return export_file(view, format, folder, edges, job.stage)
 
             return FileData(path=str(await request.run(work)))
 

@@ -1,8 +1,7 @@
 """Components: makes the parts of the page that Gradio does not have.
 
-`ForgivingSlider` changes how Gradio's slider reads its value. The stage and the class filter are `gr.HTML`
-components. Each of them has a template, a script and a style sheet in
-`assets/`.
+`ForgivingSlider` changes how Gradio's slider reads its value. The stage and the summary are `gr.HTML`
+components. Each of them has a template, a script and a style sheet in `assets/`.
 """
 
 from __future__ import annotations
@@ -23,10 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from photo.colours import srgb_profile
+from visualize import PARTS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-STAGE_SCRIPTS = ("objects", "zoom", "stage", "start")
+STAGE_SCRIPTS = ("objects", "labels", "table", "zoom", "split", "stage", "keys", "start")
 """The files of the stage's script, in this order. They share one function scope."""
+EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "show": list(PARTS)}
+"""The value of a stage without a photo."""
 JPEG_QUALITY = 92
 PROFILE_DATE = slice(24, 36)
 """The bytes of an ICC profile that hold its date (ICC.1:2022, 7.2.1)."""
@@ -53,13 +55,16 @@ class ForgivingSlider(gr.Slider):
 def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
     """Returns the stage: where a photo is dropped, and where its objects appear and react to the pointer.
 
-    `gr.update(scene=…, look=…)` sets what the stage shows (`ui.overlay`). `gr.update(said=…)` sets what it
-    says of the photo that was sent last, as `said` returns it.
+    The server sets properties with `gr.update`: `scene` and `look` (`ui.overlay`), `said` (`said`), `second`
+    (another picture of the same photo, on the right side of a line that can be dragged), and `opened` (what
+    the page shows when it opens).
 
-    The value is {"hidden": [id, …], "photo": source}. `hidden` holds the instances that the visitor has
-    hidden. The event `input` says that it changed. `photo` is an upload, {"url": address}, {"example": name}
-    or None. The event `photo` asks to look at it. The event `cut_out` asks for the file of one instance; the
-    event's data holds the instance's "id".
+    The value is {"photo": source, "number": n, "hidden": [id, …], "show": [part, …]}. `photo` is an upload,
+    {"url": address}, {"example": name}, {"kept": token} or None. Each photo that is sent has another number.
+    `hidden` holds the instances that the visitor has hidden. `show` holds the parts that are drawn.
+
+    The event `photo` asks to look at the photo. `stop` gives up. `input` says that `hidden` or `show` has
+    changed. `cut_out` asks for the file of one instance; the event's data holds the instance's "id".
 
     Args:
         examples: Their pictures by name.
@@ -70,31 +75,45 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
         js_on_load="\n".join(parts),
         apply_default_css=False,
         padding=False,
-        value={"hidden": [], "photo": None},
+        value=EMPTY_STAGE,
         scene={},
         look={},
         said={},
-        examples=[{"name": name, "url": f"/gradio_api/file={path}"} for name, path in examples.items()],
+        second={},
+        opened={},
+        examples=[{"name": name, "path": path.as_posix()} for name, path in examples.items()],
         **options,
     )
 
 
-def said(kind: str, words: str = "") -> dict[str, Any]:
-    """Returns what the stage says: kind "error", "stopped" or "waiting". Each answer is another one."""
-    return {"kind": kind, "words": words, "number": time.monotonic_ns()}
+def said(
+    kind: str, words: str = "", number: int | None = None, seconds: float | None = None
+) -> dict[str, Any]:
+    """Returns what the stage says of a photo. Each answer is another one.
+
+    Args:
+        kind: "working", "error" or "stopped".
+        number: The photo's number. None means the last photo.
+        seconds: How long the step is expected to take.
+    """
+    told = {"kind": kind, "words": words, "number": number, "seconds": seconds}
+    return told | {"moment": time.monotonic_ns()}
 
 
-def kind_filter(**options: Any) -> gr.HTML:
-    """Returns the class filter. `gr.update(groups=report.kinds(…))` sets the categories that it offers.
+def summary_panel(**options: Any) -> gr.HTML:
+    """Returns the summary: a chip for each kind, sentences, and a checkbox for each kind.
 
-    The value is {"unticked": [name, …]}. The filter remembers a name even while it does not offer the name.
+    `gr.update(told=…)` sets what it shows (`ui.overlay.summary`). The value is {"unticked": [name, …]}. The
+    panel remembers a name even while the photo has no object of this kind. The event `input` says that the
+    value changed. The event `reset` asks for filters that show something.
     """
     return gr.HTML(
-        html_template=(ASSETS / "kinds.html").read_text(encoding="utf-8"),
-        js_on_load=(ASSETS / "kinds.js").read_text(encoding="utf-8"),
+        html_template=(ASSETS / "summary.html").read_text(encoding="utf-8"),
+        js_on_load=(ASSETS / "summary.js").read_text(encoding="utf-8"),
         apply_default_css=False,
+        padding=False,
         value={"unticked": []},
-        groups=[],
+        told={},
         **options,
     )
 

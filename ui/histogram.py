@@ -7,9 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from answer.report import hidden_by_threshold
-from answer.result import view
-from answer.settings import Filters
-from detections import Detections
+from answer.result import View, in_view
 from inference import SCORE_FLOOR
 
 BINS = 19
@@ -17,19 +15,20 @@ WIDTH, HEIGHT = 200, 36
 """The size of the drawing in its own units. The page stretches the drawing to the width of the slider."""
 
 
-def histogram(detections: Detections, filters: Filters) -> str:
+def histogram(view: View) -> str:
     """Returns HTML with bars for the scores from the score floor to 1, and a line for the threshold.
 
     The bars count the instances that pass all other filters. If one bar holds hidden and shown instances, the
     hidden instances are at the bottom. The words of `report.hidden_by_threshold` stand below the drawing.
     """
-    scores = view(detections, replace(filters, score_threshold=0)).scores
-    passing = scores >= np.float32(filters.score_threshold)
+    threshold = view.filters.score_threshold
+    scores = in_view(view.everything, replace(view.filters, score_threshold=0)).scores
+    passing = scores >= np.float32(threshold)
     hidden, shown = (np.histogram(scores[part], BINS, (SCORE_FLOOR, 1))[0] for part in (~passing, passing))
     unit = HEIGHT / max(1, (hidden + shown).max())
     bars = _bars("hidden", hidden * unit, np.zeros(BINS)) + _bars("shown", shown * unit, hidden * unit)
-    words = hidden_by_threshold(detections, filters)
-    x = max(0.0, (filters.score_threshold - SCORE_FLOOR) / (1 - SCORE_FLOOR)) * WIDTH
+    words = hidden_by_threshold(view)
+    x = max(0.0, (threshold - SCORE_FLOOR) / (1 - SCORE_FLOOR)) * WIDTH
     return (
         '<figure class="histogram">'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '

@@ -9,12 +9,12 @@ from typing import Any, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from answer import coco
-from answer.settings import MASK_RANGE, OTHER_THRESHOLD, SCORE_RANGE, SettingsError, rgb
+from answer.settings import MASK_RANGE, SCORE_RANGE, SettingsError, rgb
 from inference import NAMES
 from marks import ColorBy
+from ui.choices import TABS, Choices
 from visualize import EFFECTS, PARTS
 
-TABS = ("Objects", "Effects", "Compare")
 LONGEST = 2000
 """The number of characters of a query that are read. The rest is ignored."""
 
@@ -105,22 +105,36 @@ def _color(text: str) -> str:
 
 
 PICTURES = Path(__file__).resolve().parent.parent / "examples"
-EXAMPLES = {
-    path.stem: path for path in sorted(PICTURES.glob("*.png")) + sorted(PICTURES.glob("scenes/*.png"))
+PHOTOS = {
+    "bicycles": "bicycles.jpg",
+    "dogs": "dogs.jpg",
+    "traffic": "traffic.jpg",
+    "coffee": "coffee.png",
+    "rickshaw": "rickshaw.jpg",
+    "chelsea": "chelsea.png",
+    "bus": "bus.jpg",
+    "ship": "ship.jpg",
+}
+"""The examples that the page offers, by name. The first one is shown when the page opens."""
+EXAMPLES = {name: PICTURES / file for name, file in PHOTOS.items()} | {
+    path.stem: path for path in sorted([*PICTURES.glob("*.*g"), *PICTURES.glob("scenes/*.png")])
 }
 """The pictures that a link can open, by name."""
+NO_EXAMPLE = "none"
+"""The name that a link gives in place of an example's, to open an empty page."""
+FRESH = Choices()
 SETTINGS = {
-    "example": Setting(None, _one_of(tuple(EXAMPLES))),
-    "model": Setting("auto", _one_of(NAMES)),
-    "score_threshold": Setting(0.5, _number(*SCORE_RANGE)),
-    "mask_threshold": Setting(0.5, _number(*MASK_RANGE)),
-    "without": Setting([], _some_of(tuple(coco.BY_NAME))),
-    "show": Setting(list(PARTS), _some_of(PARTS)),
-    "opacity": Setting(0.5, _number(0, 1)),
-    "color_by": Setting("instance", _one_of(get_args(ColorBy))),
-    "tab": Setting("Objects", _one_of(TABS)),
-    "effect": Setting("spotlight", _one_of(tuple(EFFECTS))),
-    "color": Setting("#ffffff", _color),
-    "other_threshold": Setting(OTHER_THRESHOLD, _number(*SCORE_RANGE)),
+    "example": Setting(None, _one_of((*EXAMPLES, NO_EXAMPLE))),
+    "model": Setting(FRESH.model, _one_of(NAMES)),
+    "score_threshold": Setting(FRESH.score_threshold, _number(*SCORE_RANGE)),
+    "mask_threshold": Setting(FRESH.mask_threshold, _number(*MASK_RANGE)),
+    "without": Setting(list(FRESH.without), _some_of(tuple(coco.BY_NAME))),
+    "show": Setting(list(FRESH.show), _some_of(PARTS)),
+    "opacity": Setting(FRESH.opacity, _number(0, 1)),
+    "color_by": Setting(FRESH.color_by, _one_of(get_args(ColorBy))),
+    "tab": Setting(FRESH.tab, _one_of(TABS)),
+    "effect": Setting(FRESH.effect, _one_of(tuple(EFFECTS))),
+    "color": Setting(FRESH.color, _color),
+    "other_threshold": Setting(FRESH.other_threshold, _number(*SCORE_RANGE)),
 }
 """The settings that a link can hold, by name. A setting that the API also has is named as in the API."""

@@ -6,19 +6,22 @@ which instances are in view and how they look. When a filter moves, only `look` 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from answer import coco
 from answer.formats import areas
 from answer.outlines import edge_path
-from answer.report import TABLE_HEADERS, Row, table
-from answer.result import Result, names, view
-from answer.settings import Filters
+from answer.report import TABLE_HEADERS, Row, found, how, kinds, table
+from answer.result import Result, View, in_view, names
 from detections import Detections
 from inference import WORKING_SIDE
 from marks import ink, instance_colors, shown_score
-from visualize import Style
+
+MOST_DOTS = 4
+"""The number of objects of a kind whose colours stand in its chip."""
 
 
 def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
@@ -56,16 +59,42 @@ def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
     }
 
 
-def look(result: Result, filters: Filters, style: Style) -> dict[str, Any]:
+def look(view: View) -> dict[str, Any]:
     """Returns the ids in view (highest score first), the ids that are hidden by hand, and the style."""
+    style = view.style
     return {
-        "ids": view(result.detections, filters).ids.tolist(),
-        "hidden": list(filters.hidden),
+        "ids": view.shown.ids.tolist(),
+        "hidden": list(view.filters.hidden),
         "opacity": style.opacity,
         "color_by": style.color_by,
         "masks": style.masks,
         "boxes": style.boxes,
         "labels": style.labels,
+    }
+
+
+def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns what the summary shows: the kinds, sentences, and whether filters hide everything.
+
+    A kind is {"name", "count", "words", "dots"}. "plain" means that the chips say the same as
+    the sentence. `dots` are the colours of its first objects in view.
+    """
+    colors = instance_colors(view.shown, view.style.color_by, view.everything).tolist()
+    dots: dict[str, list[str]] = {}
+    for name, color in zip(names(view.shown), colors, strict=True):
+        if (fill := _fill_and_ink(color)["fill"]) not in dots.setdefault(name, []):
+            dots[name].append(fill)
+    groups = kinds(in_view(view.everything, replace(view.filters, classes=None)))
+    for group in groups:
+        for kind in group["kinds"]:
+            kind["dots"] = dots.get(kind["name"], [])[:MOST_DOTS]
+            kind["words"] = coco.counted(kind["name"], kind["count"])
+    return {
+        "groups": groups,
+        "found": " ".join([found(view), *notes]),
+        "plain": len(view.shown) > 0 and not notes and not view.filters.hidden,
+        "how": how(view.result),
+        "resettable": not len(view.shown) and len(view.everything) > 0,
     }
 
 

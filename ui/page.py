@@ -1,451 +1,461 @@
-"""Page: what a visitor sees, and what happens when something is clicked or moved.
+"""Page: what happens when a visitor brings a photo, or moves, ticks or opens something.
 
-The model runs when a photo arrives, the button is pressed or another model is compared. Everything else is
-a view of the result that the browser session keeps (`show`), and never touches the model.
+The model runs when a photo arrives (`Page.find`), the button is pressed or another model is compared.
+Everything else is a `View` of the result that the browser session keeps (`Page.show`), and never touches the
+model.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-import time
-from collections.abc import Callable
-from dataclasses import replace
+import html
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import gradio as gr
 
-from answer.files import cut_out_file, effect_file, export_file
-from answer.report import kinds, summary
-from answer.result import Result, view
-from answer.settings import SettingsError
-from network.architectures import ARCHITECTURES
+from answer.result import Result
+from answer.settings import SCORE_RANGE
+from inference import FALLBACK_NAME, ModelError, SegmentationModel
+from network.weights import WeightsError
 from photo.errors import ImageError
+from serving.kept import Kept
 from serving.models import Models
 from serving.scheduler import Job
-from serving.service import EXPECTED_ERRORS, Request, Service, keep, new_folder
-from ui import controls, links, panels
-from ui.api import fallback_notice
-from ui.components import picture_file, said, stage
+from serving.service import EXPECTED_ERRORS, Request, Service, keep
+from ui import links, overlay, sides
+from ui.choices import SAME, Choices
+from ui.components import EMPTY_STAGE, picture_file, said
 from ui.histogram import histogram
-from ui.overlay import look, scene
+from ui.layout import Layout, add_layout
+from ui.saving import add_saving
+from ui.snippets import to_curl, to_javascript, to_python
+from ui.telling import told_while
 
+FRESH = Choices()
 POLL_SECONDS = 1.0
-Wish = tuple[str | None, int]
-"""The photo to look at, as JSON of what the stage sent, and a number that is another one each time."""
-NOTHING_ASKED: Wish = (None, 0)
-NOTHING: dict[str, Any] = {"hidden": [], "photo": None}
-
+QUICK_LOOK_SECONDS = 1.0
+"""If the model needs longer than this, the small model shows its answer first."""
 WELCOME = "Drop a photo, take one with the camera, paste one, or click an example."
-FOR_SCREEN_READERS = """() => {
-  for (const told of document.querySelectorAll("#summary, #notice")) told.setAttribute("aria-live", "polite");
-}"""
-STOPPED = "Stopped."
 EXPIRED = "There is no result to look at (one is kept for an hour). Please send the photo again."
+NOT_KEPT = "This photo is not kept any more (one is kept for an hour). Please send it again."
+FILTERS_RESET = "The kinds are all shown again, because this photo has only kinds that you had hidden."
+OTHER_MODEL = " Choose another model, or try again later."
+AGENTS = (
+    "This app is also an MCP server, at `{address}/gradio_api/mcp/`: give your assistant that address, and "
+    "it can find, count and show the objects in pictures on the web (tools `detect_objects` and "
+    "`draw_objects`)."
+)
+FOR_SCREEN_READERS = """() => {
+  for (const told of document.querySelectorAll("#notice, #comparison"))
+    told.setAttribute("aria-live", "polite");
+}"""
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+INSTANT = PRIVATE | {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+SLOW = PRIVATE | {"concurrency_limit": None, "show_progress": "hidden"}
+"""For events that wait for a turn, which the scheduler gives."""
+Answer = dict[Any, Any]
+"""New values for components, by component."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """The run whose result is on the stage.
+
+    Args:
+        result: What it found.
+        number: The number of the photo, as the stage counts them.
+        choices: What was set when the run began.
+        token: Under which the result is kept for a reload.
+    """
+
+    result: Result
+    number: int
+    choices: Choices
+    token: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What the browser session remembers.
+
+    Args:
+        run: The `Run` that is on the stage, or None.
+        other: Another model's `Result` on the same photo, or None.
+        address: The address of this app, as the visitor's browser knows it.
+    """
+
+    run: gr.State
+    other: gr.State
+    address: gr.State
+
+
+class Refused(Exception):
+    """There is no result. The message says why, for the visitor.
+
+    Args:
+        is_models: Whether the model is the reason, and not the photo.
+    """
+
+    def __init__(self, words: str, is_models: bool = False) -> None:
+        super().__init__(words)
+        self.is_models = is_models
 
 
 def add_page(blocks: gr.Blocks, service: Service) -> None:
     """Adds the page to `blocks`, which is open."""
-    gr.Markdown("# See every object in a photo", elem_id="title")
-    with gr.Row(elem_id="banner", visible=False) as banner:
-        notice = gr.Markdown(elem_id="notice")
-        again = gr.Button("Try again", size="sm", scale=0, min_width=120, elem_id="again")
-    found = gr.State(None)
-    asked, done = gr.State(NOTHING_ASKED), gr.State(None)  # what was asked for, and answered, last
-    drawn = gr.State(None)  # the settings that the last run began with
+    layout = add_layout()
+    memory = Memory(gr.State(None), gr.State(None), gr.State(""))
+    page = Page(layout, memory, service)
+    inputs = layout.inputs() | {memory.run, memory.other, memory.address}
+    outputs = layout.outputs()
 
-    gr.set_static_paths(links.PICTURES)  # served from there: copies of them would be swept away
-    with gr.Row(equal_height=False, elem_id="top"):
-        with gr.Column(scale=7, min_width=320, elem_id="stage-column"):
-            picture = stage(links.EXAMPLES, elem_id="picture")
-        with gr.Column(scale=3, min_width=280, elem_id="rail"):
-            stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop")
-            words = gr.Markdown(WELCOME, elem_id="summary")
-            looks = controls.add_controls(picture)
-            with gr.Accordion("Model", open=False):
-                model = gr.Radio(
-                    [("Automatic: the best one available", "auto")]
-                    + [(architecture.title, name) for name, architecture in ARCHITECTURES.items()],
-                    value="auto",
-                    label="Model",
-                    info="One that is not here yet is fetched when it is first used (about 180 MB).",
-                    elem_id="model",
-                )
-                run = gr.Button("Look again", elem_id="run")
-    with gr.Tabs(elem_id="tabs") as tabs:
-        with gr.Tab("Objects", id="Objects") as objects_tab:
-            gr.HTML('<div id="objects-table"></div>', apply_default_css=False, padding=False)
-        with gr.Tab("Effects", id="Effects") as effects_tab:
-            effects = panels.add_effects()
-        with gr.Tab("Compare", id="Compare") as compare_tab:
-            comparison = panels.add_comparison()
-    downloads = panels.add_downloads()
-    code = panels.add_code()
-    link = panels.add_link()
-    panels.add_explanation()
-
-    tab, address = gr.State("Objects"), gr.State("")
-    arguments = [found, comparison.other, comparison.threshold, tab, address, model]
-    arguments += [effects.effect, effects.color, *looks.inputs()]
-    views = [words, picture, looks.kinds, looks.histogram, code.python, code.javascript, code.curl, link]
-    views += [effects.slider, comparison.words, comparison.slider]
-    private: dict[str, Any] = {"api_visibility": "private"}
-    instant = private | {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
-    slow = private | {"concurrency_limit": None}  # the scheduler says whose turn it is
-
-    async def find_objects(
-        wish: Wish,
-        name: str,
-        answered: Wish | None,
-        *rest: Any,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Any:
-        """A new result of which nothing is hidden by hand, or the reason why there is none."""
-        source, _ = wish
-        if wish == answered:  # the run before began late, and has seen to this one too
-            return gr.skip()
-        if source is None:
-            return _no_result(wish, WELCOME)
-        async with service.request("page", progress) as request:
-            try:
-                path = await _file_of(source, request)
-                network = await request.model(name)
-
-                def work(job: Job) -> tuple[Result, list[Any]]:
-                    result = request.segment(path, network, job)
-                    job.stage(0.95, "Drawing")
-                    value = {"hidden": [], "photo": json.loads(source)}
-                    return result, redraw(result, None, *rest[:-1], value)
-
-                result, views_of_it = await request.run(work)
-            except EXPECTED_ERRORS as error:  # what is on the stage stays
-                request.refuse(error)
-                advice = "" if isinstance(error, ImageError) else " Choose another model, or try again later."
-                refusal = gr.update(said=said("error", f"{error}{advice}"))
-                return {done: wish, picture: refusal, drawn: None}
-        enabled = gr.update(interactive=True)
-        return [wish, list(rest[:-1]), result, None, panels.SAME, enabled, enabled, *views_of_it]
-
-    async def compare(
-        result: Result | None,
-        name: str,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Result | None:
-        """The other model's result on the same photo."""
-        if result is None or name == panels.SAME:
-            return None
-        keep(result.path)
-        async with service.request("compare", progress) as request:
-            network = await request.model(name)
-            return await request.run(lambda job: request.segment(result.path, network, job))
-
-    def looking(function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` of a result, in the line of those who look."""
-
-        async def look_at(*arguments: Any) -> Any:
-            async with service.request("look") as request:
-                return await request.look(functools.partial(function, *arguments))
-
-        return look_at
-
-    queued: Any = instant | slow | {"queue": True}  # without Gradio's queue nobody hears of a changed state
-    for event in (picture.photo, run.click, model.input):
-        event(ask, [picture, asked], [asked, stop], **queued)
-    finding = asked.change(
-        find_objects,
-        [asked, model, done, *arguments[2:]],
-        [
-            *[done, drawn, found, comparison.other, comparison.model],
-            *[downloads.save, effects.save, *views],
-        ],
-        trigger_mode="always_last",
-        show_progress_on=[picture],
-        **slow,
-    )
-    finding.success(is_next, [asked, done], stop, **instant)
-    finding.failure(
-        lambda: [gr.update(visible=False), gr.update(said=said("stopped"))], None, [stop, picture], **instant
-    )
-    finding.success(looking(catch_up), [drawn, *arguments], views, **instant)
-    stop.click(
-        lambda: [gr.update(visible=False), gr.update(said=said("stopped"))],
-        None,
-        [stop, picture],
-        cancels=finding,
-        **instant,
-    )
-    moved = [
-        looks.threshold.input,
-        looks.kinds.input,
-        looks.shown.input,
-        looks.opacity.input,
-        looks.color_by.input,
-        picture.input,
-        effects.effect.input,
-        effects.color.input,
-        comparison.threshold.input,
-    ]
-    gr.on(moved, looking(show), arguments, views, **instant)  # type: ignore[arg-type]
-    looks.mask_threshold.input(looking(redraw), arguments, views, **instant)
-    for shown_tab in (objects_tab, effects_tab, compare_tab):
-        shown_tab.select(lambda name=shown_tab.label: name, None, tab, **instant).then(
-            looking(turn_to), arguments, views, **instant
-        )
-    comparison.model.input(
-        compare, [found, comparison.model], comparison.other, show_progress_on=[comparison.slider], **slow
-    ).then(looking(show), arguments, views, **instant)
-
-    async def save_selected(event: gr.EventData, *arguments: Any) -> str:
-        return await save_cut_out(service, getattr(event, "id", None), *arguments)
-
-    settings = [found, downloads.soft, *looks.inputs()]
-    for event, save, wanted in (
-        (downloads.save.click, functools.partial(save_format, service), [downloads.format]),
-        (effects.save.click, functools.partial(save_effect, service), [effects.effect, effects.color]),
-        (picture.cut_out, save_selected, []),
-    ):
+    controls = layout.controls
+    finding = [
         event(
-            save, [*wanted, *settings], downloads.file, show_progress_on=[downloads.format], **slow
-        ).success(None, js="() => document.querySelector('#saved').click()", **private)
-    linked = [
-        *[
-            address,
-            code.agents,
-            tabs,
-            tab,
-            picture,
-            asked,
-            model,
-            looks.threshold,
-            looks.mask_threshold,
-            looks.kinds,
-        ],
-        *[looks.shown, looks.opacity, looks.color_by, effects.effect, effects.color, comparison.threshold],
+            page.find,
+            inputs,
+            outputs | {memory.run, memory.other},
+            **SLOW | {"trigger_mode": "always_last"},
+        )
+        for event in (layout.picture.photo, layout.run.click, controls["model"].input)
     ]
+    layout.picture.stop(None, cancels=finding, **INSTANT)
+    for found in finding:
+        found.success(page.catch_up, inputs, outputs, **INSTANT)
+    names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold")
+    moved = [layout.picture.input, layout.summary.input, *(controls[name].input for name in names)]
+    gr.on(moved, page.show, inputs, outputs, **INSTANT)
+    controls["mask_threshold"].input(page.redraw, inputs, outputs, **INSTANT)
+    for name, tab in layout.tab_of.items():
+        tab.select(lambda name=name: name, None, controls["tab"], **INSTANT).then(
+            page.turn, inputs, outputs, **INSTANT
+        )
+    controls["other_model"].input(
+        page.compare, inputs, {memory.other}, **SLOW | {"show_progress": "full"}
+    ).then(page.turn, inputs, outputs, **INSTANT)
+    layout.summary.reset(page.reset, inputs, outputs, **INSTANT)
+
+    add_saving(layout, memory.run, service)
     blocks.load(None, js=FOR_SCREEN_READERS)
-    blocks.load(open_link, None, linked, **queued)  # which alone may warn
-    _add_banner(blocks, service.models, banner, notice, again, instant)
+    opened = outputs | {memory.address, layout.tabs, layout.agents}
+    blocks.load(page.open_link, None, opened, **INSTANT | {"queue": True})
+    _add_banner(blocks, service.models, layout)
 
 
-async def _file_of(source: str, request: Request) -> Path:
+class Page:
+    """What the page does. Each method gets the values of all components, and returns new values for some."""
+
+    def __init__(self, layout: Layout, memory: Memory, service: Service) -> None:
+        self._layout, self._memory, self._service = layout, memory, service
+        self._kept = Kept[Result]()
+
+    async def find(self, values: Answer) -> AsyncIterator[Answer]:
+        """Looks for the objects in the photo that was sent last, and says on the stage how far it is."""
+        layout, run = self._layout, values[self._memory.run]
+        sent = values[layout.picture]
+        number = sent["number"]
+        if sent["photo"] is None:
+            yield self._nothing(WELCOME)
+            return
+        try:
+            async for answer in told_while(partial(self._find, values, sent["photo"], number)):
+                yield answer
+        except Refused as error:
+            answer = {layout.picture: gr.update(said=said("error", str(error), number))}
+            if error.is_models:
+                answer[layout.controls["model"]] = run.choices.model if run else FRESH.model
+            yield answer
+
+    async def _find(
+        self, values: Answer, source: dict[str, Any], number: int, tell: Callable[[Answer], None]
+    ) -> Answer:
+        """Returns the page with a new result. Tells what the stage shows until then.
+
+        Raises:
+            Refused: There is no result.
+        """
+        run, picture = values[self._memory.run], self._layout.picture
+        if "kept" in source and run is None:  # the page was loaded again
+            kept = self._kept.get(source["kept"])
+            if kept is None:
+                raise Refused(NOT_KEPT)
+            return self._found(kept, values, number, source["kept"])
+
+        def tell_stage(share: float, words: str, seconds: float | None = None) -> None:
+            tell({picture: gr.update(said=said("working", words, number, seconds))})
+
+        try:
+            async with self._service.request("page", tell_stage) as request:
+                try:
+                    path = await _file_of(source, run, request)
+                    network = await request.model(self._layout.read(values).model)
+                    seconds = request.expected_seconds(network)
+                    small = self._small_model(seconds)
+
+                    def work(job: Job) -> Answer:
+                        if small is not None:
+                            preview = request.segment(path, small, job)
+                            tell(self._preview(preview, values, number, seconds))
+                        elif seconds >= 1:
+                            tell_stage(0.3, "Looking for objects", seconds)
+                        return self._found(request.segment(path, network, job), values, number)
+
+                    return await request.run(work)
+                except EXPECTED_ERRORS as error:
+                    request.refuse(error)
+                    advice = "" if isinstance(error, ImageError) else OTHER_MODEL
+                    raise Refused(f"{error}{advice}", isinstance(error, ModelError | WeightsError)) from error
+        except gr.Error as error:
+            raise Refused(str(error.message)) from error
+
+    def _small_model(self, seconds: float) -> SegmentationModel | None:
+        """Returns the small model for a quick look, or None if there is no need for one."""
+        if seconds <= QUICK_LOOK_SECONDS:
+            return None
+        small = self._service.models.ready(FALLBACK_NAME)
+        if small is None:
+            self._service.models.start(FALLBACK_NAME)  # for the next photo
+        return small
+
+    def _preview(self, result: Result, values: Answer, number: int, seconds: float) -> Answer:
+        """Returns the stage with a quick look. Nothing else of the page changes."""
+        view = replace(self._layout.read(values), hidden=()).view(result)
+        words = f"Quick look. The full answer comes in about {max(1, round(seconds))} s."
+        mark = {"photo_number": number, "preview": True}
+        return {
+            self._layout.picture: gr.update(
+                scene=_scene(result, view.filters.mask_threshold) | mark,
+                look=overlay.look(view) | mark,
+                said=said("working", words, number, seconds),
+            )
+        }
+
+    def _found(self, result: Result, values: Answer, number: int, token: str | None = None) -> Answer:
+        """Returns the page with a new result, and with one that was kept under `token`."""
+        layout, run, choices = self._layout, values[self._memory.run], self._layout.read(values)
+        keep(result.path)
+        if token is None:
+            choices = replace(choices, hidden=())  # the ids of another photo
+            token = self._kept.put(result, run.token if run else None)
+        fitting = _showing_something(choices, result)
+        new = Run(result, number, fitting, token)
+        answer = self._shown(
+            new,
+            None,
+            fitting,
+            values[self._memory.address],
+            (FILTERS_RESET,) if fitting != choices else (),
+            True,
+        )
+        if fitting != choices:
+            answer |= {layout.controls["score_threshold"]: fitting.score_threshold}
+            answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
+        return answer | {
+            self._memory.run: new,
+            self._memory.other: None,
+            layout.controls["other_model"]: SAME,
+        }
+
+    def open_link(self, request: gr.Request) -> Answer:
+        """Returns the page as its address asks for.
+
+        The address is as the visitor's browser knows it: proxies in between change what the server sees.
+        """
+        layout = self._layout
+        page = urlsplit(request.headers.get("referer") or str(request.request.base_url))
+        address = page._replace(query="", fragment="").geturl().rstrip("/")
+        wanted, faults = links.read_query(page.query)
+        if faults:
+            gr.Warning(f"The link's {', '.join(faults)} cannot be read, and is left as it is by default.")
+        example = wanted["example"]
+        opened = (
+            {"example": next(iter(links.PHOTOS)), "first": True} if example is None else {"example": example}
+        )
+        names = wanted.keys() - {"example", "without", "show"}
+        return {
+            self._memory.address: address,
+            layout.agents: AGENTS.format(address=address),
+            layout.tabs: gr.update(selected=wanted["tab"]),
+            layout.summary: {"unticked": wanted["without"]},
+            layout.picture: gr.update(
+                value=EMPTY_STAGE | {"show": wanted["show"]},
+                opened=opened if example != links.NO_EXAMPLE else {"example": None},
+            ),
+            **{layout.controls[name]: wanted[name] for name in names},
+        }
+
+    async def show(self, values: Answer) -> Answer:
+        """Returns the page for what is set now."""
+        return await self._look(values, self._layout.read(values))
+
+    async def redraw(self, values: Answer) -> Answer:
+        """As `show`, with new outlines, because the mask threshold has changed."""
+        return await self._look(values, self._layout.read(values), whole=True)
+
+    async def turn(self, values: Answer) -> Any:
+        """As `show`, for a tab that was opened. Where there is no result yet, nothing changes."""
+        return await self.show(values) if values[self._memory.run] is not None else gr.skip()
+
+    async def catch_up(self, values: Answer) -> Any:
+        """As `redraw`, if something was set while the model ran."""
+        run, choices = values[self._memory.run], self._layout.read(values)
+        if run is None or replace(choices, hidden=run.choices.hidden) == run.choices:
+            return gr.skip()
+        return await self._look(values, choices, whole=True)
+
+    async def reset(self, values: Answer) -> Any:
+        """Changes the filters so that they show something, and shows it."""
+        layout, run = self._layout, values[self._memory.run]
+        if run is None:
+            return gr.skip()
+        choices = replace(layout.read(values), without=(), hidden=())
+        if not len(choices.view(run.result).shown) and len(run.result.detections):
+            best = float(run.result.detections.scores.max())
+            choices = replace(choices, score_threshold=max(SCORE_RANGE[0], int(100 * best) / 100))
+        answer = await self._look(values, choices)
+        answer[layout.summary]["value"] = {"unticked": []}
+        answer[layout.picture]["value"] = values[layout.picture] | {"hidden": []}
+        return answer | {layout.controls["score_threshold"]: choices.score_threshold}
+
+    async def compare(self, values: Answer, progress: gr.Progress = gr.Progress()) -> Answer:  # noqa: B008
+        """Looks for the objects in the same photo with another model."""
+        run, other = values[self._memory.run], self._layout.read(values).other_model
+        if run is None or other == SAME:
+            return {self._memory.other: None}
+        path = run.result.path
+        keep(path)
+        async with self._service.request("compare", progress) as request:
+            network = await request.model(other)
+            return {self._memory.other: await request.run(lambda job: request.segment(path, network, job))}
+
+    async def _look(self, values: Answer, choices: Choices, whole: bool = False) -> Answer:
+        """Makes the page, in the line of those who look."""
+        run, other, address = (
+            values[part] for part in (self._memory.run, self._memory.other, self._memory.address)
+        )
+        if run is None:
+            return self._nothing(EXPIRED)
+        keep(run.result.path)
+        async with self._service.request("look") as request:
+            return await request.look(lambda: self._shown(run, other, choices, address, (), whole))
+
+    def _shown(
+        self,
+        run: Run,
+        other: Result | None,
+        choices: Choices,
+        address: str,
+        notes: tuple[str, ...] = (),
+        whole: bool = False,
+    ) -> Answer:
+        """Returns the page about one view of a result.
+
+        Args:
+            notes: Sentences for the visitor.
+            whole: Whether the outlines are made anew.
+        """
+        layout, view, mark = self._layout, choices.view(run.result), {"photo_number": run.number}
+        picture: dict[str, Any] = {"look": overlay.look(view) | mark, "second": {}}
+        if whole:
+            scene = _scene(run.result, choices.mask_threshold)
+            picture["scene"] = scene | mark | {"token": run.token}
+        answer: Answer = {
+            layout.histogram: histogram(view),
+            layout.python: to_python(address, view),
+            layout.javascript: to_javascript(address, view),
+            layout.curl: to_curl(address, view),
+            layout.link: links.to_link(address, run.result.path, choices.linked()),
+            layout.summary: gr.update(told=overlay.summary(view, notes)),
+        }
+        if choices.tab == "Effects":
+            picture["second"] = sides.before_and_after(view, choices)
+        if choices.tab == "Compare":
+            picture["second"], answer[layout.compared] = sides.side_by_side(view, other, choices)
+        return answer | {layout.picture: gr.update(**picture)}
+
+    def _nothing(self, text: str) -> Answer:
+        """Returns an empty page that says `text`."""
+        layout = self._layout
+        empty = (
+            layout.histogram,
+            layout.python,
+            layout.javascript,
+            layout.curl,
+            layout.link,
+            layout.compared,
+        )
+        return dict.fromkeys(empty, "") | {
+            layout.picture: gr.update(scene={}, look={}, second={}),
+            layout.summary: gr.update(told={"found": text}),
+        }
+
+
+def _scene(result: Result, mask_threshold: float) -> dict[str, Any]:
+    photo = {"path": picture_file(result.working_image), "meta": {"_type": "gradio.FileData"}}
+    return overlay.scene(result, mask_threshold) | {"photo": photo}
+
+
+def _showing_something(choices: Choices, result: Result) -> Choices:
+    """Returns `choices`, or choices without filters of kinds if these would hide everything in a photo."""
+    if len(choices.view(result).shown) or not choices.without:
+        return choices
+    freed = replace(choices, without=())
+    return freed if len(freed.view(result).shown) else choices
+
+
+async def _file_of(source: dict[str, Any], run: Run | None, request: Request) -> Path:
     """Returns the file of what the stage sent. Raises `ImageError` for what no visitor may name."""
-    sent = json.loads(source)
-    if (name := sent.get("example")) is not None:
-        if name not in links.EXAMPLES:
+    if "kept" in source and run is not None:
+        keep(run.result.path)
+        return run.result.path
+    if "example" in source:
+        path = links.EXAMPLES.get(str(source["example"]))
+        if path is None:
             raise ImageError("There is no such example. Please choose one that is shown.")
-        return links.EXAMPLES[name]
-    return await request.photo(sent)
+        return path
+    return await request.photo(source)
 
 
-def ask(value: dict[str, Any], asked: Wish) -> Any:
-    """The wish for a run on the photo that the stage sent, and whether there is something to stop."""
-    photo = value.get("photo")
-    return [(json.dumps(photo) if photo else None, asked[1] + 1), gr.update(visible=bool(photo))]
-
-
-def is_next(asked: Wish, done: Wish | None) -> Any:
-    """Whether there is something to stop when a run has ended: another photo that came meanwhile."""
-    return gr.update(visible=asked[0] is not None and asked != done)
-
-
-def show(
-    found: Result | None,
-    other: Result | None,
-    other_threshold: float,
-    tab: str,
-    address: str,
-    model: str,
-    effect: str,
-    color: str,
-    *values: Any,
-    whole: bool = False,
-) -> list[Any]:
-    """What the page says about a result, for the values of `Controls.inputs`.
-
-    Args:
-        other: Another model's result on the same photo, to compare; None for the same model.
-        tab: Which is open; pictures in others are not made.
-        address: Of this app.
-        model: The one that was asked for.
-        whole: Whether the picture's outlines are made anew.
-    """
-    if found is None:
-        return _nothing(EXPIRED)
-    keep(found.path)
-    filters, style = controls.read(found.detections, *values)
-    where = {"tab": tab, "model": model, "effect": effect, "color": color, "other_threshold": other_threshold}
-    picture = {"look": look(found, filters, style)}
-    if whole:
-        photo = {"path": picture_file(found.working_image), "meta": {"_type": "gradio.FileData"}}
-        picture["scene"] = scene(found, filters.mask_threshold) | {"photo": photo}
-        picture["value"] = values[-1]
-    return [
-        summary(found, filters),
-        gr.update(**picture),
-        gr.update(groups=kinds(view(found.detections, replace(filters, classes=None)))),
-        histogram(found.detections, filters),
-        *panels.calls(address, found, filters, style),
-        links.to_link(address, found.path, where | controls.to_settings(*values)),
-        panels.before_and_after(found, filters, effect, color) if tab == "Effects" else gr.skip(),
-        *(_compared(found, other, other_threshold, *values) if tab == "Compare" else [gr.skip()] * 2),
-    ]
-
-
-def _compared(found: Result, other: Result | None, threshold: float, *values: Any) -> Any:
-    """The photo as it is looked at, beside another threshold or another model's result."""
-    filters, style = controls.read(found.detections, *values)
-    if other is None:
-        right = found, replace(filters, score_threshold=threshold)
-    else:  # kinds of its own, and ids that mean other instances
-        theirs, _ = controls.read(other.detections, *values)
-        right = other, replace(theirs, score_threshold=threshold, hidden=())
-    return panels.side_by_side((found, filters), right, style)
-
-
-def turn_to(found: Result | None, *arguments: Any) -> Any:
-    """As `show`, for a tab that was opened: where there is no result yet, nothing changes."""
-    return gr.skip() if found is None else show(found, *arguments)
-
-
-def catch_up(drawn: list[Any] | None, *arguments: Any) -> Any:
-    """As `redraw`, where a tab was opened or something set after a run had begun, which `drawn` is from."""
-    if arguments[0] is None or drawn in (None, list(arguments[2:-1])):
-        return gr.skip()
-    return redraw(*arguments)
-
-
-def redraw(*arguments: Any) -> list[Any]:
-    """As `show`, with new outlines: for a new result or another mask threshold."""
-    return show(*arguments, whole=True)
-
-
-async def save_format(
-    service: Service,
-    format: str,
-    found: Result | None,
-    soft: bool,
-    *values: Any,
-    progress: gr.Progress = gr.Progress(),  # noqa: B008
-) -> str:
-    """The path of a file with what is in view, at the photo's original resolution."""
-    async with service.request("save", progress) as request:
-        result = _kept(found)
-        filters, style = controls.read(result.detections, *values)
-        folder, edges = new_folder(), _edges(soft)
-        return await request.run(
-            lambda job: str(export_file(result, filters, style, format, folder, edges, job.stage))
-        )
-
-
-async def save_effect(
-    service: Service, effect: Any, color: str, found: Result | None, soft: bool, *values: Any
-) -> str:
-    """The path of the whole photo with an effect, at its original resolution."""
-    async with service.request("save effect") as request:
-        result = _kept(found)
-        filters, _ = controls.read(result.detections, *values)
-        return await request.run(lambda job: str(effect_file(result, filters, effect, new_folder(), color)))
-
-
-async def save_cut_out(service: Service, id: Any, found: Result | None, soft: bool, *values: Any) -> str:
-    """The path of the cut-out of the instance that was asked for."""
-    async with service.request("save cut-out") as request:
-        result = _kept(found)
-        filters, _ = controls.read(result.detections, *values)
-        return await request.run(
-            lambda job: str(cut_out_file(result, filters, id, new_folder(), _edges(soft)))
-        )
-
-
-def _kept(found: Result | None) -> Result:
-    if found is None:
-        raise SettingsError(EXPIRED)
-    keep(found.path)
-    return found
-
-
-def _edges(soft: bool) -> str:
-    return "soft" if soft else "hard"
-
-
-def _nothing(text: str) -> list[Any]:
-    """What `show` says when there is no result: an empty page that says `text`."""
-    empty = gr.update(scene={"number": time.monotonic_ns()}, look={})
-    return [text, empty, gr.update(groups=[]), *[""] * 5, None, "", None]
-
-
-def _no_result(wish: Wish, text: str) -> list[Any]:
-    """What `find_objects` answers when it has nothing to show, which `text` explains."""
-    return [wish, *[None] * 3, panels.SAME, *[gr.update(interactive=False)] * 2, *_nothing(text)]
-
-
-def open_link(request: gr.Request) -> list[Any]:
-    """The address of this app, and what the query of the page's address asks for.
-
-    Both as the visitor's browser knows them: proxies in between change what the server sees.
-    """
-    page = urlsplit(request.headers.get("referer") or str(request.request.base_url))
-    address = page._replace(query="", fragment="").geturl().rstrip("/")
-    wanted, faults = links.read_query(page.query)
-    if faults:
-        gr.Warning(f"The link's {', '.join(faults)} cannot be read, and is left as it is by default.")
-    example = wanted["example"]
-    return [
-        *[address, panels.for_agents(address), gr.update(selected=wanted["tab"]), wanted["tab"]],
-        *_asked_example(example),
-        *[wanted["model"], wanted["score_threshold"], wanted["mask_threshold"]],
-        gr.update(value={"unticked": wanted["without"]}),
-        *[wanted["show"], wanted["opacity"], wanted["color_by"], wanted["effect"], wanted["color"]],
-        wanted["other_threshold"],
-    ]
-
-
-def _asked_example(name: str | None) -> list[Any]:
-    """What the stage and the wish are for a link that names an example."""
-    if name is None:
-        return [gr.skip(), gr.skip()]
-    photo = {"example": name}
-    return [
-        gr.update(value=NOTHING | {"photo": photo}, said=said("waiting", "Reading the example")),
-        (json.dumps(photo), 1),
-    ]
-
-
-def _add_banner(
-    blocks: gr.Blocks,
-    models: Models,
-    banner: gr.Row,
-    notice: gr.Markdown,
-    again: gr.Button,
-    instant: dict[str, Any],
-) -> None:
+def _add_banner(blocks: gr.Blocks, models: Models, layout: Layout) -> None:
     """Says above the page what the model is doing, while there is something to say."""
     timer = gr.Timer(POLL_SECONDS)
 
-    def state() -> list[Any]:
+    def state() -> Answer:
         best = models.best
-        shortfall = best.shortfall if best else None
-        text = fallback_notice(shortfall) if shortfall else ""
+        text = fallback_for_visitors(best.shortfall) if best and best.shortfall else ""
         if models.loading:
-            text = "The model is being loaded; a photo that you send now waits for it."
-        elif shortfall:
-            text += " Press *Try again*, or start the app with `SEGMENTATION_WEIGHTS=file.pth`."
+            text = "The model is being loaded. A photo that you send now waits for it."
         elif best is None:
-            text = "The model could not be loaded; the server's log says why."
-        visible = gr.update(visible=bool(text))
-        return [visible, text, gr.update(visible=not models.loading), gr.update(active=models.loading)]
+            text = "The model could not be loaded. The server's log says why."
+        return {
+            layout.banner: gr.update(visible=bool(text)),
+            layout.notice: text,
+            layout.again: gr.update(visible=not models.loading),
+            timer: gr.update(active=models.loading),
+        }
 
-    def begin() -> list[Any]:
+    def begin() -> Answer:
         models.start()
         return state()
 
-    def retry() -> list[Any]:
+    def retry() -> Answer:
         models.retry()
         return state()
 
-    outputs = [banner, notice, again, timer]
-    blocks.load(begin, None, outputs, **instant)
-    timer.tick(state, None, outputs, **instant)
-    again.click(retry, None, outputs, **instant)
+    outputs = {layout.banner, layout.notice, layout.again, timer}
+    blocks.load(begin, None, outputs, **INSTANT)
+    timer.tick(state, None, outputs, **INSTANT)
+    layout.again.click(retry, None, outputs, **INSTANT)
+
+
+def fallback_for_visitors(reason: str) -> str:
+    """Returns what a visitor should know when the small model answers. The reason is folded away."""
+    return (
+        "The accurate model could not be loaded, so a smaller one answers. It misses and mistakes more.\n\n"
+        f"<details><summary>For the owner</summary>{html.escape(reason)} Press <em>Try again</em>, or start "
+        "the app with <code>SEGMENTATION_WEIGHTS=file.pth</code>.</details>"
+    )

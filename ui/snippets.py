@@ -6,23 +6,23 @@ import json
 import shlex
 from typing import Any
 
-from answer.result import Result
+from answer.result import View
 from answer.settings import Filters
 from visualize import PARTS, Style
 
 
-def to_python(address: str, result: Result, filters: Filters, style: Style) -> str:
+def to_python(address: str, view: View) -> str:
     """Returns a program for the Gradio client that gets the instances in view and the annotated picture.
 
     Args:
         address: The app's address, for example "http://127.0.0.1:7860".
     """
-    settings = "".join(f"    {name}={value!r},\n" for name, value in _settings(result, filters).items())
-    look = "".join(f"{name}={value!r}, " for name, value in _look(style).items())
+    settings = "".join(f"    {name}={value!r},\n" for name, value in _settings(view).items())
+    look = "".join(f"{name}={value!r}, " for name, value in _look(view.style).items())
     return (
         "from gradio_client import Client, handle_file\n\n"
         f"client = Client({address!r})\n"
-        f"settings = dict(\n    image=handle_file({result.path.name!r}),\n{settings})\n"
+        f"settings = dict(\n    image=handle_file({view.result.path.name!r}),\n{settings})\n"
         'answer = client.predict(**settings, api_name="/segment")\n'
         'print(answer["counts"])\n'
         f'picture = client.predict(**settings, {look}api_name="/annotate")\n'
@@ -30,16 +30,14 @@ def to_python(address: str, result: Result, filters: Filters, style: Style) -> s
     )
 
 
-def to_javascript(address: str, result: Result, filters: Filters, style: Style) -> str:
+def to_javascript(address: str, view: View) -> str:
     """Returns the same program as `to_python`, for Node.js.
 
     The program is a module (`.mjs`). It runs in a folder where the JavaScript client is installed.
     """
-    settings = "".join(
-        f"  {key}: {json.dumps(value)},\n" for key, value in _settings(result, filters).items()
-    )
-    look = "".join(f", {key}: {json.dumps(value)}" for key, value in _look(style).items())
-    name = json.dumps(result.path.name)
+    settings = "".join(f"  {key}: {json.dumps(value)},\n" for key, value in _settings(view).items())
+    look = "".join(f", {key}: {json.dumps(value)}" for key, value in _look(view.style).items())
+    name = json.dumps(view.result.path.name)
     return (
         'import { readFile } from "node:fs/promises";\n'
         'import { Client } from "@gradio/client";\n\n'
@@ -54,11 +52,11 @@ def to_javascript(address: str, result: Result, filters: Filters, style: Style) 
     )
 
 
-def to_curl(address: str, result: Result, filters: Filters) -> str:
+def to_curl(address: str, view: View) -> str:
     """Returns commands for the shell that upload the photo, start the work and wait for the answer."""
-    name = result.path.name.replace("\\", "\\\\").replace('"', '\\"')
+    name = view.result.path.name.replace("\\", "\\\\").replace('"', '\\"')
     photo = shlex.quote(f'files=@"{name}"')  # without the quotes, curl would end the name at , or ;
-    settings = json.dumps(_settings(result, filters))
+    settings = json.dumps(_settings(view))
     before, after = '{"image": {"path": "', '", "meta": {"_type": "gradio.FileData"}}, ' + settings[1:]
     return (
         f"ADDRESS={shlex.quote(address)}/gradio_api\n"
@@ -70,12 +68,12 @@ def to_curl(address: str, result: Result, filters: Filters) -> str:
     )
 
 
-def _settings(result: Result, filters: Filters) -> dict[str, Any]:
+def _settings(view: View) -> dict[str, Any]:
     """Returns the arguments that both endpoints share. Filters with their default value are left out."""
     default = Filters()
-    settings: dict[str, Any] = {"model": result.model.name}
+    settings: dict[str, Any] = {"model": view.result.model.name}
     for name in ("score_threshold", "classes", "mask_threshold", "hidden"):
-        value = getattr(filters, name)
+        value = getattr(view.filters, name)
         if value != getattr(default, name):
             settings[name] = list(value) if isinstance(value, tuple) else value
     return settings

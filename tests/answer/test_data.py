@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from answer import coco
 from answer.data import SCHEMA_VERSION, to_json
 from answer.formats import to_rle
-from answer.result import view
+from answer.result import View, in_view
 from answer.settings import Filters
 from tests.samples import CAT, make_detections, make_result, random_detections
 
@@ -22,7 +22,7 @@ def test_json_says_what_was_found_and_how() -> None:
     detections = make_detections(
         [[10.123, 20.456, 50.7, 50.3]], class_ids=[CAT], scores=[0.98765432], ids=[3]
     )
-    answer = to_json(make_result(detections), Filters(0.25, ("cat", "dog"), 0.75, (7,)), ("a warning",))
+    answer = to_json(View(make_result(detections), Filters(0.25, ("cat", "dog"), 0.75, (7,))), ("a warning",))
     rle = to_rle(detections, 0, 0.75)
     assert answer == {
         "schema_version": SCHEMA_VERSION,
@@ -60,15 +60,15 @@ def test_json_says_what_was_found_and_how() -> None:
 
 @pytest.mark.parametrize("filters", [EVERYTHING, Filters(0.5, ("person", "cat")), Filters(1)])
 def test_the_answer_comes_through_json_unchanged(filters: Filters) -> None:
-    answer = to_json(make_result(random_detections(7, 30, (60, 80))), filters)
+    answer = to_json(View(make_result(random_detections(7, 30, (60, 80))), filters))
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
 
 
 def test_every_instance_that_passes_is_in_the_answer_once_with_its_own_mask() -> None:
     detections = random_detections(8, 40, (60, 80))
     filters = Filters(0.4, mask_threshold=0.6)
-    shown = view(detections, filters)
-    instances = to_json(make_result(detections), filters)["instances"]
+    shown = in_view(detections, filters)
+    instances = to_json(View(make_result(detections), filters))["instances"]
     assert 0 < len(instances) < 40
     assert [instance["id"] for instance in instances] == shown.ids.tolist()
     for i, instance in enumerate(instances):
@@ -84,20 +84,20 @@ def test_every_instance_that_passes_is_in_the_answer_once_with_its_own_mask() ->
 
 def test_a_filter_changes_nothing_in_the_instances_that_stay() -> None:
     result = make_result(random_detections(9, 30, (60, 80)))
-    everything = {instance["id"]: instance for instance in to_json(result, EVERYTHING)["instances"]}
-    filtered = to_json(result, Filters(0.5))["instances"]
+    everything = {instance["id"]: instance for instance in to_json(View(result, EVERYTHING))["instances"]}
+    filtered = to_json(View(result, Filters(0.5)))["instances"]
     assert 0 < len(filtered) < 30
     for instance in filtered:
         assert instance == everything[instance["id"]]
 
 
 def test_counts_are_those_of_the_instances() -> None:
-    answer = to_json(make_result(random_detections(10, 60, (60, 80))), Filters(0.3))
+    answer = to_json(View(make_result(random_detections(10, 60, (60, 80))), Filters(0.3)))
     assert answer["counts"] == Counter(instance["category_name"] for instance in answer["instances"])
 
 
 def test_nothing_found_is_a_complete_answer() -> None:
-    answer = to_json(make_result(make_detections([])), Filters())
+    answer = to_json(View(make_result(make_detections([]))))
     assert answer["instances"] == []
     assert answer["counts"] == {}
     assert answer["warnings"] == []
@@ -105,4 +105,4 @@ def test_nothing_found_is_a_complete_answer() -> None:
 
 
 def test_no_class_at_all_comes_through_json_unchanged() -> None:
-    assert to_json(make_result(make_detections([])), Filters(0, ()))["settings"]["classes"] == []
+    assert to_json(View(make_result(make_detections([])), Filters(0, ())))["settings"]["classes"] == []

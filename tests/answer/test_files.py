@@ -31,7 +31,7 @@ from answer.formats import (
     to_yolo,
     yolo_names,
 )
-from answer.result import Result, names, view
+from answer.result import Result, View, in_view, names
 from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import SegmentationModel, load
@@ -63,7 +63,7 @@ def test_the_annotated_photo_has_its_original_size_and_shows_what_passes(tmp_pat
     result, filters, style = photographed(tmp_path, detections), Filters(0.5), Style(opacity=0.8)
     with Image.open(io.BytesIO(annotated_photo(result, filters, style))) as png:
         picture = np.asarray(png)
-    shown = view(detections, filters)
+    shown = in_view(detections, filters)
     assert 0 < len(shown) < 10
     expected = annotate(read_image(result.path), shown, names(shown), style, detections)
     np.testing.assert_array_equal(picture, expected)
@@ -127,7 +127,7 @@ FILTERS = Filters(0.3, mask_threshold=0.4)
 
 
 def exported(result: Result, format: str, folder: Path, filters: Filters = FILTERS) -> Path:
-    return export_file(result, filters, Style(), format, folder)
+    return export_file(View(result, filters), format, folder)
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -165,7 +165,7 @@ def test_no_two_formats_share_a_name() -> None:
 
 def test_the_texts_are_those_of_what_is_in_view(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    shown = view(result.detections, FILTERS)
+    shown = in_view(result.detections, FILTERS)
     assert 0 < len(shown) < 10
     read = {name: exported(result, name, folder).read_text() for name in ("coco", "yolo", "labelme")}
     assert json.loads(read["coco"]) == to_coco(shown, "street.photo.png", 0.4)
@@ -175,7 +175,7 @@ def test_the_texts_are_those_of_what_is_in_view(tmp_path: Path, folder: Path) ->
 
 def test_the_csv_file_has_a_row_for_each_instance_in_view(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    shown = view(result.detections, FILTERS)
+    shown = in_view(result.detections, FILTERS)
     with exported(result, "csv", folder).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["id"]) for row in rows] == shown.ids.tolist()
@@ -185,7 +185,7 @@ def test_the_csv_file_has_a_row_for_each_instance_in_view(tmp_path: Path, folder
 def test_pillow_and_opencv_read_the_instance_ids(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
     path = exported(result, "instances", folder)
-    expected = instance_map(view(result.detections, FILTERS), 0.4)
+    expected = instance_map(in_view(result.detections, FILTERS), 0.4)
     assert expected.max() > 255
     np.testing.assert_array_equal(picture(path.read_bytes()), expected)
     read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -196,7 +196,7 @@ def test_pillow_and_opencv_read_the_instance_ids(tmp_path: Path, folder: Path) -
 def test_pillow_reads_categories_and_opencv_their_colours(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
     path = exported(result, "categories", folder)
-    expected = category_map(view(result.detections, FILTERS), 0.4)
+    expected = category_map(in_view(result.detections, FILTERS), 0.4)
     with Image.open(path) as png:
         assert png.mode == "P"
         np.testing.assert_array_equal(np.asarray(png), expected)
@@ -207,15 +207,15 @@ def test_pillow_reads_categories_and_opencv_their_colours(tmp_path: Path, folder
 @pytest.mark.parametrize("edges", ["hard", "soft"])
 def test_each_instance_in_view_has_its_cut_out(edges: Any, tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    shown, photo = view(result.detections, FILTERS), read_image(result.path)
-    files = contents(export_file(result, FILTERS, Style(), "cutouts", folder, edges))
+    shown, photo = in_view(result.detections, FILTERS), read_image(result.path)
+    files = contents(export_file(View(result, FILTERS), "cutouts", folder, edges))
     assert [int(name[:3]) for name in files] == shown.ids.tolist()
     for i, (name, content) in enumerate(files.items()):
         kind = coco.name_of(int(shown.class_ids[i])).replace(" ", "-")
         assert name == f"{shown.ids[i]:03d}-{kind}.png"
         expected = cut_out(photo, shown, i, 0.4, edges)
         np.testing.assert_array_equal(picture(content), expected)
-        alone = cut_out_file(result, FILTERS, int(shown.ids[i]), folder, edges)
+        alone = cut_out_file(View(result, FILTERS), int(shown.ids[i]), folder, edges)
         assert alone.name == f"street.photo-{name}"
         np.testing.assert_array_equal(picture(alone.read_bytes()), expected)
 
@@ -225,7 +225,7 @@ def test_an_instance_without_a_pixel_has_no_cut_out(tmp_path: Path, folder: Path
     result = street(tmp_path, make_detections(boxes, class_ids=[CAT, CAT, DOG]))
     assert list(contents(exported(result, "cutouts", folder))) == ["001-cat.png", "003-dog.png"]
     with pytest.raises(SettingsError, match=r"object 2 has no pixel"):
-        cut_out_file(result, FILTERS, 2, folder)
+        cut_out_file(View(result, FILTERS), 2, folder)
 
 
 def test_the_manifest_says_how_many_instances_were_left_out_for_having_no_pixel(
@@ -250,13 +250,13 @@ def test_the_manifest_says_how_many_instances_were_left_out_for_having_no_pixel(
 def test_what_is_not_in_view_cannot_be_cut_out(id: Any, tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path, make_detections([[0, 0, 20, 20]] * 4))
     with pytest.raises(SettingsError, match="id: expected that of an object in view"):
-        cut_out_file(result, Filters(0.5, hidden=(4,)), id, folder)
+        cut_out_file(View(result, Filters(0.5, hidden=(4,))), id, folder)
     assert not list(folder.iterdir())
 
 
 def test_the_zip_holds_everything(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    shown = view(result.detections, FILTERS)
+    shown = in_view(result.detections, FILTERS)
     files = contents(exported(result, "zip", folder))
     cut_outs = contents(exported(result, "cutouts", folder))
     single = ("annotated", "coco", "instances", "categories", "csv")
@@ -297,13 +297,13 @@ def test_files_of_the_zip_name_pictures_that_are_there(tmp_path: Path, folder: P
 def test_the_manifest_says_how_the_result_was_made(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
     filters = Filters(0.3, ("cat", "dog"), 0.4, (2,))
-    path = export_file(result, filters, Style(opacity=0.25, boxes=False), "zip", folder, "soft")
+    path = export_file(View(result, filters, Style(opacity=0.25, boxes=False)), "zip", folder, "soft")
     files = contents(path)
     manifest = json.loads(files["manifest.json"])
     versions = manifest.pop("versions")
     assert manifest == {
         "manifest_version": MANIFEST_VERSION,
-        "model": to_json(result, filters)["model"],
+        "model": to_json(View(result, filters))["model"],
         "image": {
             "file": "images/street.photo.png",
             "width": 120,
@@ -320,7 +320,7 @@ def test_the_manifest_says_how_the_result_was_made(tmp_path: Path, folder: Path)
             "style": asdict(Style(opacity=0.25, boxes=False)),
             "edges": "soft",
         },
-        "counts": to_json(result, filters)["counts"],
+        "counts": to_json(View(result, filters))["counts"],
         "left_out_without_pixels": 0,
         "files": [name for name in files if name != "manifest.json"],
     }
@@ -334,7 +334,7 @@ def test_the_result_can_be_made_again_from_the_zip(
     first = segment_file(SCENE, scenes_model)
     every = first.detections.ids.tolist()
     filters = Filters(0.4, ("bottle", "kite", "cup", "stop sign"), 0.6, (every[0],))
-    files = contents(export_file(first, filters, Style(color_by="category"), "zip", folder))
+    files = contents(export_file(View(first, filters, Style(color_by="category")), "zip", folder))
     manifest = json.loads(files["manifest.json"])
 
     photo = tmp_path / "again.png"
@@ -349,12 +349,14 @@ def test_the_result_can_be_made_again_from_the_zip(
     again = Filters(**settings | {"classes": classes, "hidden": tuple(settings["hidden"])})
     second = segment_file(photo, model)
 
-    instances = to_json(second, again)["instances"]
-    assert instances == to_json(first, filters)["instances"]
+    instances = to_json(View(second, again))["instances"]
+    assert instances == to_json(View(first, filters))["instances"]
     assert manifest["counts"] == Counter(instance["category_name"] for instance in instances)
     assert instances
     style = Style(**manifest["settings"]["style"])
-    made_again = contents(export_file(second, again, style, "zip", folder, manifest["settings"]["edges"]))
+    made_again = contents(
+        export_file(View(second, again, style), "zip", folder, manifest["settings"]["edges"])
+    )
     shorter = {name.replace(SCENE.stem, "again"): content for name, content in files.items()}
     assert made_again.keys() == shorter.keys()
     for name in made_again:
@@ -403,9 +405,9 @@ def holiday(tmp_path: Path) -> Result:
 
 def files_of_a_holiday(result: Result, folder: Path) -> list[Path]:
     paths = [exported(result, format, folder) for format in EXPORTS]
-    shown = view(result.detections, FILTERS)
-    paths += [cut_out_file(result, FILTERS, id, folder) for id in shown.ids.tolist()]
-    return paths + [effect_file(result, FILTERS, effect, folder) for effect in EFFECTS]
+    shown = in_view(result.detections, FILTERS)
+    paths += [cut_out_file(View(result, FILTERS), id, folder) for id in shown.ids.tolist()]
+    return paths + [effect_file(View(result, FILTERS), effect, folder) for effect in EFFECTS]
 
 
 def test_no_file_carries_metadata_of_the_upload_or_where_it_lay(tmp_path: Path, folder: Path) -> None:
@@ -482,7 +484,7 @@ def test_the_smallest_photos_can_be_exported(
 def test_progress_rises_and_names_what_is_done(tmp_path: Path, folder: Path) -> None:
     steps: list[tuple[float, str]] = []
     result = street(tmp_path)
-    export_file(result, FILTERS, Style(), "zip", folder, on_stage=lambda *step: steps.append(step))
+    export_file(View(result, FILTERS), "zip", folder, on_stage=lambda *step: steps.append(step))
     shares = [share for share, _ in steps]
     assert shares == sorted(shares)
     assert shares[0] >= 0 and shares[-1] < 1
@@ -496,9 +498,9 @@ def test_without_the_photo_there_is_no_picture_of_it_and_no_half_a_file(format: 
     with pytest.raises(ImageError, match="could not be opened"):
         exported(result, format, folder)
     with pytest.raises(ImageError, match="could not be opened"):
-        cut_out_file(result, FILTERS, 1, folder)
+        cut_out_file(View(result, FILTERS), 1, folder)
     with pytest.raises(ImageError, match="could not be opened"):
-        effect_file(result, FILTERS, "blur", folder)
+        effect_file(View(result, FILTERS), "blur", folder)
     assert not list(folder.iterdir())
 
 
@@ -519,18 +521,18 @@ def test_an_unknown_format_is_refused(format: Any, tmp_path: Path, folder: Path)
 def test_unknown_edges_are_refused(edges: Any, tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
     with pytest.raises(SettingsError, match=r"edges: expected one of hard, soft, got"):
-        export_file(result, FILTERS, Style(), "csv", folder, edges)
+        export_file(View(result, FILTERS), "csv", folder, edges)
     with pytest.raises(SettingsError, match=r"edges: expected one of hard, soft, got"):
-        cut_out_file(result, FILTERS, 2, folder, edges)
+        cut_out_file(View(result, FILTERS), 2, folder, edges)
     assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_an_effect_is_that_of_the_photo_at_its_own_size(effect: Any, tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    path = effect_file(result, FILTERS, effect, folder, "#336699")
+    path = effect_file(View(result, FILTERS), effect, folder, "#336699")
     assert path.name == f"street.photo-{effect.replace('_', '-')}.png"
-    shown = view(result.detections, FILTERS)
+    shown = in_view(result.detections, FILTERS)
     expected = apply_effect(
         read_image(result.path), shown, effect, mask_threshold=0.4, color=(0x33, 0x66, 0x99)
     )
@@ -540,4 +542,4 @@ def test_an_effect_is_that_of_the_photo_at_its_own_size(effect: Any, tmp_path: P
 @pytest.mark.parametrize("effect", ["sepia", "", None, ["blur"]])
 def test_an_unknown_effect_is_refused(effect: Any, tmp_path: Path, folder: Path) -> None:
     with pytest.raises(SettingsError, match=r"effect: expected one of cut_out, .*, got"):
-        effect_file(street(tmp_path), FILTERS, effect, folder)
+        effect_file(View(street(tmp_path), FILTERS), effect, folder)

@@ -15,7 +15,7 @@ from answer.report import (
     table,
     unique_labels,
 )
-from answer.result import Result, counts, view
+from answer.result import Result, View, counts, in_view
 from answer.settings import Filters
 from detections import Detections
 from inference import SCORE_FLOOR
@@ -109,12 +109,12 @@ def test_areas_of_other_instances_are_refused() -> None:
     ],
 )
 def test_the_summary_counts_what_is_seen(class_ids: list[int], sentence: str) -> None:
-    assert summary(found(class_ids), Filters()).startswith(f"{sentence} Model")
+    assert summary(View(found(class_ids))).startswith(f"{sentence} Model")
 
 
 def test_the_summary_counts_only_what_passes() -> None:
     result = found([CAT, PERSON, PERSON, CAR], [0.9, 0.8, 0.3, 0.2])
-    assert summary(result, Filters(0.5, ("person", "car"))).startswith("1 object: 1 person.")
+    assert summary(View(result, Filters(0.5, ("person", "car")))).startswith("1 object: 1 person.")
 
 
 @pytest.mark.parametrize(
@@ -130,41 +130,41 @@ def test_the_summary_counts_only_what_passes() -> None:
 def test_a_threshold_above_everything_names_the_strongest(
     class_id: int, score: float, threshold: float, strongest: str
 ) -> None:
-    words = summary(found([class_id, DOG], [score, 0.1]), Filters(threshold))
+    words = summary(View(found([class_id, DOG], [score, 0.1]), Filters(threshold)))
     assert words.startswith(
         f"Nothing above {threshold:.2f}; the strongest is {strongest}. Lower the score threshold to see it."
     )
 
 
 def test_a_class_filter_that_hides_everything_says_so() -> None:
-    words = summary(found([CAT, CAT, DOG], [0.9, 0.8, 0.3]), Filters(0.5, ("person",)))
+    words = summary(View(found([CAT, CAT, DOG], [0.9, 0.8, 0.3]), Filters(0.5, ("person",))))
     assert words.startswith("All 2 objects above 0.50 are of kinds that are not ticked.")
 
 
 @pytest.mark.parametrize(("device", "place"), [("cpu", "CPU"), ("cuda", "GPU"), ("mps", "GPU")])
 def test_the_summary_says_how_it_was_found(device: str, place: str) -> None:
     result = make_result(make_detections([]), device=device)
-    assert summary(result, Filters()).endswith(f"Model fake, 1.2 s on {place}.")
+    assert summary(View(result)).endswith(f"Model fake, 1.2 s on {place}.")
 
 
 def test_the_summary_says_when_the_photo_was_reduced_and_to_what() -> None:
     result = make_result(make_detections([], (3000, 4000)), working_hw=(768, 1024))
-    assert summary(result, Filters()).endswith("the photo was reduced from 4000x3000 to 1024x768.")
+    assert summary(View(result)).endswith("the photo was reduced from 4000x3000 to 1024x768.")
 
 
 def test_one_hidden_object_is_told_in_the_singular() -> None:
-    words = summary(found([CAT], [0.9]), Filters(0.5, ("dog",)))
+    words = summary(View(found([CAT], [0.9]), Filters(0.5, ("dog",))))
     assert words.startswith("The only object above 0.50 is of a kind that is not ticked.")
 
 
 def test_the_strongest_is_one_that_a_lower_threshold_would_show() -> None:
-    words = summary(found([CAT, DOG], [0.4, 0.3]), Filters(0.5, ("dog",)))
+    words = summary(View(found([CAT, DOG], [0.4, 0.3]), Filters(0.5, ("dog",))))
     assert "the strongest is a dog at 0.30" in words
 
 
 def test_a_score_just_below_the_threshold_reads_as_below() -> None:
-    assert "a cat at 0.49." in summary(found([CAT], [0.49999]), Filters(0.5))
-    assert "a cat at 0.99." in summary(found([CAT], [0.9999]), Filters(1))
+    assert "a cat at 0.49." in summary(View(found([CAT], [0.49999]), Filters(0.5)))
+    assert "a cat at 0.99." in summary(View(found([CAT], [0.9999]), Filters(1)))
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_a_score_just_below_the_threshold_reads_as_below() -> None:
 def test_the_summary_counts_what_the_visitor_has_hidden(
     class_ids: list[int], hidden: tuple[int, ...], sentence: str
 ) -> None:
-    assert summary(found(class_ids), Filters(hidden=hidden)).startswith(f"{sentence} Model")
+    assert summary(View(found(class_ids), Filters(hidden=hidden))).startswith(f"{sentence} Model")
 
 
 def test_hidden_by_the_visitor_is_only_what_would_be_seen_otherwise() -> None:
     result = found([CAT, CAT, DOG, CAT], [0.9, 0.8, 0.7, 0.3])
-    words = summary(result, Filters(0.5, ("cat",), hidden=(2, 3, 4)))
+    words = summary(View(result, Filters(0.5, ("cat",), hidden=(2, 3, 4))))
     assert words.startswith("1 object: 1 cat (1 more hidden by you). Model")
 
 
@@ -227,11 +227,11 @@ def test_where_all_that_is_ticked_is_hidden_by_hand_the_summary_says_so(
 ) -> None:
     # The weak dog below the threshold must not count.
     result = found([*class_ids, DOG], [*np.linspace(0.9, 0.6, len(class_ids)), 0.1])
-    assert summary(result, Filters(0.5, classes, hidden=hidden)).startswith(f"{sentence} Model")
+    assert summary(View(result, Filters(0.5, classes, hidden=hidden))).startswith(f"{sentence} Model")
 
 
 def test_the_strongest_is_one_that_the_visitor_has_not_hidden() -> None:
-    words = summary(found([CAT, DOG], [0.4, 0.3]), Filters(hidden=(1,)))
+    words = summary(View(found([CAT, DOG], [0.4, 0.3]), Filters(hidden=(1,))))
     assert words.startswith("Nothing above 0.50; the strongest is a dog at 0.30.")
 
 
@@ -241,7 +241,7 @@ def test_the_strongest_is_one_that_the_visitor_has_not_hidden() -> None:
 def test_what_was_hidden_at_a_lower_threshold_is_not_taken_for_absent(
     class_ids: list[int], classes: tuple[str, ...] | None
 ) -> None:
-    words = summary(found(class_ids, [0.4, 0.3][: len(class_ids)]), Filters(0.5, classes, hidden=(1,)))
+    words = summary(View(found(class_ids, [0.4, 0.3][: len(class_ids)]), Filters(0.5, classes, hidden=(1,))))
     assert words.startswith(
         "Nothing above 0.50, and you have hidden what a lower score threshold would show. Model"
     )
@@ -251,7 +251,7 @@ def test_what_was_hidden_at_a_lower_threshold_is_not_taken_for_absent(
 def test_kinds_that_are_ticked_but_were_not_found_at_any_threshold_are_said_to_be_absent(
     classes: tuple[str, ...],
 ) -> None:
-    words = summary(found([CAT], [0.4]), Filters(0.5, classes, hidden=(1,)))
+    words = summary(View(found([CAT], [0.4]), Filters(0.5, classes, hidden=(1,))))
     assert words.startswith("No object of the kinds that are ticked was found in this photo. Model")
 
 
@@ -277,7 +277,7 @@ def test_what_a_lower_threshold_would_bring_is_said(
     scores: list[float], threshold: float, sentence: str
 ) -> None:
     detections = make_detections([[0, 0, 9, 9]] * len(scores), scores=scores)
-    assert hidden_by_threshold(detections, Filters(threshold)) == sentence
+    assert hidden_by_threshold(View(make_result(detections), Filters(threshold))) == sentence
 
 
 def test_a_lower_threshold_brings_no_kind_that_is_not_ticked_and_nothing_hidden_by_hand() -> None:
@@ -286,7 +286,7 @@ def test_a_lower_threshold_brings_no_kind_that_is_not_ticked_and_nothing_hidden_
         class_ids=[CAT, DOG, CAT, CAT, DOG, CAT, CAT, DOG],
         scores=[0.9, 0.9, 0.9, 0.4, 0.4, 0.4, 0.1, 0.1],
     )
-    sentence = hidden_by_threshold(detections, Filters(0.5, ("cat",), hidden=(3, 6)))
+    sentence = hidden_by_threshold(View(make_result(detections), Filters(0.5, ("cat",), hidden=(3, 6))))
     assert sentence == "1 shown, 1 more between 0.30 and 0.50, 1 below that"
 
 
@@ -295,12 +295,12 @@ def test_what_is_shown_near_and_below_is_everything_and_moving_the_threshold_the
     threshold: float,
 ) -> None:
     detections = random_detections(3, 60, (60, 80))
-    sentence = hidden_by_threshold(detections, Filters(threshold))
+    sentence = hidden_by_threshold(View(make_result(detections), Filters(threshold)))
     shown, near, below = ([int(part.split()[0]) for part in sentence.split(", ")] + [0, 0])[:3]
     assert shown + near + below == 60
-    assert shown == len(view(detections, Filters(threshold)))
+    assert shown == len(in_view(detections, Filters(threshold)))
     lower = max(SCORE_FLOOR, threshold - STEP_BELOW)
-    assert shown + near == len(view(detections, Filters(lower)))
+    assert shown + near == len(in_view(detections, Filters(lower)))
 
 
 def test_kinds_stand_in_groups_with_the_most_first_in_both() -> None:

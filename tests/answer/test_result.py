@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from answer.result import counts, names, view
+from answer.result import counts, in_view, names
 from answer.settings import Filters
 from tests.samples import CAR, CAT, DOG, PERSON, make_detections, random_detections
 
@@ -32,23 +32,23 @@ FOUR = make_detections(
     ],
 )
 def test_a_view_holds_what_passes_in_the_same_order(filters: Filters, ids: list[int]) -> None:
-    assert view(FOUR, filters).ids.tolist() == ids
+    assert in_view(FOUR, filters).ids.tolist() == ids
 
 
 @pytest.mark.parametrize("score", [0.05, 0.1, 0.3, 0.7, 0.9, 0.95, 0.99])
 def test_a_score_equal_to_the_threshold_passes_though_float32_rounds_it(score: float) -> None:
     detections = make_detections([[0, 0, 9, 9]], scores=[score])
-    assert len(view(detections, Filters(score_threshold=score))) == 1
-    assert len(view(detections, Filters(score_threshold=score + 1e-6))) == 0
+    assert len(in_view(detections, Filters(score_threshold=score))) == 1
+    assert len(in_view(detections, Filters(score_threshold=score + 1e-6))) == 0
 
 
 def test_a_view_of_nothing_is_nothing() -> None:
-    assert len(view(make_detections([]), Filters(0, ("person",)))) == 0
+    assert len(in_view(make_detections([]), Filters(0, ("person",)))) == 0
 
 
 def test_every_instance_is_in_the_view_of_exactly_one_category() -> None:
     detections = random_detections(0, 200, (60, 80))
-    shown = [view(detections, Filters(0, (name,))).ids for name in set(names(detections))]
+    shown = [in_view(detections, Filters(0, (name,))).ids for name in set(names(detections))]
     assert sorted(np.concatenate(shown)) == detections.ids.tolist()
 
 

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from answer.files import EXPORTS, effect_file, export_file
-from answer.result import view
+from answer.result import View, in_view
 from answer.settings import Filters
 from detections import Detections
 from serving.estimates import effect_bytes, export_bytes, png_bytes
 from tests.samples import make_detections, make_result, random_detections, random_image
-from visualize import EFFECTS, Style
+from visualize import EFFECTS
 
 WHOLE = Filters(score_threshold=0.0)
 SMOOTH = make_detections([[10 * i, 5 * i, 300 + 10 * i, 200 + 5 * i] for i in range(10)], (300, 400))
@@ -45,14 +45,14 @@ def test_no_file_is_larger_than_its_estimate(
 ) -> None:
     detections, photo = case
     for filters in (WHOLE, Filters(0.0, mask_threshold=0.0), Filters(0.5)):
-        path = export_file(make_result(detections, photo), filters, Style(), format, tmp_path, edges)
-        assert path.stat().st_size <= export_bytes(view(detections, filters), format)
+        path = export_file(View(make_result(detections, photo), filters), format, tmp_path, edges)
+        assert path.stat().st_size <= export_bytes(in_view(detections, filters), format)
 
 
 def test_no_effect_is_larger_than_its_estimate(case: tuple[Detections, Path], tmp_path: Path) -> None:
     detections, photo = case
     for effect in EFFECTS:
-        path = effect_file(make_result(detections, photo), WHOLE, effect, tmp_path)
+        path = effect_file(View(make_result(detections, photo), WHOLE), effect, tmp_path)
         assert path.stat().st_size <= effect_bytes(detections)
 
 
@@ -61,7 +61,7 @@ def test_the_estimate_for_pixels_that_cannot_be_compressed_is_close(format: str,
     large = make_detections([[50, 50, 1150, 850]] * 4, (900, 1200))
     photo = tmp_path / "photo.png"
     Image.fromarray(random_image(0, 900, 1200)).save(photo)
-    path = export_file(make_result(large, photo), WHOLE, Style(), format, tmp_path)
+    path = export_file(View(make_result(large, photo), WHOLE), format, tmp_path)
     assert export_bytes(large, format) <= 2 * path.stat().st_size
 
 

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from answer.report import summary
-from answer.result import names
-from answer.settings import Filters
+from answer.result import View, names
 from inference import segment
 from photo.errors import ImageError
 from photo.images import read_image
@@ -153,7 +152,7 @@ def test_of_an_animation_the_first_picture_is_looked_at_and_that_is_said(tmp_pat
     assert moving.working_image[0, 0].tolist() == [255, 0, 0]
     assert (moving.notes, still.notes) == ((FIRST_FRAME,), ())
     assert (moving.format, still.format) == ("GIF", "GIF")
-    assert summary(moving, Filters()).endswith(FIRST_FRAME)
+    assert summary(View(moving)).endswith(FIRST_FRAME)
 
 
 def test_what_the_cpu_had_to_do_is_said_with_the_result(

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import gradio as gr
 import pytest
 
-from answer.result import view
+from answer.result import in_view
 from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import SCORE_FLOOR
@@ -101,7 +101,7 @@ def test_an_id_that_is_no_category_cannot_be_ticked_and_breaks_nothing() -> None
 def test_a_kind_that_comes_into_view_is_shown_unless_it_was_unticked() -> None:
     for unticked, ids in (([], [1, 2, 3, 4]), (["cat"], [2, 4]), (["person"], [1, 2, 3])):
         filters, _ = reading(threshold=0.05, kinds={"unticked": unticked})
-        assert view(PETS, filters).ids.tolist() == ids
+        assert in_view(PETS, filters).ids.tolist() == ids
 
 
 @pytest.mark.parametrize("shown", [[], ["masks"], ["labels", "boxes"], ["labels", "masks", "boxes"]])
@@ -113,7 +113,7 @@ def test_a_part_is_drawn_if_it_is_ticked(shown: list[str]) -> None:
 def test_what_was_hidden_by_hand_is_not_in_view() -> None:
     filters, _ = reading(picture={"hidden": [3, 1]})
     assert filters.hidden == (3, 1)
-    assert view(PETS, filters).ids.tolist() == [2]
+    assert in_view(PETS, filters).ids.tolist() == [2]
 
 
 def test_masks_end_where_the_mask_threshold_says_in_numbers_and_in_pictures() -> None:

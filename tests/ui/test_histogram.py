@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from answer.report import hidden_by_threshold
-from answer.result import view
+from answer.result import View, in_view
 from answer.settings import Filters
 from detections import Detections
-from tests.samples import CAT, DOG, PERSON, make_detections, random_detections
+from tests.samples import CAT, DOG, PERSON, make_detections, make_result, random_detections
 from ui.histogram import HEIGHT, WIDTH, histogram
 
 BAR = 0.05
@@ -32,7 +32,7 @@ def many() -> Detections:
 
 
 def drawing(detections: Detections, filters: Filters) -> ElementTree.Element:
-    svg = ElementTree.fromstring(histogram(detections, filters)).find("svg")
+    svg = ElementTree.fromstring(histogram(View(make_result(detections), filters))).find("svg")
     assert svg is not None
     return svg
 
@@ -62,7 +62,7 @@ def test_the_tallest_bar_fills_the_drawing_and_the_others_are_in_proportion() ->
 def test_heights_add_up_to_the_instances_shown_and_hidden(threshold: float) -> None:
     detections, filters = many(), Filters(threshold)
     svg = drawing(detections, filters)
-    shown = len(view(detections, filters))
+    shown = len(in_view(detections, filters))
     # A score on a border belongs to the bar above it. Only the score 1 belongs to the bar below.
     places = np.minimum(np.round(detections.scores.astype(float), 6) / BAR + 1e-9, 19).astype(int)
     tallest = max(Counter(places.tolist()).values())
@@ -115,7 +115,9 @@ def test_kinds_not_ticked_and_instances_hidden_by_hand_are_not_there_at_all(thre
     )
     filters = Filters(threshold, ("cat", "dog"), hidden=(1, 5))
     left = detections.select(np.array([1, 2, 5]))
-    assert histogram(detections, filters) == histogram(left, Filters(threshold))
+    assert histogram(View(make_result(detections), filters)) == histogram(
+        View(make_result(left), Filters(threshold))
+    )
 
 
 @pytest.mark.parametrize("detections", [make_detections([]), scored(0.9)], ids=["none found", "none ticked"])
@@ -127,8 +129,8 @@ def test_nothing_at_all_is_a_line_without_bars(detections: Detections) -> None:
 @pytest.mark.parametrize("detections", [make_detections([]), many()], ids=["none", "many"])
 def test_the_words_are_there_for_those_who_see_it_and_those_who_do_not(detections: Detections) -> None:
     filters = Filters(0.6)
-    figure = ElementTree.fromstring(histogram(detections, filters))
-    words = hidden_by_threshold(detections, filters)
+    figure = ElementTree.fromstring(histogram(View(make_result(detections), filters)))
+    words = hidden_by_threshold(View(make_result(detections), filters))
     assert [(caption.text, len(caption)) for caption in figure.findall("figcaption")] == [(words, 0)]
     svg = figure.find("svg")
     assert svg is not None and svg.attrib["role"] == "img"
@@ -148,4 +150,6 @@ def test_everything_lies_within_the_drawing(threshold: float) -> None:
 
 
 def test_the_mask_threshold_changes_nothing() -> None:
-    assert histogram(many(), replace(Filters(), mask_threshold=0.9)) == histogram(many(), Filters())
+    assert histogram(View(make_result(many()), replace(Filters(), mask_threshold=0.9))) == histogram(
+        View(make_result(many()))
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from answer.report import TABLE_HEADERS, table
-from answer.result import Result, names, view
+from answer.result import Result, View, in_view, names
 from answer.settings import Filters
 from detections import Detections
 from inference import WORKING_SIDE
@@ -174,7 +174,7 @@ def test_what_is_written_on_a_color_can_be_read() -> None:
 @pytest.mark.parametrize("count", [0, 20])
 def test_both_come_through_json_unchanged(count: int) -> None:
     result = make_result(random_detections(6, count, (60, 80), reach=0.5))
-    seen, shown = scene(result), look(result, Filters(0, hidden=(2, 5)), Style())
+    seen, shown = scene(result), look(View(result, Filters(0, hidden=(2, 5))))
     assert len(seen["instances"]) == count
     for sent in (seen, shown):
         text = json.dumps(sent, allow_nan=False)
@@ -195,14 +195,14 @@ def test_both_come_through_json_unchanged(count: int) -> None:
 def test_in_sight_is_what_is_in_view_the_highest_score_first(filters: Filters) -> None:
     detections = random_detections(7, 40, (60, 80))
     detections.class_ids[::2] = PERSON
-    shown = look(make_result(detections), filters, Style())
-    assert shown["ids"] == view(detections, filters).ids.tolist()
+    shown = look(View(make_result(detections), filters))
+    assert shown["ids"] == in_view(detections, filters).ids.tolist()
     assert shown["hidden"] == list(filters.hidden)
 
 
 def test_a_look_says_how_everything_is_drawn() -> None:
     style = Style(masks=False, boxes=True, labels=False, opacity=0.25, color_by="category")
-    shown = look(make_result(make_detections([])), Filters(), style)
+    shown = look(View(make_result(make_detections([])), Filters(), style))
     assert shown == {
         "ids": [],
         "hidden": [],
@@ -218,4 +218,4 @@ def test_a_color_that_is_looked_at_is_in_the_scene() -> None:
     result = make_result(make_detections([[0, 0, 9, 9]]))
     (instance,) = scene(result)["instances"]
     for by in ("instance", "category"):
-        assert look(result, Filters(), Style(color_by=by))["color_by"] in instance["colors"]
+        assert look(View(result, Filters(), Style(color_by=by)))["color_by"] in instance["colors"]

@@ -20,7 +20,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from answer.data import to_json
-from answer.result import Result, counts, view
+from answer.result import Result, View, counts, in_view
 from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel
@@ -175,8 +175,8 @@ def test_the_calls_ask_the_endpoints_for_exactly_what_is_on_the_screen(
     monkeypatch.setattr("serving.service.segment_file", segment_file)
     monkeypatch.setattr(api, "to_json", lambda found, filters, warnings: note(found, filters))
     monkeypatch.setattr(api, "export_file", lambda *arguments, **options: note(*arguments[:4]))
-    _, asked = python_asks(to_python(ADDRESS, make_result(), filters, style), monkeypatch)
-    body = json.loads(after(curl_asks(to_curl(ADDRESS, make_result(), filters), tmp_path)[1], "-d"))
+    _, asked = python_asks(to_python(ADDRESS, View(make_result(), filters, style)), monkeypatch)
+    body = json.loads(after(curl_asks(to_curl(ADDRESS, View(make_result(), filters)), tmp_path)[1], "-d"))
     uploaded = {"path": str(Path(get_upload_folder()) / "photo.png")}
     for name, arguments in (*asked.items(), ("/segment", body)):
         in_a_loop(endpoints[name](**arguments | {"image": uploaded}))
@@ -207,19 +207,19 @@ def test_only_what_is_not_so_by_default_is_said(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    _, asked = python_asks(to_python(ADDRESS, make_result(), filters, style), monkeypatch)
+    _, asked = python_asks(to_python(ADDRESS, View(make_result(), filters, style)), monkeypatch)
     said = {"image": {"path": "photo.png"}, "model": "scenes"} | settings
     assert asked == {"/segment": said, "/annotate": said | look}
-    body = json.loads(after(curl_asks(to_curl(ADDRESS, make_result(), filters), tmp_path)[1], "-d"))
+    body = json.loads(after(curl_asks(to_curl(ADDRESS, View(make_result(), filters)), tmp_path)[1], "-d"))
     assert {name: value for name, value in body.items() if name != "image"} == {"model": "scenes"} | settings
 
 
 @pytest.mark.parametrize("name", [name for name in AWKWARD if name != "back\\slash\\.png"])
 def test_javascript_asks_what_python_asks(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     filters, style = SETTINGS[AWKWARD.index(name) % len(SETTINGS)]
-    code = to_javascript(ADDRESS, make_result(name), filters, style)
+    code = to_javascript(ADDRESS, View(make_result(name), filters, style))
     address, asked = javascript_asks(code, tmp_path, name)
-    expected = python_asks(to_python(ADDRESS, make_result(name), filters, style), monkeypatch)
+    expected = python_asks(to_python(ADDRESS, View(make_result(name), filters, style)), monkeypatch)
     for arguments in asked.values():
         assert arguments["image"].pop("size") == 5
     assert (address, asked) == expected
@@ -229,7 +229,7 @@ def test_javascript_asks_what_python_asks(name: str, monkeypatch: pytest.MonkeyP
 def test_python_sends_the_file_of_that_name_and_reads_nothing_else_into_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address, asked = python_asks(to_python(ADDRESS, make_result(name), Filters(), Style()), monkeypatch)
+    address, asked = python_asks(to_python(ADDRESS, View(make_result(name))), monkeypatch)
     assert address == ADDRESS
     assert [arguments["image"] for arguments in asked.values()] == [{"path": name}] * 2
 
@@ -239,7 +239,7 @@ def test_python_sends_the_file_of_that_name_and_reads_nothing_else_into_it(
 def test_a_shell_sends_the_file_of_that_name_and_reads_nothing_else_into_it(
     name: str, shell: str, tmp_path: Path
 ) -> None:
-    upload, begin, wait = curl_asks(to_curl(ADDRESS, make_result(name), Filters(0.3)), tmp_path, shell)
+    upload, begin, wait = curl_asks(to_curl(ADDRESS, View(make_result(name), Filters(0.3))), tmp_path, shell)
     # The name is in quotes, so that curl does not end it at a comma or a semicolon.
     quoted = re.fullmatch(r'files=@"((?:[^"\\]|\\.)*)"', after(upload, "-F"))
     assert quoted and re.sub(r"\\(.)", r"\1", quoted[1]) == name
@@ -257,14 +257,14 @@ def test_a_shell_sends_the_file_of_that_name_and_reads_nothing_else_into_it(
 
 @pytest.mark.parametrize("address", ["https://example.org/a/b", "http://x/$(id)'s `id` \"&"])
 def test_the_address_is_the_one_given(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert python_asks(to_python(address, make_result(), Filters(), Style()), monkeypatch)[0] == address
-    for call in curl_asks(to_curl(address, make_result(), Filters()), tmp_path):
+    assert python_asks(to_python(address, View(make_result())), monkeypatch)[0] == address
+    for call in curl_asks(to_curl(address, View(make_result())), tmp_path):
         assert call[-1].startswith(f"{address}/gradio_api/")
 
 
 def test_only_the_name_of_the_file_is_told_not_its_folder_here() -> None:
     result = make_result()
-    for code in (to_python(ADDRESS, result, Filters(), Style()), to_curl(ADDRESS, result, Filters())):
+    for code in (to_python(ADDRESS, View(result)), to_curl(ADDRESS, View(result))):
         assert "photo.png" in code
         assert "folder" not in code
 
@@ -276,8 +276,10 @@ def photographed(tmp_path: Path, model: SegmentationModel) -> tuple[Result, Filt
     result = segment_file(photo, model)
     kind, *_ = counts(result.detections)
     classes = tuple(name for name in counts(result.detections) if name != kind)
-    filters = Filters(0.1 + 0.2, classes, 0.6, (int(view(result.detections, Filters(0.3, classes)).ids[0]),))
-    assert 0 < len(view(result.detections, filters)) < len(result.detections) - 1
+    filters = Filters(
+        0.1 + 0.2, classes, 0.6, (int(in_view(result.detections, Filters(0.3, classes)).ids[0]),)
+    )
+    assert 0 < len(in_view(result.detections, filters)) < len(result.detections) - 1
     return result, filters
 
 
@@ -291,9 +293,9 @@ def test_the_program_for_python_gives_what_is_on_the_screen(
     result, filters = photographed(tmp_path, scenes_model)
     style = Style(boxes=False, opacity=0.8, color_by="category", mask_threshold=filters.mask_threshold)
     monkeypatch.chdir(tmp_path)
-    exec(compile(to_python(server, result, filters, style), "snippet.py", "exec"), {})
+    exec(compile(to_python(server, View(result, filters, style)), "snippet.py", "exec"), {})
     *_, counted, picture = capsys.readouterr().out.splitlines()
-    assert ast.literal_eval(counted) == counts(view(result.detections, filters))
+    assert ast.literal_eval(counted) == counts(in_view(result.detections, filters))
     (tmp_path / "expected.png").write_bytes(annotated_photo(result, filters, style))
     with Image.open(picture) as answer, Image.open(tmp_path / "expected.png") as expected:
         np.testing.assert_array_equal(np.asarray(answer), np.asarray(expected))
@@ -305,11 +307,11 @@ def test_the_commands_for_the_shell_give_what_is_on_the_screen(
     shell: str, server: str, scenes_model: SegmentationModel, tmp_path: Path
 ) -> None:
     result, filters = photographed(tmp_path, scenes_model)
-    code = to_curl(server.rstrip("/"), result, filters)
+    code = to_curl(server.rstrip("/"), View(result, filters))
     run = subprocess.run([shell, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     events = dict(re.findall(r"^event: (\w+)\ndata: (.*)$", run.stdout, re.MULTILINE))
     (answer,) = json.loads(events["complete"])
-    expected = to_json(result, filters)
+    expected = to_json(View(result, filters))
     assert answer["settings"] == expected["settings"]
     assert answer["instances"] == expected["instances"]
 
@@ -319,7 +321,7 @@ def test_the_program_for_javascript_gives_what_is_on_the_screen(
 ) -> None:
     result, filters = photographed(tmp_path, scenes_model)
     style = Style(boxes=False, opacity=0.8)
-    out = node(to_javascript(server.rstrip("/"), result, filters, style), with_client(tmp_path))
-    for name, count in counts(view(result.detections, filters)).items():
+    out = node(to_javascript(server.rstrip("/"), View(result, filters, style)), with_client(tmp_path))
+    for name, count in counts(in_view(result.detections, filters)).items():
         assert re.search(rf"['\"]?{name}['\"]?: {count}\b", out)
     assert out.splitlines()[-1].endswith("-segmented.png")

@@ -1,0 +1,68 @@
+// Follows the keyboard and the buttons.
+
+const onKey = (event) => {
+  if (event.target.closest("button, summary, input")) return;
+  tip.hidden = true;
+  if (event.key === "Escape") deselect();
+  else if ((event.key === "Delete" || event.key === "Backspace") && selected !== null) hide(selected);
+  else if ((event.key === "Enter" || event.key === " ") && idOf(event.target) !== null) select(idOf(event.target));
+  else if (event.key === "+" || event.key === "=") zoomBy(1.5);
+  else if (event.key === "-") zoomBy(1 / 1.5);
+  else if (event.key === "0") fit();
+  else if (event.key in ROW_STEP && inView.length && spots.contains(event.target)) {
+    const to = inView.indexOf(selected ?? idOf(event.target)) + ROW_STEP[event.key];
+    focus(inView[Math.max(0, Math.min(to, inView.length - 1))]);
+  } else return;
+  event.preventDefault();
+};
+
+const ACTIONS = {
+  hide: () => hide(selected),
+  close: () => deselect(),
+  download: () => trigger("cut_out", { id: selected }),
+  "all-back": () => setHidden([]),
+  undo: () => undo(),
+  redo: () => redo(),
+  masks: () => toggle("masks"),
+  boxes: () => toggle("boxes"),
+  labels: () => toggle("labels"),
+  choose: () => fileInput.click(),
+  clear: () => clear(),
+  paste: () => paste(),
+  camera: () => openCamera(),
+  "close-camera": () => closeCamera(),
+  shoot: () => shoot(),
+  stop: () => stop(),
+  dismiss: () => dismiss(),
+  "zoom-in": () => zoomBy(1.5),
+  "zoom-out": () => zoomBy(1 / 1.5),
+  fit: () => fit(),
+  "full-screen": () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen()),
+};
+
+const onClick = (event) => {
+  const button = event.target.closest("button");
+  if (!button) {
+    if (table.tBodies[0].contains(event.target)) focus(idOf(event.target));
+    return;
+  }
+  const { action, back, column, example } = button.dataset;
+  if (action in ACTIONS) ACTIONS[action]();
+  if (example) openExample(example);
+  if (back) setHidden(hidden().filter((id) => id !== Number(back)));
+  if (column) {
+    order = { column: Number(column), descending: order.column === Number(column) && !order.descending };
+    sortRows();
+  }
+};
+
+for (const part of [element, details, card]) { // the last two are moved away later
+  part.addEventListener("keydown", onKey);
+  part.addEventListener("click", onClick);
+}
+document.addEventListener("keydown", (event) => {
+  if (event.key.toLowerCase() !== "z" || !(event.ctrlKey || event.metaKey) || isField(event.target)) return;
+  event.preventDefault();
+  if (event.shiftKey) redo();
+  else undo();
+}, outside);

@@ -1,0 +1,33 @@
+"""Timing: foretells how long a model will need for a photo, from the photos before."""
+
+from __future__ import annotations
+
+from inference import SegmentationModel
+
+FIRST_GUESS = {"resnet50_fpn": 1.5, "resnet50_fpn_v2": 4.0}
+"""The seconds on two processor cores before a photo was seen, by the model's name (`docs/performance.md`)."""
+OTHERS = 0.3
+"""The first guess for every other model, and for every model on a graphics processor."""
+NEWEST = 0.4
+"""The weight of the newest photo in the average."""
+
+
+class Seconds:
+    """Moving averages of the seconds that a photo takes, for each model on each device."""
+
+    def __init__(self) -> None:
+        self._averages: dict[tuple[str, str, str], float] = {}
+
+    def note(self, model: SegmentationModel, seconds: float) -> None:
+        """Notes how long the model needed for a photo."""
+        before = self._averages.get(_key(model), seconds)
+        self._averages[_key(model)] = before + NEWEST * (seconds - before)
+
+    def expected(self, model: SegmentationModel) -> float:
+        """Returns how long the model will probably need for the next photo, in seconds."""
+        guess = FIRST_GUESS.get(model.name, OTHERS) if model.device.type == "cpu" else OTHERS
+        return self._averages.get(_key(model), guess)
+
+
+def _key(model: SegmentationModel) -> tuple[str, str, str]:
+    return model.name, str(model.device), model.precision

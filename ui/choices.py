@@ -1,0 +1,78 @@
+"""Choices: everything that a visitor has set on the page, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from answer import coco
+from answer.result import Result, View, counts
+from answer.settings import OTHER_THRESHOLD, Filters
+from marks import ColorBy
+from visualize import PARTS, Style
+
+SAME = "same"
+"""The choice of the other model in a comparison that means the same model."""
+TABS = ("Objects", "Effects", "Compare", "Download", "Code", "How it works")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a visitor has set. The defaults are those of a fresh page.
+
+    Args:
+        model: "auto", or the name of the model that looks at photos.
+        score_threshold, mask_threshold, hidden: As for `answer.settings.Filters`.
+        without: The names of the kinds that the visitor does not want to see, in this photo or in the next.
+        show: The parts that are drawn, of `visualize.PARTS`.
+        opacity, color_by: As for `visualize.Style`.
+        tab: The tab that is open, of `TABS`.
+        effect, color: A key of `visualize.EFFECTS`, and the colour of a plain background.
+        other_model, other_threshold: The right side of a comparison.
+    """
+
+    model: str = "auto"
+    score_threshold: float = 0.5
+    mask_threshold: float = 0.5
+    without: tuple[str, ...] = ()
+    hidden: tuple[int, ...] = ()
+    show: tuple[str, ...] = PARTS
+    opacity: float = 0.5
+    color_by: ColorBy = "instance"
+    tab: str = "Objects"
+    effect: str = "spotlight"
+    color: str = "#ffffff"
+    other_model: str = SAME
+    other_threshold: float = OTHER_THRESHOLD
+
+    def view(self, result: Result) -> View:
+        """Returns a result as the visitor wants to see it.
+
+        Raises:
+            SettingsError: The visitor's browser sent something that the page never sends.
+        """
+        offered = [name for name in counts(result.detections) if name in coco.BY_NAME]
+        classes = tuple(name for name in offered if name not in self.without)
+        filters = Filters(
+            self.score_threshold,
+            None if len(classes) == len(offered) else classes,
+            self.mask_threshold,
+            self.hidden,
+        )
+        parts = {part: part in self.show for part in PARTS}
+        style = Style(
+            **parts, opacity=self.opacity, color_by=self.color_by, mask_threshold=self.mask_threshold
+        )
+        return View(result, filters, style)
+
+    def linked(self) -> dict[str, Any]:
+        """Returns what a link to the page holds, by the names of `ui.links.SETTINGS`.
+
+        The instances that are hidden by hand are left out, because they belong to this photo only.
+        """
+        names = (
+            *("model", "score_threshold", "mask_threshold", "opacity", "color_by"),
+            *("tab", "effect", "color", "other_threshold"),
+        )
+        lists = {"without": list(self.without), "show": [part for part in PARTS if part in self.show]}
+        return lists | {name: getattr(self, name) for name in names}
