@@ -16,13 +16,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import gradio as gr
+import numpy as np
 
-from answer.files import cut_out_file, effect_file, export_file
+from answer.files import check_format, cut_out_file, effect_file, export_file
 from answer.report import kinds, summary
 from answer.result import Result, view
 from answer.settings import SettingsError
 from network.architectures import ARCHITECTURES
 from photo.errors import ImageError
+from serving.estimates import effect_bytes, export_bytes
 from serving.models import Models
 from serving.scheduler import Job
 from serving.service import EXPECTED_ERRORS, Request, Service, keep, new_folder
@@ -333,10 +335,13 @@ async def save_format(
     async with service.request("save", progress) as request:
         result = _kept(found)
         filters, style = controls.read(result.detections, *values)
-        folder, edges = new_folder(), _edges(soft)
-        return await request.run(
-            lambda job: str(export_file(result, filters, style, format, folder, edges, job.stage))
-        )
+        check_format(format, _edges(soft))
+
+        def work(job: Job) -> str:
+            folder = new_folder(export_bytes(view(result.detections, filters), format))
+            return str(export_file(result, filters, style, format, folder, _edges(soft), job.stage))
+
+        return await request.run(work)
 
 
 async def save_effect(
@@ -346,7 +351,12 @@ async def save_effect(
     async with service.request("save effect") as request:
         result = _kept(found)
         filters, _ = controls.read(result.detections, *values)
-        return await request.run(lambda job: str(effect_file(result, filters, effect, new_folder(), color)))
+
+        def work(job: Job) -> str:
+            folder = new_folder(effect_bytes(result.detections))
+            return str(effect_file(result, filters, effect, folder, color))
+
+        return await request.run(work)
 
 
 async def save_cut_out(service: Service, id: Any, found: Result | None, soft: bool, *values: Any) -> str:
@@ -354,9 +364,14 @@ async def save_cut_out(service: Service, id: Any, found: Result | None, soft: bo
     async with service.request("save cut-out") as request:
         result = _kept(found)
         filters, _ = controls.read(result.detections, *values)
-        return await request.run(
-            lambda job: str(cut_out_file(result, filters, id, new_folder(), _edges(soft)))
-        )
+
+        def work(job: Job) -> str:
+            shown = view(result.detections, filters)
+            wanted = shown.select(np.array([one == id for one in shown.ids.tolist()], bool))
+            folder = new_folder(export_bytes(wanted, "cutouts"))
+            return str(cut_out_file(result, filters, id, folder, _edges(soft)))
+
+        return await request.run(work)
 
 
 def _kept(found: Result | None) -> Result:

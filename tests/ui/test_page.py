@@ -28,18 +28,22 @@ from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page
 
 from answer import coco, result
+from answer.files import EXPORTS
+from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel
 from marks import shown_score
 from photo.images import read_image
 from serving import photos
+from serving.disk import Reservation
+from serving.estimates import effect_bytes, export_bytes
 from serving.models import Models
 from serving.service import Service
 from tests.loops import in_a_loop
 from tests.patience import SECONDS, expect
 from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
 from tests.truth import SCENE, SCENES, share_found
-from ui.page import save_effect, save_format, show
+from ui.page import save_cut_out, save_effect, save_format, show
 
 
 @pytest.fixture(scope="module")
@@ -888,6 +892,35 @@ def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
         in_a_loop(save_effect(service, "blur", "#ffffff", found, False, *look))
     with pytest.raises(gr.Error, match="no result to look at"):
         in_a_loop(save_format(service, "annotated", None, False, *look))
+
+
+def test_every_file_that_the_page_saves_reserves_the_room_that_it_may_need(
+    scenes_model: SegmentationModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = photos.segment_file(SCENE, scenes_model)
+    look = (0.5, {"unticked": []}, 0.5, ["masks"], 0.5, "instance", {"hidden": []})
+    shown = result.view(found.detections, Filters(0.5))
+    service, reserved = Service(Models(lambda: (scenes_model, None))), []
+    reserve = service.disk.reserve
+
+    def note(size: int, folder: Path | None = None) -> Reservation:
+        reserved.append(size)
+        return reserve(size, folder)
+
+    monkeypatch.setattr(service.disk, "reserve", note)
+    paths = [in_a_loop(save_format(service, format, found, True, *look)) for format in EXPORTS]
+    assert reserved == [export_bytes(shown, format) for format in EXPORTS]
+    paths.append(in_a_loop(save_effect(service, "blur", "#ffffff", found, True, *look)))
+    assert reserved[-1] == effect_bytes(shown)
+    for id in shown.ids.tolist():
+        paths.append(in_a_loop(save_cut_out(service, id, found, True, *look)))
+        assert reserved[-1] <= export_bytes(shown, "cutouts")
+    assert all(Path(path).stat().st_size <= size for path, size in zip(paths, reserved, strict=True))
+    for id in (None, -1, [shown.ids.tolist()[0]]):
+        with pytest.raises(gr.Error, match="expected that of an object in view"):
+            in_a_loop(save_cut_out(service, id, found, True, *look))
+    with pytest.raises(gr.Error, match="format: expected one of"):
+        in_a_loop(save_format(service, "exe", found, True, *look))
 
 
 def test_a_comparison_hides_by_hand_on_both_sides_and_knows_the_other_models_kinds() -> None:
