@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,10 +30,10 @@ from photo.errors import ImageError, damaged, too_much_memory, too_slow
 from photo.images import Photo, read_photo
 from photo.limits import MAX_PIXELS
 from photo.messages import LENGTH, MAX_MESSAGE
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.samples import random_image
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 20.0
 GOOD = {"shape": [6, 8], "size": [6, 8], "format": "PNG", "animated": False, "notes": []}
 PIXELS = random_image(0, 6, 8)
 
@@ -87,13 +86,6 @@ def png(tmp_path: Path) -> bytes:
     path = tmp_path / "good.png"
     Image.fromarray(PIXELS).save(path)
     return path.read_bytes()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.01)
 
 
 def state(pid: int) -> str:
