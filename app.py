@@ -66,6 +66,7 @@ from gradio.tunneling import CURRENT_TUNNELS
 from starlette.middleware import Middleware
 
 from network import zero_gpu
+from photo.client import client
 from photo.limits import MAX_FILE_BYTES
 from serving import origins, sessions, tools
 from serving.bodies import checker
@@ -155,6 +156,8 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         is_event=functools.partial(sessions.is_event, blocks),
         is_session=functools.partial(sessions.is_session, blocks),
     )
+    with contextlib.suppress(OSError):  # the first picture starts it again, and its visitor is told why not
+        client().start()
     janitor.start(FOLDER, KEEP_SECONDS, KEEP_BYTES, SWEEP_SECONDS, tidy)
     return blocks.launch(
         theme=gr.themes.Soft(font=FONT, font_mono=FONT_MONO).set(**LIGHT),

@@ -24,10 +24,11 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,8 @@ ANSWER_SECONDS = fence.WALL_SECONDS + 5.0
 """How long an answer is waited for. A child ends itself earlier."""
 SERVER_SECONDS = 60.0
 """How long the server is waited for. It may have to start first, in half a second on an idle machine."""
+END_SECONDS = 5.0
+"""How long the end of a process that was killed is waited for."""
 MAX_SENTENCE = 600
 PASSED_ON = (
     "PATH", "PYTHON", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_", "LANG", "LC_", "SYSTEMROOT", "TEMP", "TMP",
@@ -48,6 +51,8 @@ PASSED_ON = (
 )  # fmt: skip
 """How the names of the environment variables begin that the server gets. No secret of the owner is among
 them."""
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +167,7 @@ class Client:
                 self._forget()
                 raise _LostError from error
         connection.set_inheritable(False)
+        connection.settimeout(ANSWER_SECONDS)
         return pid, connection
 
     def _tell(self, message: bytes, pid: int) -> None:
@@ -208,36 +214,22 @@ class Client:
         with self._lock, tempfile.TemporaryDirectory() as folder:
             self._ensure()
             process = self._process
-            assert process is not None and process.stdin is not None and process.stdout is not None
+            assert process is not None
             path = Path(folder, "pixels")
             with path.open("wb") as shared:
                 shared.truncate(room)
-            took_too_long = threading.Event()
-
-            def give_up() -> None:
-                took_too_long.set()
-                process.kill()
-
-            timer = threading.Timer(ANSWER_SECONDS, give_up)
-            timer.start()
+            line = json.dumps(request | {"file": str(file), "room": str(path)}).encode() + b"\n"
             try:
-                line = json.dumps(request | {"file": str(file), "room": str(path)})
-                process.stdin.write(line.encode() + b"\n")
-                process.stdin.flush()
-                if process.stdout.read(len(RECEIVED)) != RECEIVED:
-                    raise BrokenPipeError("the worker ended before this picture came")
-                reply = _read_message(process.stdout)
+                reply = _within(ANSWER_SECONDS, lambda: _answer(process, line))
             except BrokenPipeError as error:
                 self._forget()
                 raise _LostError from error
             except (OSError, EOFError) as error:
                 self._forget()
-                raise (too_slow() if took_too_long.is_set() else damaged()) from error
+                raise (too_slow() if isinstance(error, TimeoutError) else damaged()) from error
             except DecoderFault:
                 self._forget()  # what it sends next would be taken for the next answer
                 raise
-            finally:
-                timer.cancel()
             return reply, np.fromfile(path, np.uint8)
 
     # --- The process
@@ -255,6 +247,7 @@ class Client:
         command = [sys.executable, "-m", self._module]
         if not self._forks:
             options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            options["bufsize"] = 0  # a buffer that a thread waits in (`_within`) cannot be closed
             self._process = subprocess.Popen([*command, "--worker"], **options)  # nosec B603
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -278,7 +271,8 @@ class Client:
             control.close()
         if process:
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a dead disk
+                process.wait(END_SECONDS)
             for pipe in (process.stdin, process.stdout):
                 if pipe:
                     with contextlib.suppress(BrokenPipeError):
@@ -357,11 +351,42 @@ def _received(connection: socket.socket, end: float) -> dict[str, Any]:
     return _parsed(content[LENGTH.size :])
 
 
-def _read_message(stream: IO[bytes]) -> dict[str, Any]:
-    head = stream.read(LENGTH.size)
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """Returns what `work` returns, or raises its error. Raises `TimeoutError` if it takes too long.
+
+    Work that takes too long goes on in a thread that nobody waits for. Reading from a pipe has no limit of
+    time of its own. It may even outlast the process at the other end, if a fork holds this end as well.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result(seconds)
+
+
+def _answer(process: subprocess.Popen[bytes], line: bytes) -> dict[str, Any]:
+    """Sends a request to a worker and returns the answer."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(line)
+    if _read(process.stdout, len(RECEIVED)) != RECEIVED:
+        raise BrokenPipeError("the worker ended before this picture came")
+    head = _read(process.stdout, LENGTH.size)
     if len(head) != LENGTH.size:
         raise EOFError("no answer")
-    return _parsed(stream.read(_length(head)))
+    return _parsed(_read(process.stdout, _length(head)))
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """Reads `size` bytes, or fewer at the stream's end."""
+    content = b""
+    while len(content) < size and (piece := stream.read(size - len(content))):
+        content += piece
+    return content
 
 
 def _length(head: bytes) -> int:

@@ -11,6 +11,7 @@ Where the standards leave a choice, this module does what Chromium does:
 - Before a CMYK profile is applied, the black ink is mixed into the other three inks (`_without_black`).
 - The curve of BT.709 and its relatives is a screen's exponent of 2.4 in a PNG, and sRGB's curve in an AVIF.
 - A gAMA chunk within 5% of 1 / 2.2 means sRGB, unless the file has a cHRM chunk.
+- The profile of an animated WebP is ignored (`photo.sources`).
 - PQ and HLG become SDR by one curve on the brightest channel (`_sdr_gain`).
 """
 
@@ -76,6 +77,13 @@ BROKEN_PROFILE = (
     "The file's colour profile is damaged or of another kind than the picture, so it was ignored."
 )
 
+PNG_LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}
+"""The lengths of chunks that a PNG can do without."""
+PNG_MARK = b"\x89PNG\r\n\x1a\n"
+BROKEN_CHUNK = (
+    "A part of the file that describes its colours or its resolution is damaged, so it was ignored."
+)
+
 Curve = Callable[[NDArray[Any]], Any]
 """Turns values, 0 to 1, into light."""
 
@@ -117,6 +125,26 @@ def meaning_of_png(content: Content, profile: bytes | None) -> Meaning:
         white, *colours = ((x / 1e5, y / 1e5) for x, y in struct.iter_unpack(">II", chrm))
         chromaticities = (*colours, white)
     return Meaning((cicp[0], cicp[1]) if known else None, profile, gamma, chromaticities)
+
+
+def without_broken_chunks(content: Content) -> bytes | None:
+    """Returns a PNG without the chunks of `PNG_LENGTHS` that have another length. None if there are none.
+
+    Browsers ignore such chunks. Pillow refuses the file.
+    """
+    if content[:8] != PNG_MARK:
+        return None
+    kept, start, at = [], 0, 8
+    while at + 8 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, at)
+        if name == b"IDAT":
+            break
+        end = at + 12 + length
+        if length != PNG_LENGTHS.get(name, length):
+            kept.append(content[start:at])
+            start = end
+        at = end
+    return b"".join([*kept, content[start:]]) if kept else None
 
 
 def meaning_of_avif(content: Content, profile: bytes | None) -> Meaning:

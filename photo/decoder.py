@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -23,7 +23,7 @@ from photo.content import Content, Reader
 from photo.errors import ImageError, damaged, too_large
 from photo.formats import ACCEPTED, READABLE
 from photo.limits import MAX_ANIMATION_PIXELS, MAX_ASPECT, MAX_PIXELS, MAX_SIDE
-from photo.sources import DECODER_ERRORS, Box, Source, is_animated, open_rare_tiff, open_source
+from photo.sources import DECODER_ERRORS, Box, Source, is_animated, open_rare_tiff, open_source, with_tags
 
 if "HEIF" in READABLE:
     from pillow_heif import register_heif_opener
@@ -89,7 +89,11 @@ def decode(
         MemoryError: The picture needs more memory than this process may have.
     """
     try:
-        return _decode(content, longest_side, room, before_pixels)
+        mended = colours.without_broken_chunks(content)
+        if mended is None:
+            return _decode(content, longest_side, room, before_pixels)
+        found = _decode(mended, longest_side, room, before_pixels)
+        return replace(found, notes=(*found.notes, colours.BROKEN_CHUNK))
     except Image.DecompressionBombError as error:
         raise too_large() from error
     except (ImageError, MemoryError):
@@ -117,8 +121,13 @@ def check_size(width: int, height: int) -> None:
 
 
 def _decode(
-    content: Content, longest_side: float, room: memoryview, before_pixels: Callable[[], None]
+    content: Content,
+    longest_side: float,
+    room: memoryview,
+    before_pixels: Callable[[], None],
+    above: Image.Image | None = None,
 ) -> Decoded:
+    """Does the work of `decode`. `above` is the TIFF page that the picture lies below (in a sub-IFD)."""
     try:
         image = Image.open(cast(IO[bytes], Reader(content)), formats=[*READABLE])
     except UnidentifiedImageError as error:
@@ -127,8 +136,9 @@ def _decode(
         before_pixels()
         return _write(open_rare_tiff(content, check_size), longest_side, room, "TIFF", lambda: False)
     with image:
-        if image.format == "TIFF" and (changed := tiffs.full_picture(image, content)) is not None:
-            return _decode(changed, longest_side, room, before_pixels)
+        if image.format == "TIFF" and (full := tiffs.full_picture(image, content)) is not None:
+            changed, is_below = full
+            return _decode(changed, longest_side, room, before_pixels, image if is_below else None)
         check_size(*image.size)
         if (
             image.format == "WEBP"
@@ -143,9 +153,9 @@ def _decode(
         format = READABLE.get(image.format or "", "JPEG")
         before_pixels()
         if image.format == "TIFF" and tiffs.is_beyond_pillow(image):
-            source = open_rare_tiff(content, check_size)
+            source = with_tags(open_rare_tiff(content, check_size), image, content, above)
         else:
-            source = open_source(image, content)
+            source = open_source(image, content, above)
         # Whether it is animated is asked last: a GIF looks for its second frame then, and may lose its first.
         return _write(source, longest_side, room, format, lambda: format != "JPEG" and is_animated(image))
 

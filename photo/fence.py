@@ -1,12 +1,12 @@
 """Fence: what a process that decodes a stranger's picture may do.
 
-`close` takes rights away from the calling process for good: memory, processor time, files and, where the
-kernel has Landlock, every name in the file system and every network port. `ENVIRONMENT` and
-`fill_fresh_memory` make sure that a decoder that leaves a part of its output unwritten shows the same bytes
-each time.
+`close` takes rights away from the calling process for good: memory, processor time, files, the capabilities
+of root and, where the kernel has Landlock, every name in the file system and every network port.
+`ENVIRONMENT` and `fill_fresh_memory` make sure that a decoder that leaves a part of its output unwritten
+shows the same bytes each time.
 
-Sources: setrlimit(2), mallopt(3), prctl(2), landlock(7), GNU C Library manual "Tunables". Python has no
-functions for mallopt, prctl and Landlock.
+Sources: setrlimit(2), mallopt(3), prctl(2), capset(2), landlock(7), GNU C Library manual "Tunables".
+Python has no functions for mallopt, prctl, capset and Landlock.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ FRESH_BYTE = 0x55
 """malloc fills with this byte what is freed, and with its opposite (0xAA) what it gives."""
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 """The names of Linux's prctl.h."""
+CAPABILITY_VERSION_3 = 0x20080522
+"""The name of Linux's capability.h. Such a set of capabilities is six numbers of 32 bits."""
 MADV_POPULATE_WRITE = 23
 """The name of Linux's mman.h."""
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446
@@ -144,6 +146,7 @@ def _forbid_names_and_ports() -> None:
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
+    _drop_capabilities(libc)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     call: Callable[..., int] = libc.syscall
     version = call(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
@@ -160,3 +163,10 @@ def _forbid_names_and_ports() -> None:
     if call(LANDLOCK_RESTRICT_SELF, ruleset, 0) and ctypes.get_errno() != errno.E2BIG:
         raise OSError(ctypes.get_errno(), "Landlock did not restrict this process")
     os.close(ruleset)
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Takes root's capabilities away. With CAP_SYS_RESOURCE, root could raise the limits above again."""
+    header, none = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
+    if libc.capset(header, none):
+        raise OSError(ctypes.get_errno(), "the capabilities could not be dropped")

@@ -75,8 +75,12 @@ class Source:
     premultiplied: bool = False
 
 
-def open_source(image: Image.Image, content: Content) -> Source:
-    """Decodes the picture in `content`, which Pillow has opened as `image`."""
+def open_source(image: Image.Image, content: Content, above: Image.Image | None = None) -> Source:
+    """Decodes the picture in `content`, which Pillow has opened as `image`.
+
+    Args:
+        above: The TIFF page that the picture lies below, as for `with_tags`.
+    """
     source = _by_format(image, content)
     if source.mode.startswith(("I", "F")):
         crop, unsigned = source.crop, tiffs.is_unsigned(image)
@@ -86,7 +90,21 @@ def open_source(image: Image.Image, content: Content) -> Source:
             return part.view(np.uint32) if unsigned else part.astype(part.dtype.newbyteorder("="), copy=False)
 
         source = replace(source, crop=values, mode="values", inverted=tiffs.is_inverted(image))
-    return replace(source, orientation=_orientation(image), meaning=_meaning(image, content))
+    return with_tags(source, image, content, above)
+
+
+def with_tags(
+    source: Source, image: Image.Image, content: Content, above: Image.Image | None = None
+) -> Source:
+    """Returns the source with the orientation and the colours that the file states.
+
+    What a picture in a TIFF's sub-IFD does not state itself, the page `above` states for it.
+    """
+    orientation, meaning = _orientation(image), _meaning(image, content)
+    if above is not None:
+        orientation = orientation or _orientation(above)
+        meaning = meaning if meaning.profile else _meaning(above, content)
+    return replace(source, orientation=orientation or 1, meaning=meaning)
 
 
 def open_rare_tiff(content: Content, check_size: Callable[[int, int], None]) -> Source:
@@ -244,10 +262,11 @@ def _transparent_grey(image: Image.Image, bits: int) -> int | None:
 
 
 def _orientation(image: Image.Image) -> int:
+    """Returns EXIF's orientation, or 0 if the picture does not state it."""
     # EXIF that cannot be read says nothing about the pixels. Pillow's errors there have many types.
     with contextlib.suppress(Exception):
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return 1
+        return int(image.getexif().get(ExifTags.Base.Orientation, 0))
+    return 0
 
 
 def _meaning(image: Image.Image, content: Content) -> Meaning:
@@ -259,6 +278,8 @@ def _meaning(image: Image.Image, content: Content) -> Meaning:
         return meaning_of_avif(content, profile)
     if image.format == "BMP":
         return meaning_of_bmp(content)
+    if image.format == "WEBP" and is_animated(image):  # Chromium ignores its profile
+        return Meaning()
     nclx = image.info.get("nclx_profile")
     if isinstance(nclx, dict):
         return meaning_of_nclx(int(nclx["color_primaries"]), int(nclx["transfer_characteristics"]), profile)

@@ -83,8 +83,9 @@ class ForOpenCV(ImageError):
         self.size, self.alpha, self.inverted = size, alpha, inverted
 
 
-def full_picture(image: Image.Image, content: Content) -> bytes | None:
-    """Returns the file changed so that its first picture is the full one. None if it is the first already.
+def full_picture(image: Image.Image, content: Content) -> tuple[bytes, bool] | None:
+    """Returns the file changed so that its first picture is the full one, and whether this picture lies below
+    the first page (in a sub-IFD). None if the first picture is the full one already.
 
     If the first page is called a preview, or has pictures below it (sub-IFDs), the largest picture that is
     not called a preview is the full one. A single picture is the full one, whatever it is called.
@@ -112,7 +113,8 @@ def full_picture(image: Image.Image, content: Content) -> bytes | None:
                 return None
             start, length = (8, 8) if file.is_bigtiff else (4, 4)
             offset = int(largest.offset).to_bytes(length, _order(content))
-            return content[:start] + offset + content[start + length :]
+            is_below = any(largest is page for page in file.pages.first.pages or ())
+            return content[:start] + offset + content[start + length :], is_below
     except DECODER_ERRORS as error:
         if not is_preview and not isinstance(error, ImageError):
             return None

@@ -6,6 +6,7 @@ import atexit
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from playwright.sync_api import Browser, sync_playwright
 UPLOADS = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", GRADIO_TEMP_DIR=UPLOADS)
+# A shell starts a command with "&" so that it ignores Ctrl-C, and so would every process that a test starts.
+# A test that ends one of them by Ctrl-C would then wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run side by side (pytest-xdist), and torch's threads wait actively. More threads than cores would only
 # slow each other down.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):

@@ -9,6 +9,8 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.patience import PATIENCE_SECONDS
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -49,6 +51,7 @@ class FaultServer:
 
     def __post_init__(self) -> None:
         fault_server, self.sent, self.stopping = self, 0, threading.Event()
+        self.has_sent = threading.Condition()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -65,6 +68,11 @@ class FaultServer:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def wait_until_sent(self, count: int) -> None:
+        """Waits until `count` bytes of bodies were sent in all."""
+        with self.has_sent:
+            assert self.has_sent.wait_for(lambda: self.sent >= count, PATIENCE_SECONDS)
 
     def stop(self) -> None:
         self.stopping.set()
@@ -91,7 +99,9 @@ class FaultServer:
         for at in range(0, len(body[: answer.ends_after]), answer.piece):
             piece = body[: answer.ends_after][at : at + answer.piece]
             handler.wfile.write(piece)
-            self.sent += len(piece)
+            with self.has_sent:
+                self.sent += len(piece)
+                self.has_sent.notify_all()
             if answer.pause:
                 self.stopping.wait(answer.pause)
         if answer.end == "hang":

@@ -1,4 +1,4 @@
-"""Makes Playwright's `expect` look often and wait long."""
+"""Waits for what other processes do. Makes Playwright's `expect` look often and wait long."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ PATIENCE_SECONDS = 20.0
 ATTEMPT = 0.4 * SECONDS
 """The milliseconds of one attempt. In so short a time Playwright looks every 50 ms. In its usual 5 s it soon
 looks only twice a second, although most changes of a page take less than half of that."""
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """Waits until `holds()` is true, for at most `PATIENCE_SECONDS`.
+
+    It is for things that nobody announces, such as a file of another process.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
 
 
 def expect(locator: Locator, message: str | None = None) -> LocatorAssertions:

@@ -43,6 +43,9 @@ from tools.random_weights import random_network, random_picture
 
 LANDSCAPE, PORTRAIT, TINY, LARGE = (480, 640), (640, 427), (30, 40), (2000, 3000)
 """Heights and widths in pixels."""
+SCORES_APART = 2e-4
+"""The largest difference between our scores and torchvision's. The scores of torchvision's own network differ
+by up to 1.1e-4 between two orders of its weights in memory (`docs/performance.md`)."""
 
 
 def torchvisions_own(monkeypatch: pytest.MonkeyPatch, name: str, file: Path) -> MaskRCNN:
@@ -66,13 +69,13 @@ def assert_equals_torchvision(model: SegmentationModel, oracle: MaskRCNN, size: 
     assert len(np.unique(found.scores)) == len(found)
     assert found.image_size == size
     on_working = found.resized(*working.shape[:2])
-    np.testing.assert_allclose(found.scores, expected["scores"], atol=1e-4)
+    np.testing.assert_allclose(found.scores, expected["scores"], atol=SCORES_APART)
     # Two instances may change places if their scores differ by less than this tolerance.
     places = [int(np.abs(expected["boxes"] - box).max(1).argmin()) for box in on_working.boxes]
     assert sorted(places) == list(range(len(found)))
     expected = {key: values[places] for key, values in expected.items()}
     np.testing.assert_allclose(on_working.boxes, expected["boxes"], atol=1e-2)
-    np.testing.assert_allclose(found.scores, expected["scores"], atol=1e-4)
+    np.testing.assert_allclose(found.scores, expected["scores"], atol=SCORES_APART)
     np.testing.assert_array_equal(found.class_ids, expected["labels"])
     for i, (x1, y1, x2, y2) in enumerate(expected["boxes"]):
         differing = np.count_nonzero(on_working.mask(i) != (expected["masks"][i, 0] > 0.5))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,9 +29,6 @@ STAGE_SCRIPTS = ("objects", "labels", "table", "zoom", "split", "stage", "keys",
 EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "show": list(PARTS)}
 """The value of a stage without a photo."""
 JPEG_QUALITY = 92
-PROFILE_DATE = slice(24, 36)
-"""The bytes of an ICC profile that hold its date (ICC.1:2022, 7.2.1)."""
-LONG_AGO = struct.pack(">6H", 1980, 1, 1, 0, 0, 0)
 
 
 class ForgivingSlider(gr.Slider):
@@ -123,11 +119,9 @@ def picture_file(picture: NDArray[np.uint8]) -> str:
 
     The same picture always gets the same path. The JPEG declares sRGB, which takes 606 bytes.
     """
-    profile = bytearray(srgb_profile())
-    profile[PROFILE_DATE] = LONG_AGO  # LittleCMS writes the time when it made the profile
     file = io.BytesIO()
     Image.fromarray(picture).save(
-        file, "JPEG", quality=JPEG_QUALITY, subsampling=0, icc_profile=bytes(profile)
+        file, "JPEG", quality=JPEG_QUALITY, subsampling=0, icc_profile=srgb_profile()
     )
     path: str = save_bytes_to_cache(file.getvalue(), "picture.jpg", get_upload_folder())
     return path

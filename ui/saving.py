@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from answer.files import cut_out_file, effect_file, export_file
+from answer.files import check_format, cut_out_file, effect_file, export_file
 from answer.result import View
 from answer.settings import SettingsError
 from serving.estimates import effect_bytes, export_bytes
@@ -83,6 +83,7 @@ class Saver:
         edges = self._edges(values)
 
         def write(view: View, on_stage: Any) -> Path:
+            check_format(format, edges)
             folder = new_folder(export_bytes(view.shown, format))
             return export_file(view, format, folder, edges, on_stage)
 

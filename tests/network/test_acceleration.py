@@ -22,7 +22,7 @@ from network.weights import find_weights
 from network.winograd import WinogradConv2d
 from photo.images import read_image
 from tests.truth import SCENE
-from tools.random_weights import random_picture
+from tools.random_weights import random_network, random_picture
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -63,6 +63,22 @@ def test_rounding_errors_are_of_the_size_of_torchvisions_own(v1: MaskRCNN) -> No
         for maps in (features(v1), features(accelerated(v1)))
     ]
     assert max(errors[1]) <= 2 * max(errors[0]) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["resnet50_fpn", "resnet50_fpn_v2"])
+def test_only_the_order_in_memory_costs_exactness(name: str) -> None:
+    network = random_network(ARCHITECTURES[name].build, seed=1).requires_grad_(False)
+    network.transform.min_size = (192,)
+    truth = features(copy.deepcopy(network).double(), torch.float64)
+
+    def error(other: MaskRCNN) -> float:
+        found = zip(features(other), truth, strict=True)
+        return float(
+            np.mean([((ours - true).square().mean().sqrt() / true.std()).item() for ours, true in found])
+        )
+
+    channels_last = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    assert error(accelerated(network)) <= 1.1 * error(channels_last)
 
 
 @pytest.mark.parametrize("name", ["resnet50_fpn", "resnet50_fpn_v2"])

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import Request
@@ -29,6 +28,7 @@ from network.download import DownloadError
 from network.weights import WeightsError, configured_name, find_weights, layout_of, layout_of_file
 from tests.conftest import ROOT
 from tests.fault_server import Answer, FaultServer
+from tests.patience import wait_until
 from tests.samples import old_name
 
 SCENES = ARCHITECTURES["scenes"]
@@ -442,8 +442,10 @@ def test_a_process_killed_at_any_moment_leaves_nothing_wrong_under_the_name(
     moments = random.Random(kills)
     finished = 0
     for _ in range(kills):
+        missing = len(BODY) - (part_of(path).stat().st_size if part_of(path).exists() else 0)
+        moment = server.sent + moments.randint(0, missing)
         process = child(server, path)
-        time.sleep(moments.uniform(0, 0.3))
+        server.wait_until_sent(moment)
         end(process, kill=True)
         assert set(left(path.parent)) <= {"file.pth", "file.pth.part"}
         if path.exists():
@@ -500,8 +502,7 @@ def test_two_processes_at_once_end_with_one_download_and_the_right_file(
 def test_a_process_that_waits_goes_on_when_the_other_is_killed(serve: Serve, path: Path) -> None:
     server = serve(Answer(ends_after=100_000, end="hang"), Answer())
     first, second = child(server, path), child(server, path)
-    while not (part_of(path).exists() and part_of(path).stat().st_size):
-        time.sleep(0.01)
+    wait_until(lambda: part_of(path).exists() and part_of(path).stat().st_size)
     end(first, kill=True)
     assert end(second) == 0
     assert path.read_bytes() == BODY

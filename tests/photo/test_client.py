@@ -9,11 +9,11 @@ import json
 import math
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,10 +30,10 @@ from photo.errors import ImageError, damaged, too_much_memory, too_slow
 from photo.images import Photo, read_photo
 from photo.limits import MAX_PIXELS
 from photo.messages import LENGTH, MAX_MESSAGE
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.samples import random_image
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 20.0
 GOOD = {"shape": [6, 8], "size": [6, 8], "format": "PNG", "animated": False, "notes": []}
 PIXELS = random_image(0, 6, 8)
 
@@ -86,13 +86,6 @@ def png(tmp_path: Path) -> bytes:
     path = tmp_path / "good.png"
     Image.fromarray(PIXELS).save(path)
     return path.read_bytes()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.01)
 
 
 def state(pid: int) -> str:
@@ -151,6 +144,41 @@ def test_a_child_that_hangs_is_given_up_and_the_next_picture_is_read(odd, read, 
         read(odd, {"hang": True})
     monkeypatch.undo()
     np.testing.assert_array_equal(read(odd, png).pixels, PIXELS)
+
+
+def test_a_worker_is_given_up_even_if_a_fork_of_the_app_keeps_its_pipe_open(
+    working, read, png, monkeypatch
+) -> None:
+    read(working, png)
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.3)
+    given_up = threading.Event()
+    pipes: list[int] = []
+    start = subprocess.Popen
+
+    def leaky(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        """Starts a process whose end of the pipe for answers stays open, as if a fork had it too."""
+        readable, writable = os.pipe()
+        pipes.append(writable)
+        process = start(*arguments, **options | {"stdout": writable})
+        process.stdout = os.fdopen(readable, "rb", 0)
+        return process
+
+    working.stop()
+    monkeypatch.setattr(client_module.subprocess, "Popen", leaky)
+
+    def ask() -> None:
+        with pytest.raises(ImageError, match="takes too long"):
+            read(working, {"hang": True})
+        given_up.set()
+
+    try:
+        threading.Thread(target=ask, daemon=True).start()
+        assert given_up.wait(PATIENCE_SECONDS), "a read of the answer hangs"
+    finally:
+        for pipe in pipes:
+            os.close(pipe)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(read(working, png).pixels, PIXELS)
 
 
 @pytest.mark.parametrize("status", [0, 1, 70])
@@ -273,7 +301,7 @@ def test_a_server_that_was_killed_is_started_again_while_two_threads_ask(read, p
                 reading = [threads.submit(read, client, png) for _ in range(4)]
                 os.kill(server_of(client), signal.SIGKILL)
                 for one in reading:
-                    np.testing.assert_array_equal(one.result().pixels, PIXELS)
+                    np.testing.assert_array_equal(one.result(PATIENCE_SECONDS).pixels, PIXELS)
     finally:
         client.stop()
 
@@ -330,7 +358,7 @@ def test_nothing_is_left_after_stop(read, png) -> None:
         (again,) = (pid for pid in children(server_of(client)) if state(pid) == "T")
         os.kill(again, signal.SIGCONT)
         with pytest.raises(DecoderFault, match="malformed"):
-            stopped.result()
+            stopped.result(PATIENCE_SECONDS)
     client.stop()
 
 
@@ -358,16 +386,17 @@ def test_nothing_is_left_when_the_app_ends(end: str, tmp_path: Path, png: bytes)
     ) as app:
         assert app.stdin is not None and app.stdout is not None
         server, fork = map(int, app.stdout.readline().split())
-        wait_until(lambda: len(children(server)) == 2)  # both wait for pictures
-        family = [server, *children(server)]
-        if end == "exit":
-            app.stdin.close()
-        else:
-            app.send_signal(getattr(signal, name))
-        app.wait()
         try:
+            wait_until(lambda: len(children(server)) == 2)  # both wait for pictures
+            family = [server, *children(server)]
+            if end == "exit":
+                app.stdin.close()
+            else:
+                app.send_signal(getattr(signal, name))
+            app.wait(PATIENCE_SECONDS)
             wait_until(lambda: not any(map(state, family)))
         finally:
+            app.kill()  # has no effect on an app that has ended
             if fork:
                 os.kill(fork, signal.SIGKILL)
 
@@ -408,7 +437,7 @@ def test_two_pictures_at_once_are_read_at_once(forking, read, png) -> None:
         for pid in children(server):
             if state(pid) == "T":
                 os.kill(pid, signal.SIGCONT)
-        assert first.result().size == (6, 8)
+        assert first.result(PATIENCE_SECONDS).size == (6, 8)
 
 
 # --- Forks of the app
@@ -426,8 +455,14 @@ def in_a_fork(work: Callable[[], object]) -> str:
         finally:
             os._exit(0)
     os.close(to_parent)
-    os.waitpid(pid, 0)
     with os.fdopen(from_child) as said:
+        try:
+            assert select.select([said], [], [], PATIENCE_SECONDS)[0], "the fork hangs"
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            raise
+        finally:
+            os.waitpid(pid, 0)
         return said.read()
 
 
@@ -467,7 +502,7 @@ def test_processes_of_multiprocessing_read_pictures(tmp_path: Path, png: bytes) 
     path = tmp_path / "good.png"
     assert _size(path) == (6, 8)
     with multiprocessing.get_context("fork").Pool(2) as processes:
-        assert processes.map(_size, [path] * 4) == [(6, 8)] * 4
+        assert processes.map_async(_size, [path] * 4).get(PATIENCE_SECONDS) == [(6, 8)] * 4
     assert _size(path) == (6, 8)
 
 

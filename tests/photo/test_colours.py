@@ -291,6 +291,17 @@ def kinds() -> dict[str, bytes]:
         "WebP, alpha, profile": saved(
             Image.fromarray(translucent), "WEBP", lossless=True, exact=True, icc_profile=DISPLAY_P3
         ),
+        "WebP, animated, profile": saved(
+            CHART,
+            "WEBP",
+            lossless=True,
+            icc_profile=ADOBE,
+            save_all=True,
+            duration=60_000,
+            append_images=[Image.fromarray(255 - CHART)],
+        ),
+        "PNG, gAMA and cHRM that are too short": png(CHART, chunk(b"gAMA", b"\0"), chunk(b"cHRM", bytes(31))),
+        "PNG, sRGB that is too short, and gAMA": png(CHART, chunk(b"sRGB", b""), gama(100_000)),
         "BMP, profile": bmp(ADOBE),
         "AVIF, profile and nclx": with_nclx(avif(COARSE_CHART, icc_profile=ADOBE), P3, LINEAR),
     }

@@ -278,6 +278,36 @@ def test_the_fence_cannot_be_opened_again() -> None:
 
 
 @needs_linux
+def test_a_fenced_process_of_root_has_no_capability_and_cannot_raise_its_limits() -> None:
+    import resource
+
+    def work() -> tuple[list[str], dict[str, str]]:
+        with Path("/proc/self/status").open("rb", 0) as status:  # opened before the fence
+            fence.close()
+            fence.close_files()
+            lines = status.read().decode().splitlines()
+        limits = {
+            "files": resource.RLIMIT_NOFILE,
+            "memory": resource.RLIMIT_DATA,
+            "time": resource.RLIMIT_CPU,
+        }
+        raised = {}
+        for name, limit in limits.items():
+            soft, hard = resource.getrlimit(limit)
+            try:
+                resource.setrlimit(limit, (soft, hard + 1))
+                raised[name] = "raised"
+            except ValueError:
+                raised[name] = "refused"
+        return [line for line in lines if line.startswith(("CapEff", "CapPrm", "CapInh"))], raised
+
+    ended_by, (capabilities, raised) = finish(*start(work))
+    assert ended_by == 0
+    assert [int(line.split()[1], 16) for line in capabilities] == [0, 0, 0]
+    assert raised == {"files": "refused", "memory": "refused", "time": "refused"}
+
+
+@needs_linux
 def test_a_fenced_process_ends_with_its_parent() -> None:
     from_child, to_test = os.pipe()
     parent = os.fork()

@@ -20,10 +20,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from photo import decoder
+from photo import colours, decoder
 from photo.errors import ImageError
 from photo.formats import READABLE
 from photo.images import Photo
+from tests.photo.test_colours import power, rgb_profile
 from tests.photo.test_images import decoded
 from tests.samples import random_image
 
@@ -530,6 +531,30 @@ def test_a_tiff_whose_first_picture_is_a_preview_shows_its_full_picture(sub, big
     np.testing.assert_array_equal(photo_of(content).pixels, RGB)
 
 
+@pytest.mark.parametrize("full", [RGB, RGB_16, planes(RGB_16)], ids=["8 bits", "16 bits", "planes"])
+def test_a_picture_below_the_first_has_its_orientation_and_its_colours(full, photo_of) -> None:
+    profile, turned = rgb_profile("Adobe", power(563 / 256)), (274, "H", 1, 6, True)
+    options = APART if full.shape[0] == 3 else {}
+
+    def below(first: list[Any], second: list[Any]) -> Photo:
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file) as writer:
+            writer.write(
+                np.zeros((12, 16, 3), np.uint8), photometric="rgb", subfiletype=1, metadata=None, subifds=1,
+                extratags=first,
+            )  # fmt: skip
+            writer.write(full, photometric="rgb", metadata=None, extratags=second, **options)
+        return photo_of(file.getvalue())
+
+    icc = (34675, 7, len(profile), profile, True)
+    plain, adobe = below([], []), below([], [icc])
+    assert not np.array_equal(plain.pixels, adobe.pixels)
+    np.testing.assert_array_equal(below([icc], []).pixels, adobe.pixels)
+    np.testing.assert_array_equal(below([turned], []).pixels, np.rot90(plain.pixels, -1))
+    upright = (274, "H", 1, 1, True)
+    np.testing.assert_array_equal(below([turned], [upright]).pixels, plain.pixels)
+
+
 def test_a_larger_picture_below_the_first_is_the_full_one_though_the_first_is_not_called_a_preview(
     photo_of,
 ) -> None:
@@ -584,6 +609,15 @@ def png(values: NDArray, bits: int, *chunks: tuple[bytes, bytes], kind: int | No
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
         for name, content in parts
     )
+
+
+@pytest.mark.parametrize("length", [0, 3, 5])
+@pytest.mark.parametrize("name", [b"gAMA", b"cHRM", b"sRGB", b"pHYs"])
+def test_a_png_chunk_of_a_wrong_length_is_ignored_with_a_note(name: bytes, length: int, photo_of) -> None:
+    grey = np.arange(32).reshape(4, 8) * 8
+    photo = photo_of(png(grey, 8, (b"tEXt", b"a\0b"), (name, bytes(length)), (b"tEXt", b"c\0d")))
+    np.testing.assert_array_equal(photo.pixels, grey_as_rgb(grey))
+    assert photo.notes == (colours.BROKEN_CHUNK,)
 
 
 @pytest.mark.parametrize("above", [0, 0xF000], ids=["", "bits above the depth"])

@@ -17,6 +17,9 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from inference import SegmentationModel
+from photo.client import client
+from tests import server
 from tests.calls import Answer, segment_bytes
 from tests.conftest import ROOT
 from tests.truth import SCENE
@@ -131,6 +134,15 @@ def wait_until(app: App, words: str) -> None:
 def segment(url: str) -> Answer:
     with httpx.Client(timeout=60, trust_env=False) as http:
         return segment_bytes(url, "scene.png", SCENE.read_bytes(), http)
+
+
+def test_the_decoding_process_starts_with_the_app_and_not_with_the_first_picture(
+    scenes_model: SegmentationModel,
+) -> None:
+    client().stop()
+    with server.running(scenes_model):
+        process = client()._process
+        assert process is not None and process.poll() is None
 
 
 def test_sigterm_lets_the_work_that_runs_end_and_refuses_new_work(tmp_path: Path) -> None:

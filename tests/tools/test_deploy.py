@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +35,6 @@ FILES = {"README.md": README.encode(), "app.py": b"print()", "examples/a.png": b
 SPACE = "me/objects"
 PATIENCE_SECONDS = 60.0
 """How long a copy of the Space may take to open its page. On two free cores it takes 5 seconds."""
-POLL_SECONDS = 0.1
 
 Checkout = Callable[..., Path]
 
@@ -196,20 +195,23 @@ def test_the_files_of_the_space_are_enough_to_open_the_page(tmp_path: Path) -> N
     environment.pop("PYTHONPATH", None)  # else the modules of this checkout could help
     port = free_port()
     command = [sys.executable, "app.py", "--server-name", "127.0.0.1", "--server-port", str(port)]
-    log = tmp_path / "log.txt"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(command, cwd=space, env=environment, stdout=output, stderr=output) as app,
-    ):
+    with subprocess.Popen(
+        command, cwd=space, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as app:
+        too_late = threading.Timer(PATIENCE_SECONDS, app.kill)  # which ends the output
+        too_late.start()
         try:
-            end = time.monotonic() + PATIENCE_SECONDS
-            while not (page_opens := opens(f"http://127.0.0.1:{port}/")):
-                if app.poll() is not None or time.monotonic() > end:
+            assert app.stdout is not None
+            lines = []
+            for line in app.stdout:
+                lines.append(line)
+                if "HTTP URL" in line:  # in the last line that Gradio prints when the app has opened
                     break
-                time.sleep(POLL_SECONDS)
+            page_opens = opens(f"http://127.0.0.1:{port}/")
         finally:
+            too_late.cancel()
             app.kill()
-    assert page_opens, log.read_text()
+    assert page_opens, "".join(lines)
 
 
 # --- The README ---------------------------------------------------------------------------------------------
