@@ -27,6 +27,7 @@ def to_json(result: Result, filters: Filters, warnings: tuple[str, ...] = ()) ->
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(result),
+        "cached": result.cached,
         "image_size": image_size_facts(shown),
         "settings": filter_facts(filters),
         "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},

@@ -132,7 +132,8 @@ def _article(name: str) -> str:
 
 def _how(result: Result) -> str:
     device = {"cuda": "GPU", "mps": "GPU"}.get(result.model.device.type, "CPU")
-    sentence = f"Model {result.model.name}, {result.timings_ms['model'] / 1000:.1f} s on {device}"
+    took = f"{result.timings_ms['model'] / 1000:.1f} s on {device}"
+    sentence = f"Model {result.model.name}, {'as found before' if result.cached else took}"
     height, width = result.detections.image_size
     if result.working_image.shape[:2] != (height, width):
         reduced_height, reduced_width = result.working_image.shape[:2]

@@ -70,4 +70,5 @@ def segment_file(
         {"read": read_ms, "model": model_ms},
         photo.format,
         tuple(text for text in (FIRST_FRAME if photo.animated else None, *photo.notes, note) if text),
+        note,
     )

@@ -33,6 +33,7 @@ def test_json_says_what_was_found_and_how() -> None:
             "device": "cpu",
             "precision": "float32",
         },
+        "cached": False,
         "image_size": {"width": 80, "height": 60},
         "settings": {
             "score_threshold": 0.25,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pycocotools import mask as coco_mask
 from answer.files import EXPORTS
 from inference import SegmentationModel
 from marks import PALETTE
+from serving import photos
 from tests.conftest import ROOT
 from tests.server import SHORTFALL, running
 from tests.truth import SCENE, SCENES, share_found
@@ -71,7 +73,7 @@ def test_what_was_drawn_is_found(scene: Path, client: Client) -> None:
 def test_the_answer_says_what_was_done_with_what(client: Client, scenes_model: SegmentationModel) -> None:
     answer = segment(client, score_threshold=0.6, classes=None)
     assert json.loads(json.dumps(answer)) == answer
-    assert answer["schema_version"] == 1
+    assert answer["schema_version"] == 1 and answer["cached"] is False
     assert answer["model"] == {
         "name": "scenes",
         "weights": "scenes.safetensors, shipped with the project",
@@ -89,6 +91,29 @@ def test_the_answer_says_what_was_done_with_what(client: Client, scenes_model: S
     }
     assert set(answer["timings_ms"]) == {"read", "model"} and min(answer["timings_ms"].values()) > 0
     assert sum(answer["counts"].values()) == len(answer["instances"]) > 0
+
+
+def test_the_same_photo_again_answers_without_the_network(
+    scenes_model: SegmentationModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, runs = photos.segment_or_fall_back, []
+
+    def counted(*arguments: Any) -> Any:
+        runs.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(photos, "segment_or_fall_back", counted)
+    again = shutil.copy(SCENE, tmp_path / "again.png")
+    with running(scenes_model, results=9) as url:
+        client = Client(url, verbose=False)
+        first, second = segment(client), segment(client, again, mask_threshold=0.6)
+        drawn = client.predict(image=handle_file(again), api_name="/annotate")
+        saved = client.predict(image=handle_file(again), format="coco", api_name="/export")
+    assert len(runs) == 1
+    assert not first["cached"] and second["cached"]
+    assert second["timings_ms"]["model"] == 0 and second["counts"] == first["counts"]
+    assert Path(drawn).name.startswith("again-")  # and not the name of the first visitor's file
+    assert json.loads(Path(saved).read_text())["images"][0]["file_name"] == "again.png"
 
 
 def test_an_instances_numbers_agree_with_its_mask(client: Client) -> None:
