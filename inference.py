@@ -30,6 +30,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from detections import Detections
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES
+from network.detail import DETAILS, FULL_DETAIL, at_detail, has_details
 from network.weights import WeightsError, configured_name, find_weights, layout_of_file
 from network.zero_gpu import can_place, on_gpu
 from photo.limits import MAX_ASPECT
@@ -153,16 +154,19 @@ def load_best(
         return load(FALLBACK_NAME, weights=None, device=device, precision=precision), str(error)
 
 
-def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
+def segment(model: SegmentationModel, image: NDArray[np.uint8], detail: str = FULL_DETAIL) -> Detections:
     """Finds every instance in `image` whose score is above `SCORE_FLOOR`.
 
     Args:
         image: (H, W, 3) uint8 RGB of any size. The network receives the image reduced to `WORKING_SIDE`.
+        detail: One of `network.detail.DETAILS`. A lower one is faster and finds fewer small instances. It
+            changes nothing for a model with one detail only (`detail_of`).
 
     Returns:
         The instances, highest score first, with ids from 1 in this order. Boxes are in pixels of `image`.
 
     Raises:
+        ModelError: There is no such detail.
         ValueError: The image is not (H, W, 3) uint8, or one side is more than `MAX_ASPECT` times the other:
             after the reduction the short side would have no pixels.
     """
@@ -171,8 +175,9 @@ def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
     # The image may be a reduced photo, whose sides were rounded: one pixel of tolerance.
     if max(image.shape[:2]) > MAX_ASPECT * (min(image.shape[:2]) + 1):
         raise ValueError(f"image: expected sides of at most 1:{MAX_ASPECT}, got {image.shape[:2]}")
+    detail = detail_of(model, detail)
     working = fit_within(image, WORKING_SIDE)
-    found = (_run_on_gpu if model.device.type == "cuda" else _run)(model, working)
+    found = (_run_on_gpu if model.device.type == "cuda" else _run)(model, working, detail)
     labels = np.asarray(model.label_ids, dtype=np.int64)[found["labels"]]
     detections = Detections(
         boxes=found["boxes"],
@@ -186,15 +191,28 @@ def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
     return kept.resized(image.shape[0], image.shape[1])
 
 
+def detail_of(model: SegmentationModel, wanted: str) -> str:
+    """Returns the detail at which `model` looks if `wanted` is asked for: `FULL_DETAIL` if it has no other.
+
+    Raises:
+        ModelError: There is no such detail.
+    """
+    if wanted not in DETAILS:
+        raise ModelError(f"There is no detail {wanted!r}. Expected one of: {', '.join(DETAILS)}.")
+    return wanted if has_details(model.network) else FULL_DETAIL
+
+
 def segment_or_fall_back(
     model: SegmentationModel,
     image: NDArray[np.uint8],
     load_spare: Callable[[str], SegmentationModel] | None = None,
+    detail: str = FULL_DETAIL,
 ) -> tuple[Detections, SegmentationModel, str | None]:
     """As `segment`. If the device runs out of memory or stops to answer, the CPU tries once more.
 
     Args:
         load_spare: Gives the model of a name on the CPU. None: only a model on the CPU tries again.
+        detail: As for `segment`.
 
     Returns:
         The detections, the model that found them, and a sentence for the visitor if that model is not
@@ -204,7 +222,7 @@ def segment_or_fall_back(
         MemoryError: The CPU has too little memory as well.
     """
     try:
-        return segment(model, image), model, None
+        return segment(model, image, detail), model, None
     except Exception as error:
         if not _is_device_failure(error) or (load_spare is None and model.device.type != "cpu"):
             raise
@@ -216,7 +234,7 @@ def segment_or_fall_back(
             torch.cuda.empty_cache()
     spare = model if load_spare is None or model.device.type == "cpu" else load_spare(model.name)
     try:
-        found = segment(spare, image)
+        found = segment(spare, image, detail)
     except Exception as error:
         if _is_device_failure(error):
             raise MemoryError(str(error)) from error
@@ -237,9 +255,9 @@ def _is_device_failure(error: Exception) -> bool:
     return type(error) is RuntimeError and FAILURE_MESSAGES.match(str(error)) is not None
 
 
-def _run(model: SegmentationModel, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+def _run(model: SegmentationModel, image: NDArray[np.uint8], detail: str) -> dict[str, NDArray[Any]]:
     """Runs torchvision's four stages. Gives float32, boxes in pixels of `image`, masks (N, 1, M, M)."""
-    network, size = model.network, (image.shape[0], image.shape[1])
+    network, size = at_detail(model.network, detail), (image.shape[0], image.shape[1])
     with torch.inference_mode(), _arithmetic(model):
         # `torch.tensor` copies, because torch must own the memory that it reads. 3 MB at most.
         pixels = torch.tensor(image, device=model.device).permute(2, 0, 1) / 255

@@ -46,6 +46,7 @@ def model_facts(result: Result) -> dict[str, str]:
         "sha256": model.sha256,
         "device": str(model.device),
         "precision": model.precision,
+        "detail": result.detail,
     }
 
 

@@ -17,6 +17,7 @@ from answer import coco
 from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel
+from network.detail import FULL_DETAIL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +33,7 @@ class Result:
         format: The format of the photo's file, as Pillow names it.
         notes: Sentences for the visitor about how the result was made.
         passing_note: The note that is about this run alone, such as a device that failed.
+        detail: How closely the model looked, one of `network.detail.DETAILS`.
         cached: Whether an earlier run on the same photo found the instances.
     """
 
@@ -43,6 +45,7 @@ class Result:
     format: str = "PNG"
     notes: tuple[str, ...] = ()
     passing_note: str | None = None
+    detail: str = FULL_DETAIL
     cached: bool = False
 
     def again(self, path: Path, read_ms: float) -> Result:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from answer.progress import OnStage
 from answer.result import Result
-from inference import SegmentationModel
+from inference import SegmentationModel, detail_of
+from network.detail import FULL_DETAIL
 
 RESULTS = 200
 """The number of results that are kept. One result takes about 3 MB."""
@@ -64,6 +65,7 @@ class Results:
         model: SegmentationModel,
         on_stage: OnStage,
         work: Callable[[], Result],
+        detail: str = FULL_DETAIL,
         lasting: bool = False,
     ) -> Result:
         """Returns the result for the photo at `path`: a kept one, or what `work` returns.
@@ -77,7 +79,7 @@ class Results:
         """
         start = time.perf_counter()
         try:
-            key = key_of(path, model)
+            key = key_of(path, model, detail)
         except OSError:  # reading the photo fails as well, with a sentence
             return work()
         if lasting:
@@ -131,7 +133,7 @@ class Results:
                 del self._kept[key]
 
 
-def key_of(path: Path, model: SegmentationModel) -> Key:
+def key_of(path: Path, model: SegmentationModel, detail: str) -> Key:
     """Returns what decides what is found: the photo's bytes, the model, how it runs, and the code.
 
     Raises:
@@ -139,7 +141,7 @@ def key_of(path: Path, model: SegmentationModel) -> Key:
     """
     with path.open("rb") as file:
         photo = hashlib.file_digest(file, "sha256").hexdigest()
-    return photo, model.name, model.sha256, model.precision, code_version()
+    return photo, model.name, model.sha256, model.precision, detail_of(model, detail), code_version()
 
 
 @cache

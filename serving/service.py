@@ -38,6 +38,7 @@ from answer.result import Result
 from answer.settings import SettingsError, said
 from inference import NAMES, ModelError, SegmentationModel
 from network import zero_gpu
+from network.detail import FULL_DETAIL
 from network.weights import WeightsError
 from photo.errors import ImageError
 from photo.fetch import fetch, is_bare_picture
@@ -281,18 +282,19 @@ class Request:
 
         return await (line or self._service.scheduler).run(_visitor(), loudly, self._job, self._is_wanted)
 
-    def segment(self, path: Path, model: SegmentationModel, job: Job) -> Result:
+    def segment(self, path: Path, model: SegmentationModel, job: Job, detail: str = FULL_DETAIL) -> Result:
         """Returns what `model` finds in a photo's file, as `segment_file` does, and notes facts for the log.
 
         If the same photo was looked at before, the network does not run.
         """
         spare = self._service.models.on_cpu
         result = self._service.results.get(
-            path, model, job.stage, lambda: segment_file(path, model, job.stage, spare)
+            path, model, job.stage, lambda: segment_file(path, model, job.stage, spare, detail), detail
         )
         height, width = result.detections.image_size
         self._facts |= {"format": result.format, "width": width, "height": height}
         self._facts |= {"model": result.model.name, "instances": len(result.detections)}
+        self._facts |= {"detail": result.detail} if result.detail != FULL_DETAIL else {}
         self._facts |= {"cached": True} if result.cached else {}
         return result
 

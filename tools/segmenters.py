@@ -30,6 +30,7 @@ from answer.formats import to_coco
 from answer.result import view
 from answer.settings import Filters
 from inference import SegmentationModel
+from network.detail import FULL_DETAIL
 from photo.errors import ImageError
 from serving.photos import segment_file
 from visualize import Style
@@ -64,17 +65,20 @@ class _TryAgainError(Exception):
         self.last = last
 
 
-def local_segmenter(model: SegmentationModel, filters: Filters, folder: Path, pictures: bool) -> Segmenter:
+def local_segmenter(
+    model: SegmentationModel, filters: Filters, folder: Path, pictures: bool, detail: str = FULL_DETAIL
+) -> Segmenter:
     """Returns a segmenter that runs `model` in this process.
 
     Args:
         folder: The segmenter writes annotated pictures into this folder.
         pictures: Whether the segmenter makes annotated pictures.
+        detail: One of `network.detail.DETAILS`.
     """
 
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         try:
-            result = segment_file(photo, model)
+            result = segment_file(photo, model, detail=detail)
             found = to_coco(view(result.detections, filters), photo.name, filters.mask_threshold)
             if not pictures:
                 return found, None
@@ -88,7 +92,9 @@ def local_segmenter(model: SegmentationModel, filters: Filters, folder: Path, pi
     return segment
 
 
-def remote_segmenter(server: Server, model: str, filters: Filters, folder: Path, pictures: bool) -> Segmenter:
+def remote_segmenter(
+    server: Server, model: str, filters: Filters, folder: Path, pictures: bool, detail: str = FULL_DETAIL
+) -> Segmenter:
     """Returns a segmenter that asks `server` to run a model.
 
     With pictures, each photo is sent twice: for the format "coco" and for "annotated". The network runs once,
@@ -101,13 +107,14 @@ def remote_segmenter(server: Server, model: str, filters: Filters, folder: Path,
         model: The model's name on the server.
         folder: Not used, because `server` has its own folder for its answers.
         pictures: Whether the segmenter also asks for annotated pictures.
+        detail: One of `network.detail.DETAILS`. A server of an older version knows only `FULL_DETAIL`.
     """
     settings = {
         "model": model,
         "score_threshold": filters.score_threshold,
         "classes": None if filters.classes is None else list(filters.classes),
         "mask_threshold": filters.mask_threshold,
-    }
+    } | ({} if detail == FULL_DETAIL else {"detail": detail})
 
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         found = Path(server.call("/export", photo, format="coco", **settings))

@@ -32,6 +32,7 @@ def test_json_says_what_was_found_and_how() -> None:
             "sha256": "0" * 64,
             "device": "cpu",
             "precision": "float32",
+            "detail": "full",
         },
         "cached": False,
         "image_size": {"width": 80, "height": 60},

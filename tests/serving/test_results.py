@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,16 @@ def test_another_model_or_precision_looks_for_itself(other: dict[str, str], phot
     kept, work = Results(), Work(photo)
     get(kept, photo, work)
     assert not get(kept, photo, work, model=replace(MODEL, **other)).cached
+
+
+def test_another_detail_is_looked_at_for_itself(photo: Path) -> None:
+    network: Any = SimpleNamespace(transform=SimpleNamespace(min_size=(800,)))
+    model, kept, work = replace(MODEL, network=network), Results(), Work(photo)
+    get(kept, photo, work, model=model)
+    assert not get(kept, photo, work, model=model, detail="fast").cached
+    assert get(kept, photo, work, model=model, detail="fast").cached
+    get(kept, photo, work)
+    assert get(kept, photo, work, detail="fast").cached  # by a model with one detail
 
 
 def test_other_bytes_and_other_code_are_looked_at_for_themselves(

@@ -44,13 +44,16 @@ FILTERS = {
     "hidden": None,
 }
 LOOK = {"opacity": 0.5, "color_by": "instance", "show": None, "effect": None, "color": "#ffffff"}
+DETAIL = {"detail": "full"}
 PARAMETERS = {
-    "/segment": FILTERS,
-    "/annotate": FILTERS | LOOK,
-    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"},
+    "/segment": FILTERS | DETAIL,
+    "/annotate": FILTERS | LOOK | DETAIL,
+    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL,
 }
 """The parameters of each endpoint beside the image, with their defaults."""
-OF_AGENTS: dict[str, Any] = {f"/{name}": {"score_threshold": 0.5, "classes": None} for name in TOOLS}
+OF_AGENTS: dict[str, Any] = {
+    f"/{name}": {"score_threshold": 0.5, "classes": None, "detail": "full"} for name in TOOLS
+}
 """The same for the endpoints that language models call. `test_agents` tests these endpoints."""
 
 
@@ -80,6 +83,7 @@ def test_the_answer_says_what_was_done_with_what(client: Client, scenes_model: S
         "sha256": scenes_model.sha256,
         "device": "cpu",
         "precision": "float32",
+        "detail": "full",
     }
     with Image.open(SCENE) as image:
         assert answer["image_size"] == {"width": image.width, "height": image.height}
@@ -114,6 +118,12 @@ def test_the_same_photo_again_answers_without_the_network(
     assert second["timings_ms"]["model"] == 0 and second["counts"] == first["counts"]
     assert Path(drawn).name.startswith("again-")  # and not the name of the first visitor's file
     assert json.loads(Path(saved).read_text())["images"][0]["file_name"] == "again.png"
+
+
+def test_a_model_with_one_detail_says_so(client: Client) -> None:
+    answer = segment(client, detail="fast")
+    assert answer["model"]["detail"] == "full"
+    assert answer["warnings"][-1] == "The model scenes has one detail only, so 'fast' changed nothing."
 
 
 def test_an_instances_numbers_agree_with_its_mask(client: Client) -> None:
