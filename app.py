@@ -75,6 +75,7 @@ from serving.models import Models
 from serving.service import Service, leave_addresses_alone
 from ui.agents import add_tools, show_only_tools
 from ui.api import add_endpoints
+from ui.links import EXAMPLES
 from ui.page import add_page
 
 ASSETS = Path(__file__).resolve().parent / "assets"
@@ -139,6 +140,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
 
     def tidy() -> None:
         sessions.forget(blocks, unread, KEEP_SECONDS, UNREAD_SECONDS)
+        blocks.service.results.forget()
         disk.make_room()
 
     @contextlib.asynccontextmanager
@@ -225,6 +227,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         models.start()
+        demo.service.look_ahead(EXAMPLES.values())
         launch(
             demo,
             share=flags.share,

@@ -31,6 +31,7 @@ from torchvision.models.detection.image_list import ImageList
 from detections import Detections
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES
+from network.detail import DETAILS, FULL_DETAIL, at_detail, has_details
 from network.fixed import padded_size, supports, unpack
 from network.graphs import Graphs
 from network.precision import PRECISIONS as PRECISIONS
@@ -168,25 +169,31 @@ def load_best(
         return load(FALLBACK_NAME, weights=None, device=device, precision=precision), str(error)
 
 
-def segment(model: SegmentationModel, image: NDArray[np.uint8]) -> Detections:
+def segment(model: SegmentationModel, image: NDArray[np.uint8], detail: str = FULL_DETAIL) -> Detections:
     """Finds every instance in `image` whose score is above `SCORE_FLOOR`.
 
     Args:
         image: (H, W, 3) uint8 RGB of any size. The network receives the image reduced to `WORKING_SIDE`.
+        detail: One of `network.detail.DETAILS`. A lower one is faster and finds fewer small instances. It
+            changes nothing for a model with one detail only (`detail_of`).
 
     Returns:
         The instances, highest score first, with ids from 1 in this order. Boxes are in pixels of `image`.
 
     Raises:
+        ModelError: There is no such detail.
         ValueError: The image is not (H, W, 3) uint8, or one side is more than `MAX_ASPECT` times the other:
             after the reduction the short side would have no pixels.
     """
+    detail = detail_of(model, detail)
     working = _working(image)
-    (found,) = _run_where_it_belongs(model, [working])
+    (found,) = _run_where_it_belongs(model, [working], detail)
     return _detections(model, found, working, image)
 
 
-def segment_many(model: SegmentationModel, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+def segment_many(
+    model: SegmentationModel, images: Sequence[NDArray[np.uint8]], detail: str = FULL_DETAIL
+) -> list[Detections]:
     """Finds the instances in each image, as `segment` does, for folders and videos.
 
     On a graphics processor, images that the network sees at the same size run together, `BATCH` at a time.
@@ -195,6 +202,7 @@ def segment_many(model: SegmentationModel, images: Sequence[NDArray[np.uint8]]) 
 
     Args:
         images: Each one as for `segment`. They may differ in size.
+        detail: As for `segment`.
 
     Returns:
         The detections of each image, in the order of the images.
@@ -202,23 +210,37 @@ def segment_many(model: SegmentationModel, images: Sequence[NDArray[np.uint8]]) 
     Raises:
         ValueError: As `segment`, before any image runs.
     """
+    detail = detail_of(model, detail)
     working = [_working(image) for image in images]
     found: dict[int, dict[str, NDArray[Any]]] = {}
-    for batch in _batches(model, working):
-        some = _run_where_it_belongs(model, [working[i] for i in batch])
+    for batch in _batches(model, working, detail):
+        some = _run_where_it_belongs(model, [working[i] for i in batch], detail)
         found.update(zip(batch, some, strict=True))
     return [_detections(model, found[i], working[i], image) for i, image in enumerate(images)]
+
+
+def detail_of(model: SegmentationModel, wanted: str) -> str:
+    """Returns the detail at which `model` looks if `wanted` is asked for: `FULL_DETAIL` if it has no other.
+
+    Raises:
+        ModelError: There is no such detail.
+    """
+    if wanted not in DETAILS:
+        raise ModelError(f"There is no detail {wanted!r}. Expected one of: {', '.join(DETAILS)}.")
+    return wanted if has_details(model.network) else FULL_DETAIL
 
 
 def segment_or_fall_back(
     model: SegmentationModel,
     image: NDArray[np.uint8],
     load_spare: Callable[[str], SegmentationModel] | None = None,
+    detail: str = FULL_DETAIL,
 ) -> tuple[Detections, SegmentationModel, str | None]:
     """As `segment`. If the device runs out of memory or stops to answer, the CPU tries once more.
 
     Args:
         load_spare: Gives the model of a name on the CPU. None: only a model on the CPU tries again.
+        detail: As for `segment`.
 
     Returns:
         The detections, the model that found them, and a sentence for the visitor if that model is not
@@ -228,7 +250,7 @@ def segment_or_fall_back(
         MemoryError: The CPU has too little memory as well.
     """
     try:
-        return segment(model, image), model, None
+        return segment(model, image, detail), model, None
     except Exception as error:
         if not _is_device_failure(error) or (load_spare is None and model.device.type != "cpu"):
             raise
@@ -240,7 +262,7 @@ def segment_or_fall_back(
             torch.cuda.empty_cache()
     spare = model if load_spare is None or model.device.type == "cpu" else load_spare(model.name)
     try:
-        found = segment(spare, image)
+        found = segment(spare, image, detail)
     except Exception as error:
         if _is_device_failure(error):
             raise MemoryError(str(error)) from error
@@ -291,9 +313,9 @@ def _detections(
     return kept.resized(image.shape[0], image.shape[1])
 
 
-def _batches(model: SegmentationModel, images: list[NDArray[np.uint8]]) -> list[list[int]]:
+def _batches(model: SegmentationModel, images: list[NDArray[np.uint8]], detail: str) -> list[list[int]]:
     """Says which images run together. Each batch is `BATCH` images or one, so that two graphs are enough."""
-    if model.graphs is None:
+    if model.graphs is None or detail != FULL_DETAIL:
         return [[i] for i in range(len(images))]
     same: dict[tuple[int, int], list[int]] = {}
     for i, image in enumerate(images):
@@ -307,13 +329,16 @@ def _batches(model: SegmentationModel, images: list[NDArray[np.uint8]]) -> list[
     return batches
 
 
-def _run(model: SegmentationModel, images: list[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
+def _run(
+    model: SegmentationModel, images: list[NDArray[np.uint8]], detail: str
+) -> list[dict[str, NDArray[Any]]]:
     """Runs torchvision's four stages. Gives float32, boxes in pixels of each image, masks (N, 1, M, M)."""
-    network = model.network
+    network = at_detail(model.network, detail)
+    graphs = model.graphs if detail == FULL_DETAIL else None  # they hold the numbers of full detail
     with torch.inference_mode(), arithmetic(model.device, model.precision):
         pixels = [_upload(image, model.device).permute(2, 0, 1) / 255 for image in images]
         batch, _ = network.transform(pixels)
-        answer = model.graphs.find(batch.tensors, batch.image_sizes) if model.graphs is not None else None
+        answer = graphs.find(batch.tensors, batch.image_sizes) if graphs is not None else None
         if answer is None:
             found = _stages(network, batch)
         else:
@@ -331,9 +356,9 @@ _run_on_gpu = on_gpu(_run)
 
 
 def _run_where_it_belongs(
-    model: SegmentationModel, images: list[NDArray[np.uint8]]
+    model: SegmentationModel, images: list[NDArray[np.uint8]], detail: str
 ) -> list[dict[str, NDArray[Any]]]:
-    return (_run_on_gpu if model.device.type == "cuda" else _run)(model, images)
+    return (_run_on_gpu if model.device.type == "cuda" else _run)(model, images, detail)
 
 
 def _upload(image: NDArray[np.uint8], device: torch.device) -> Tensor:

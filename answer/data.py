@@ -27,6 +27,7 @@ def to_json(view: View, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model_facts(result),
+        "cached": result.cached,
         "image_size": image_size_facts(shown),
         "settings": filter_facts(view.filters),
         "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},
@@ -45,6 +46,7 @@ def model_facts(result: Result) -> dict[str, str]:
         "sha256": model.sha256,
         "device": str(model.device),
         "precision": model.precision,
+        "detail": result.detail,
     }
 
 

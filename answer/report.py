@@ -12,6 +12,7 @@ from answer.settings import Filters
 from detections import Detections
 from inference import SCORE_FLOOR
 from marks import shown_score
+from network.detail import FULL_DETAIL
 
 TABLE_HEADERS = ("id", "object", "score", "area (px)", "area (%)", "left", "top", "width", "height")
 
@@ -134,7 +135,9 @@ def _article(name: str) -> str:
 def how(result: Result) -> str:
     """Returns sentences that say how the objects were found."""
     device = {"cuda": "GPU", "mps": "GPU"}.get(result.model.device.type, "CPU")
-    sentence = f"Model {result.model.name}, {result.timings_ms['model'] / 1000:.1f} s on {device}"
+    took = f"{result.timings_ms['model'] / 1000:.1f} s on {device}"
+    detail = "" if result.detail == FULL_DETAIL else f" ({result.detail})"
+    sentence = f"Model {result.model.name}{detail}, {'as found before' if result.cached else took}"
     height, width = result.detections.image_size
     if result.working_image.shape[:2] != (height, width):
         reduced_height, reduced_width = result.working_image.shape[:2]

@@ -7,7 +7,7 @@ the page and the API cannot disagree.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from answer import coco
 from answer.settings import Filters
 from detections import Detections
 from inference import SegmentationModel
+from network.detail import FULL_DETAIL
 from visualize import Style
 
 
@@ -32,6 +33,9 @@ class Result:
         timings_ms: The milliseconds that each stage took: "read" and "model".
         format: The format of the photo's file, as Pillow names it.
         notes: Sentences for the visitor about how the result was made.
+        passing_note: The note that is about this run alone, such as a device that failed.
+        detail: How closely the model looked, one of `network.detail.DETAILS`.
+        cached: Whether an earlier run on the same photo found the instances.
     """
 
     path: Path
@@ -41,6 +45,20 @@ class Result:
     timings_ms: dict[str, float]
     format: str = "PNG"
     notes: tuple[str, ...] = ()
+    passing_note: str | None = None
+    detail: str = FULL_DETAIL
+    cached: bool = False
+
+    def again(self, path: Path, read_ms: float) -> Result:
+        """Returns this result for another request with the same photo, without what was about this run alone.
+
+        Args:
+            path: That request's own file.
+            read_ms: The milliseconds that it took to find this result again.
+        """
+        notes = tuple(note for note in self.notes if note != self.passing_note)
+        timings_ms = {"read": read_ms, "model": 0.0}
+        return replace(self, path=path, timings_ms=timings_ms, notes=notes, passing_note=None, cached=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

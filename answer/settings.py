@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 
 from answer import coco
 from inference import SCORE_FLOOR
+from network.detail import DETAILS
 from visualize import EFFECTS, Edges
 
 SCORE_RANGE = (SCORE_FLOOR, 1.0)
@@ -111,6 +112,12 @@ def _check_names(classes: tuple[str, ...]) -> None:
             near = difflib.get_close_matches(str(name)[:SAID], coco.BY_NAME, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "see the list of COCO's 80 categories."
             raise SettingsError(f"classes: there is no category {said(name)}; {hint}")
+
+
+def check_detail(detail: object) -> None:
+    """Raises `SettingsError` unless `inference.segment` knows the detail."""
+    if detail not in tuple(DETAILS):
+        raise SettingsError(f"detail: expected one of {', '.join(DETAILS)}, got {said(detail)}.")
 
 
 def check_effect(effect: str, color: str) -> None:

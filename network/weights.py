@@ -36,7 +36,7 @@ FILE_VARIABLE = "SEGMENTATION_WEIGHTS"
 REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"
 BUNDLED = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_SHA256 = {
-    "starter": "81b2d2230c00a3f8bb31042ef0c236ed031975a7c50214e91573b202bb901cc6",
+    "starter": "d56bc7b1a4d48ca3aa3d52bf8c24409b0f7bcd1a6cf37a39d87f4194979d65a5",
     "scenes": "29104e27bfb28d8563506d88d273e8d81a94eca57852eb4566a8f98cd1b3145e",
 }
 """By name of the network; `tools/train_*.py` make other files, whose hashes then belong here."""

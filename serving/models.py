@@ -65,6 +65,7 @@ class Models:
         self._futures: dict[str, Future[SegmentationModel]] = {}
         self._failed_at: dict[str, float] = {}
         self._best: Best | None = None
+        self._on_best: Callable[[SegmentationModel], None] = lambda model: None
 
     def start(self, name: str = AUTO) -> Future[SegmentationModel]:
         """Begins to load a model in a thread, unless it is there or being loaded. Returns at once."""
@@ -97,6 +98,14 @@ class Models:
         """Returns the model of that name on the CPU, as a spare for a device that failed."""
         model = self.ready(name)
         return model if model and model.device.type == "cpu" else self.get(f"{name} on cpu")
+
+    def when_best(self, act: Callable[[SegmentationModel], None]) -> None:
+        """Calls `act` in a thread of its own whenever "auto" was loaded, and now if it is in memory."""
+        self._on_best = lambda model: threading.Thread(
+            target=act, args=(model,), name="on-best", daemon=True
+        ).start()
+        if self._best:
+            self._on_best(self._best.model)
 
     def retry(self) -> None:
         """Tries again to load a better model than the one at hand, if there may be one. Returns at once."""
@@ -150,6 +159,8 @@ class Models:
         else:
             _in_memory[id(model)] = model
             future.set_result(model)
+            if name == AUTO:
+                self._on_best(model)
 
     def _load_one(self, name: str) -> SegmentationModel:
         name, _, device = name.partition(" on ")

@@ -18,7 +18,8 @@ from typing import TypeVar
 from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from detections import Detections
-from inference import WORKING_SIDE, SegmentationModel, segment_or_fall_back
+from inference import WORKING_SIDE, SegmentationModel, detail_of, segment_or_fall_back
+from network.detail import FULL_DETAIL
 from photo.images import read_photo
 
 FIRST_FRAME = "This file holds more than one picture; only the first was looked at."
@@ -38,12 +39,13 @@ def segment_file(
     model: SegmentationModel,
     on_stage: OnStage = ignore_stage,
     load_spare: Callable[[str], SegmentationModel] | None = None,
+    detail: str = FULL_DETAIL,
 ) -> Result:
     """Reads a photo and runs `model` on it, once.
 
     Args:
         on_stage: Called before each stage.
-        load_spare: As for `inference.segment_or_fall_back`.
+        load_spare, detail: As for `inference.segment_or_fall_back`.
 
     Raises:
         ImageError: As `images.read_photo`.
@@ -58,7 +60,7 @@ def segment_file(
     def look() -> tuple[Detections, SegmentationModel, str | None, float]:
         on_stage(0.3, "Looking for objects")
         start = time.perf_counter()
-        found = segment_or_fall_back(model, photo.pixels, load_spare)
+        found = segment_or_fall_back(model, photo.pixels, load_spare, detail)
         return *found, (time.perf_counter() - start) * 1000
 
     found, used, note, model_ms = on_network_thread(look)
@@ -70,4 +72,6 @@ def segment_file(
         {"read": read_ms, "model": model_ms},
         photo.format,
         tuple(text for text in (FIRST_FRAME if photo.animated else None, *photo.notes, note) if text),
+        note,
+        detail_of(used, detail),
     )

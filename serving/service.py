@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import ipaddress
 import json
 import logging
@@ -21,7 +22,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -36,6 +37,8 @@ from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from answer.settings import SettingsError, said
 from inference import NAMES, ModelError, SegmentationModel
+from network import zero_gpu
+from network.detail import FULL_DETAIL
 from network.weights import WeightsError
 from photo.errors import ImageError
 from photo.fetch import fetch, is_bare_picture
@@ -44,6 +47,7 @@ from serving.disk import FULL, MEGABYTE, Disk, Reservation
 from serving.janitor import touch
 from serving.models import Models
 from serving.photos import segment_file
+from serving.results import Results
 from serving.scheduler import Abandoned, Busy, Job, Scheduler, TookTooLong, Visitor, wanted_result
 from serving.sessions import named
 from serving.timing import Seconds
@@ -77,6 +81,7 @@ class Service:
         scheduler: The line for photos, which take seconds.
         views: The line for views of a result, which take milliseconds and do not wait for photos.
         disk: The room for files in the folder of uploads.
+        results: What was found in photos before.
     """
 
     def __init__(
@@ -85,8 +90,10 @@ class Service:
         scheduler: Scheduler | None = None,
         views: Scheduler | None = None,
         disk: Disk | None = None,
+        results: Results | None = None,
     ) -> None:
         self.models = models
+        self.results = results or Results()
         self.disk = disk or Disk(Path(get_upload_folder()))
         self.disk.in_use = self._in_use
         self.requests: set[Request] = set()
@@ -113,6 +120,24 @@ class Service:
         finally:
             self._fetching[address] -= 1
             self._fetching += Counter()  # drops the addresses whose count is 0
+
+    def look_ahead(self, photos: Iterable[Path]) -> None:
+        """Finds what the owner's photos show behind the page, so that they answer at once.
+
+        On a Zero GPU Space the CPU does this, because only visitors are lent the graphics processor.
+        """
+        photos = tuple(photos)
+
+        def look(model: SegmentationModel) -> None:
+            runs = self.models.on_cpu(model.name) if zero_gpu.ACTIVE else model
+            for photo in photos:
+                if self.closing:
+                    return
+                self.results.get(
+                    photo, model, ignore_stage, functools.partial(segment_file, photo, runs), lasting=True
+                )
+
+        self.models.when_best(look)
 
     @asynccontextmanager
     async def request(self, kind: str, on_stage: OnStage = ignore_stage) -> AsyncIterator[Request]:
@@ -259,13 +284,22 @@ class Request:
 
         return await (line or self._service.scheduler).run(_visitor(), loudly, self._job, self._is_wanted)
 
-    def segment(self, path: Path, model: SegmentationModel, job: Job) -> Result:
-        """Runs `model` on a photo's file, as `segment_file` does, and notes facts about it for the log."""
-        result = segment_file(path, model, job.stage, self._service.models.on_cpu)
+    def segment(self, path: Path, model: SegmentationModel, job: Job, detail: str = FULL_DETAIL) -> Result:
+        """Returns what `model` finds in a photo's file, as `segment_file` does, and notes facts for the log.
+
+        If the same photo was looked at before, the network does not run.
+        """
+        spare = self._service.models.on_cpu
+        result = self._service.results.get(
+            path, model, job.stage, lambda: segment_file(path, model, job.stage, spare, detail), detail
+        )
         height, width = result.detections.image_size
         self._facts |= {"format": result.format, "width": width, "height": height}
         self._facts |= {"model": result.model.name, "instances": len(result.detections)}
-        self._service.seconds.note(result.model, result.timings_ms["model"] / 1000)
+        if not result.cached:
+            self._service.seconds.note(result.model, result.timings_ms["model"] / 1000)
+        self._facts |= {"detail": result.detail} if result.detail != FULL_DETAIL else {}
+        self._facts |= {"cached": True} if result.cached else {}
         return result
 
     def expected_seconds(self, model: SegmentationModel) -> float:

@@ -15,13 +15,15 @@ SHORTFALL = (
 
 
 @contextmanager
-def running(model: SegmentationModel, shortfall: str | None = SHORTFALL) -> Iterator[str]:
+def running(model: SegmentationModel, shortfall: str | None = SHORTFALL, results: int = 0) -> Iterator[str]:
     """Runs the app until the block ends, and yields its address.
 
-    `model` takes the place of "auto". `shortfall` is the reason that the page shows for it.
+    `model` takes the place of "auto". `shortfall` is the reason that the page shows for it. `results` is the
+    number of results that are kept. By default none is, so the model runs for each request of a test.
     """
     models = Models(lambda: (model, shortfall))
     demo = create_demo(models)
+    demo.service.results.most = results
     models.start()
     _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     try:

@@ -47,11 +47,13 @@ from inference import (
     WORKING_SIDE,
     ModelError,
     SegmentationModel,
+    detail_of,
     load,
     segment,
 )
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES, COCO_LABELS
+from network.detail import DETAILS, FULL_DETAIL
 from network.weights import WeightsError
 from photo.errors import ImageError
 from photo.images import read_photo
@@ -174,7 +176,9 @@ def check_photos(dataset: CocoDataset, folder: Path) -> None:
         )
 
 
-def look(model: SegmentationModel, path: Path, image: dict[str, Any]) -> dict[str, Any]:
+def look(
+    model: SegmentationModel, path: Path, image: dict[str, Any], detail: str = FULL_DETAIL
+) -> dict[str, Any]:
     """Runs `model` on the photo at `path`, read as the app reads it. Returns one line of a results file.
 
     Args:
@@ -194,7 +198,7 @@ def look(model: SegmentationModel, path: Path, image: dict[str, Any]) -> dict[st
             f"{stated[1]} x {stated[0]}."
         )
     start = time.perf_counter()
-    found = segment(model, photo.pixels).resized(*photo.size)
+    found = segment(model, photo.pixels, detail).resized(*photo.size)
     seconds = time.perf_counter() - start
     return {
         "image_id": image["id"],
@@ -206,12 +210,13 @@ def look(model: SegmentationModel, path: Path, image: dict[str, Any]) -> dict[st
 # --- The results file ---------------------------------------------------------------------------------------
 
 
-def heading(model: SegmentationModel, annotations: Path) -> dict[str, Any]:
+def heading(model: SegmentationModel, annotations: Path, detail: str = FULL_DETAIL) -> dict[str, Any]:
     """Returns the first line of a results file. It holds everything that the other lines depend on."""
     return {
         "model": model.name,
         "sha256": model.sha256,
         "precision": model.precision,
+        "detail": detail,
         "working_side": WORKING_SIDE,
         "score_floor": SCORE_FLOOR,
         "annotations_sha256": hashlib.sha256(annotations.read_bytes()).hexdigest(),
@@ -234,6 +239,7 @@ def open_results(file: Path, head: dict[str, Any]) -> Found:
     """
     try:
         theirs, lines = resume(file, head)
+        theirs = {"detail": FULL_DETAIL} | theirs  # files of older versions have no detail
         differing = [key for key in head if theirs[key] != head[key]]
         found = {line["image_id"]: line for line in lines}
     except OSError as error:
@@ -261,6 +267,7 @@ def measure(
     annotations: Path,
     limit: int | None = None,
     results_file: Path | None = None,
+    detail: str = FULL_DETAIL,
 ) -> Figures:
     """Returns the twelve numbers for boxes and for masks, and facts about the model and the photos.
 
@@ -271,6 +278,7 @@ def measure(
         annotations: A file of COCO instances.
         limit: The number of images to measure, the first by id. Default: all.
         results_file: The file that keeps the instances. Default: a file in `build/`.
+        detail: How closely the model looks, one of `network.detail.DETAILS`.
 
     Raises:
         EvaluationError: For the reasons of the functions above. The results file keeps the instances found so
@@ -278,13 +286,14 @@ def measure(
     """
     dataset = read_annotations(annotations, limit)
     check_photos(dataset, folder)
-    head = heading(model, annotations)
+    detail = detail_of(model, detail)
+    head = heading(model, annotations, detail)
     file = results_file or default_results(head)
     found = open_results(file, head)
     waiting = [image for image in dataset["images"] if image["id"] not in found]
     total = len(dataset["images"])
     for image in tqdm(waiting, initial=total - len(waiting), total=total, unit="image"):
-        line = found[image["id"]] = look(model, folder / image["file_name"], image)
+        line = found[image["id"]] = look(model, folder / image["file_name"], image, detail)
         note(file, line)
     lines = [found[image["id"]] for image in dataset["images"]]
     results: list[Result] = [result for line in lines for result in line["results"]]
@@ -292,6 +301,7 @@ def measure(
         "model": model.name,
         "sha256": model.sha256,
         "precision": model.precision,
+        "detail": detail,
         "images": total,
         "instances": len(results),
         "seconds_per_image": round(statistics.median(line["seconds"] for line in lines), 3),
@@ -339,6 +349,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models.add_argument(
         "--model-factory", metavar="MODULE:FUNCTION", help="a function that returns your own network"
     )
+    parser.add_argument(
+        "--detail",
+        choices=[*DETAILS],
+        default=FULL_DETAIL,
+        help="how closely the model looks (default: full)",
+    )
     chosen = parser.parse_args(arguments)
     try:
         if chosen.model_factory:
@@ -347,11 +363,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             model = load("auto", weights=chosen.weights)
         else:
             model = load(chosen.model)
-        figures = measure(model, chosen.images, chosen.annotations, chosen.limit, chosen.results)
+        figures = measure(
+            model, chosen.images, chosen.annotations, chosen.limit, chosen.results, chosen.detail
+        )
     except (EvaluationError, ModelError, WeightsError) as error:
         raise SystemExit(str(error)) from error
     print(
-        f"{model.name} ({model.origin}), {model.precision} on {model.device.type}: "
+        f"{model.name} ({model.origin}), {model.precision} on {model.device.type}, "
+        f"detail {figures['detail']}: "
         f"{figures['instances']} instances in {figures['images']} photos of at most {WORKING_SIDE} px, "
         f"{figures['seconds_per_image']:.2f} s each (median)"
     )

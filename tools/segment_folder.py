@@ -36,6 +36,7 @@ from answer.formats import to_coco
 from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import NAMES, ModelError, load
+from network.detail import DETAILS, FULL_DETAIL
 from network.weights import WeightsError
 from photo.formats import READABLE
 from tools.journal import note, resume
@@ -99,11 +100,13 @@ class Journal:
         self._done: dict[str, dict[str, Any]] = {}
         try:
             before, records = resume(file, {"settings": settings})
-            before = before["settings"]
+            before = {"detail": FULL_DETAIL} | before["settings"]  # journals of older versions have no detail
             self._done = {record["photo"]: record for record in records}
         except (ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"{file} cannot be read. {self._start_over}") from error
-        settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
+        settings = {"detail": FULL_DETAIL} | json.loads(
+            json.dumps(settings)
+        )  # tuples become lists, as in the file
         if before != settings:
             changed = [key for key in settings if before.get(key) != settings[key]]
             raise SettingsError(
@@ -262,6 +265,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="COCO categories to keep (default: all)")
     parser.add_argument("--model", choices=NAMES, default="auto")
+    parser.add_argument(
+        "--detail",
+        choices=[*DETAILS],
+        default=FULL_DETAIL,
+        help="balanced and fast take less time, but find fewer small objects (default: full)",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="write only the COCO file")
     parser.add_argument("--recursive", action="store_true", help="also segment the photos in subfolders")
     chosen = parser.parse_args(arguments)
@@ -302,13 +311,14 @@ def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> 
         if chosen.server:
             server = Server(chosen.server, folder)
             answering = server.model(chosen.model)
-            segment = remote_segmenter(server, answering["name"], filters, folder, pictures)
+            segment = remote_segmenter(server, answering["name"], filters, folder, pictures, chosen.detail)
         else:
             model = load(chosen.model)
             answering = {"name": model.name, "sha256": model.sha256}
-            segment = local_segmenter(model, filters, folder, pictures)
+            segment = local_segmenter(model, filters, folder, pictures, chosen.detail)
         # The settings do not say where the model runs, because the same weights find the same instances.
-        settings = {"model": answering["name"], "sha256": answering["sha256"], **asdict(filters)}
+        facts = {"model": answering["name"], "sha256": answering["sha256"], "detail": chosen.detail}
+        settings = facts | asdict(filters)
         return segment_folder(chosen.photos, names, out, segment, settings, pictures)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

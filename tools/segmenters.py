@@ -30,6 +30,7 @@ from answer.formats import to_coco
 from answer.result import View, in_view
 from answer.settings import Filters
 from inference import SegmentationModel
+from network.detail import FULL_DETAIL
 from photo.errors import ImageError
 from serving.photos import segment_file
 from visualize import Style
@@ -64,17 +65,20 @@ class _TryAgainError(Exception):
         self.last = last
 
 
-def local_segmenter(model: SegmentationModel, filters: Filters, folder: Path, pictures: bool) -> Segmenter:
+def local_segmenter(
+    model: SegmentationModel, filters: Filters, folder: Path, pictures: bool, detail: str = FULL_DETAIL
+) -> Segmenter:
     """Returns a segmenter that runs `model` in this process.
 
     Args:
         folder: The segmenter writes annotated pictures into this folder.
         pictures: Whether the segmenter makes annotated pictures.
+        detail: One of `network.detail.DETAILS`.
     """
 
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         try:
-            result = segment_file(photo, model)
+            result = segment_file(photo, model, detail=detail)
             found = to_coco(in_view(result.detections, filters), photo.name, filters.mask_threshold)
             if not pictures:
                 return found, None
@@ -88,25 +92,29 @@ def local_segmenter(model: SegmentationModel, filters: Filters, folder: Path, pi
     return segment
 
 
-def remote_segmenter(server: Server, model: str, filters: Filters, folder: Path, pictures: bool) -> Segmenter:
+def remote_segmenter(
+    server: Server, model: str, filters: Filters, folder: Path, pictures: bool, detail: str = FULL_DETAIL
+) -> Segmenter:
     """Returns a segmenter that asks `server` to run a model.
 
-    With pictures, the network runs twice for each photo: once for the format "coco", once for "annotated".
-    The format "zip" would hold both, but also all other files. It took 1.5 s and 34 MB for a photo of 12
-    megapixels with 9 instances, and each cut-out adds to this. "coco" and "annotated" together took 1.0 s and
-    15 MB (built-in model, the server on the same machine).
+    With pictures, each photo is sent twice: for the format "coco" and for "annotated". The network runs once,
+    because the server keeps what it found. The format "zip" would hold both, but also all other files. It
+    took 1.5 s and 34 MB for a photo of 12 megapixels with 9 instances, and each cut-out adds to this. "coco"
+    and "annotated" together took 1.0 s and 15 MB (built-in model, the server on the same machine, and the
+    network ran twice).
 
     Args:
         model: The model's name on the server.
         folder: Not used, because `server` has its own folder for its answers.
         pictures: Whether the segmenter also asks for annotated pictures.
+        detail: One of `network.detail.DETAILS`. A server of an older version knows only `FULL_DETAIL`.
     """
     settings = {
         "model": model,
         "score_threshold": filters.score_threshold,
         "classes": None if filters.classes is None else list(filters.classes),
         "mask_threshold": filters.mask_threshold,
-    }
+    } | ({} if detail == FULL_DETAIL else {"detail": detail})
 
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         found = Path(server.call("/export", photo, format="coco", **settings))

@@ -17,7 +17,7 @@ from gradio.data_classes import FileData
 from answer.data import to_json
 from answer.report import full_labels
 from answer.result import Result, View, in_view
-from answer.settings import Filters
+from answer.settings import Filters, check_detail
 from serving.service import Service
 from ui.api import filters_of, warnings_of
 from ui.components import picture_file
@@ -40,28 +40,36 @@ def add_tools(service: Service) -> None:
         image: object,
         score_threshold: float,
         classes: object,
-        make: Callable[[Result, Filters], str],
+        detail: str,
+        make: Callable[[Result, Filters, str], str],
     ) -> str:
         async with service.request(kind) as request:
             filters = filters_of(score_threshold, classes)
+            check_detail(detail)
             path, network = await request.photo(image), await request.model("auto")
-            return await request.run(lambda job: make(request.segment(path, network, job), filters))
+            return await request.run(
+                lambda job: make(request.segment(path, network, job, detail), filters, detail)
+            )
 
-    def told(result: Result, filters: Filters) -> str:
+    def told(result: Result, filters: Filters, detail: str) -> str:
         """Returns the instances in view as JSON."""
-        whole = to_json(View(result, filters), (*warnings_of(service.models, "auto"), *result.notes))
+        warnings = (*warnings_of(service.models, "auto", result, detail), *result.notes)
+        whole = to_json(View(result, filters), warnings)
         short: dict[str, Any] = {key: whole[key] for key in TOLD} | {"model": result.model.name}
         short["instances"] = [{key: each[key] for key in TOLD_OF_EACH} for each in whole["instances"]]
         return json.dumps(short)
 
-    def drawn(result: Result, filters: Filters) -> str:
+    def drawn(result: Result, filters: Filters, detail: str) -> str:
         """Draws the instances in view on the photo, and returns the path of the picture."""
         shown = in_view(result.detections, filters)
         labels = full_labels(shown)  # the other tool's answer refers to the ids
         return picture_file(annotate(result.working_image, shown, labels, Style(), result.detections))
 
     async def detect_objects(
-        image: gr.FileData, score_threshold: float = 0.5, classes: list[str] | None = None
+        image: gr.FileData,
+        score_threshold: float = 0.5,
+        classes: list[str] | None = None,
+        detail: str = "full",
     ) -> str:
         """Find, name, locate and count the objects in a photo, of the 80 everyday kinds of COCO: people,
         vehicles, animals, furniture, food, household things and others. Gives JSON: counts by kind,
@@ -72,11 +80,15 @@ def add_tools(service: Service) -> None:
             image: Web address of the photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), or a data URL of it.
             score_threshold: Least score of the objects returned, 0 to 1; 0.2 shows more, right and wrong.
             classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
+            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
         """
-        return await answer("detect", image, score_threshold, classes, told)
+        return await answer("detect", image, score_threshold, classes, detail, told)
 
     async def draw_objects(
-        image: gr.FileData, score_threshold: float = 0.5, classes: list[str] | None = None
+        image: gr.FileData,
+        score_threshold: float = 0.5,
+        classes: list[str] | None = None,
+        detail: str = "full",
     ) -> gr.FileData:
         """Show the objects in a photo: a picture of it, at most 1024 pixels wide or high, with a coloured
         mask and a box for each object, and a label where there is room for it. Labels give the id, as in
@@ -86,8 +98,9 @@ def add_tools(service: Service) -> None:
             image: Web address of the photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), or a data URL of it.
             score_threshold: Least score of the objects drawn, 0 to 1.
             classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
+            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
         """
-        return FileData(path=await answer("draw", image, score_threshold, classes, drawn))
+        return FileData(path=await answer("draw", image, score_threshold, classes, detail, drawn))
 
     for tool in (detect_objects, draw_objects):
         gr.api(tool, api_name=tool.__name__, concurrency_limit=None)

@@ -10,8 +10,8 @@ from gradio.data_classes import FileData
 
 from answer.data import to_json
 from answer.files import check_format, effect_file, export_file
-from answer.result import View
-from answer.settings import Filters, SettingsError, check_effect, check_fraction, rgb, said
+from answer.result import Result, View
+from answer.settings import Filters, SettingsError, check_detail, check_effect, check_fraction, rgb, said
 from serving.estimates import effect_bytes, export_bytes
 from serving.models import Models
 from serving.scheduler import Job
@@ -33,6 +33,7 @@ def add_endpoints(service: Service) -> None:
         mask_threshold: float = 0.5,
         model: str = "auto",
         hidden: list[int] | None = None,
+        detail: str = "full",
     ) -> dict:  # type: ignore[type-arg]  # Gradio derives the schema from the bare type
         """Find every object in a photo: name, score, box, area and mask of each, and counts.
 
@@ -43,6 +44,7 @@ def add_endpoints(service: Service) -> None:
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
+            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
 
         Returns:
             One object: schema_version, model, image_size, settings, timings_ms, counts, warnings, instances.
@@ -50,11 +52,13 @@ def add_endpoints(service: Service) -> None:
         """
         async with service.request("segment") as request:
             filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            check_detail(detail)
             path, network = await request.photo(image), await request.model(model)
 
             def work(job: Job) -> dict[str, Any]:
-                result = request.segment(path, network, job)
-                return to_json(View(result, filters), (*warnings_of(service.models, model), *result.notes))
+                result = request.segment(path, network, job, detail)
+                warnings = (*warnings_of(service.models, model, result, detail), *result.notes)
+                return to_json(View(result, filters), warnings)
 
             return await request.run(work)
 
@@ -70,6 +74,7 @@ def add_endpoints(service: Service) -> None:
         show: list[str] | None = None,
         effect: str | None = None,
         color: str = "#ffffff",
+        detail: str = "full",
     ) -> gr.FileData:
         """Draw every object found in a photo, or change the photo with an effect: a PNG of its own size.
 
@@ -88,6 +93,7 @@ def add_endpoints(service: Service) -> None:
             show: What is drawn, of "masks", "boxes" and "labels"; all three if null.
             effect: Name of the effect to apply instead of drawing; none if null.
             color: The background's for "color_background", as "#rrggbb".
+            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
 
         Returns:
             The picture, named like the photo with "-segmented" or the effect added.
@@ -96,10 +102,11 @@ def add_endpoints(service: Service) -> None:
             filters = filters_of(score_threshold, classes, mask_threshold, hidden)
             style = _style(opacity, color_by, show, mask_threshold)
             _check_effect(effect, color)
+            check_detail(detail)
             path, network = await request.photo(image), await request.model(model)
 
             def work(job: Job) -> Path:
-                result = request.segment(path, network, job)
+                result = request.segment(path, network, job, detail)
                 view = View(result, filters, style)
                 if effect is None:
                     folder = new_folder(export_bytes(view.shown, "annotated"))
@@ -117,6 +124,7 @@ def add_endpoints(service: Service) -> None:
         model: str = "auto",
         hidden: list[int] | None = None,
         edges: str = "hard",
+        detail: str = "full",
     ) -> gr.FileData:
         """Save every object found in a photo for other programs, at the photo's own resolution.
 
@@ -132,6 +140,7 @@ def add_endpoints(service: Service) -> None:
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             edges: Of cut-outs, "hard" or "soft".
+            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
 
         Returns:
             The file, named like the photo with the format added.
@@ -139,10 +148,11 @@ def add_endpoints(service: Service) -> None:
         async with service.request("export") as request:
             filters = filters_of(score_threshold, classes, mask_threshold, hidden)
             check_format(format, edges)
+            check_detail(detail)
             path, network = await request.photo(image), await request.model(model)
 
             def work(job: Job) -> Path:
-                result = request.segment(path, network, job)
+                result = request.segment(path, network, job, detail)
                 view = View(result, filters, Style(mask_threshold=filters.mask_threshold))
                 folder = new_folder(export_bytes(view.shown, format))
                 return export_file(view, format, folder, edges, job.stage)
@@ -200,10 +210,18 @@ def _check_effect(effect: str | None, color: str) -> None:
         check_effect(effect, color)
 
 
-def warnings_of(models: Models, model: str) -> tuple[str, ...]:
-    """Returns the warnings for a client who asked for this model."""
+def warnings_of(models: Models, model: str, result: Result, detail: str) -> tuple[str, ...]:
+    """Returns the warnings for a client who asked for this model and this detail, and got this result."""
     best = models.best
-    return (fallback_notice(best.shortfall),) if model == "auto" and best and best.shortfall else ()
+    fallback = fallback_notice(best.shortfall) if model == "auto" and best and best.shortfall else ""
+    return tuple(filter(None, (fallback, detail_notice(result, detail))))
+
+
+def detail_notice(result: Result, detail: str) -> str:
+    """Returns a sentence for a visitor who asked for a detail that the model does not have, or nothing."""
+    if result.detail == detail:
+        return ""
+    return f"The model {result.model.name} has one detail only, so {detail!r} changed nothing."
 
 
 def fallback_notice(reason: str) -> str:

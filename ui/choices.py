@@ -9,6 +9,7 @@ from answer import coco
 from answer.result import Result, View, counts
 from answer.settings import OTHER_THRESHOLD, Filters
 from marks import ColorBy
+from network.detail import FULL_DETAIL
 from visualize import PARTS, Style
 
 SAME = "same"
@@ -21,7 +22,8 @@ class Choices:
     """What a visitor has set. The defaults are those of a fresh page.
 
     Args:
-        model: "auto", or the name of the model that looks at photos.
+        model, detail: "auto" or the name of the model that looks at photos, and one of
+            `network.detail.DETAILS`.
         score_threshold, mask_threshold, hidden: As for `answer.settings.Filters`.
         without: The names of the kinds that the visitor does not want to see, in this photo or in the next.
         show: The parts that are drawn, of `visualize.PARTS`.
@@ -32,6 +34,7 @@ class Choices:
     """
 
     model: str = "auto"
+    detail: str = FULL_DETAIL
     score_threshold: float = 0.5
     mask_threshold: float = 0.5
     without: tuple[str, ...] = ()
@@ -71,7 +74,7 @@ class Choices:
         The instances that are hidden by hand are left out, because they belong to this photo only.
         """
         names = (
-            *("model", "score_threshold", "mask_threshold", "opacity", "color_by"),
+            *("model", "detail", "score_threshold", "mask_threshold", "opacity", "color_by"),
             *("tab", "effect", "color", "other_threshold"),
         )
         lists = {"without": list(self.without), "show": [part for part in PARTS if part in self.show]}

@@ -12,6 +12,7 @@ import gradio as gr
 from answer.files import EXPORTS
 from answer.settings import MASK_RANGE, SCORE_RANGE
 from network.architectures import ARCHITECTURES
+from network.detail import DETAILS
 from ui import links
 from ui.choices import SAME, Choices
 from ui.components import ASSETS, ForgivingSlider, stage, summary_panel
@@ -161,6 +162,13 @@ def _add_rail(parts: dict[str, Any], controls: dict[str, Any]) -> None:
             label="Model",
             info="One that is not here yet is fetched when it is first used (about 180 MB).",
             elem_id="model",
+        )
+        controls["detail"] = gr.Radio(
+            [(detail.title, name) for name, detail in DETAILS.items()],
+            value=FRESH.detail,
+            label="Detail",
+            info="For Mask R-CNN. The small models have one detail only.",
+            elem_id="detail",
         )
         parts["run"] = gr.Button("Look again", elem_id="run")
 

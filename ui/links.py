@@ -12,6 +12,7 @@ from answer import coco
 from answer.settings import MASK_RANGE, SCORE_RANGE, SettingsError, rgb
 from inference import NAMES
 from marks import ColorBy
+from network.detail import DETAILS
 from ui.choices import TABS, Choices
 from visualize import EFFECTS, PARTS
 
@@ -126,6 +127,7 @@ FRESH = Choices()
 SETTINGS = {
     "example": Setting(None, _one_of((*EXAMPLES, NO_EXAMPLE))),
     "model": Setting(FRESH.model, _one_of(NAMES)),
+    "detail": Setting(FRESH.detail, _one_of(tuple(DETAILS))),
     "score_threshold": Setting(FRESH.score_threshold, _number(*SCORE_RANGE)),
     "mask_threshold": Setting(FRESH.mask_threshold, _number(*MASK_RANGE)),
     "without": Setting(list(FRESH.without), _some_of(tuple(coco.BY_NAME))),

@@ -121,7 +121,10 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
             outputs | {memory.run, memory.other},
             **SLOW | {"trigger_mode": "always_last"},
         )
-        for event in (layout.picture.photo, layout.run.click, controls["model"].input)
+        for event in (
+            *(layout.picture.photo, layout.run.click),
+            *(controls[name].input for name in ("model", "detail")),
+        )
     ]
     layout.picture.stop(None, cancels=finding, **INSTANT)
     for found in finding:
@@ -192,7 +195,8 @@ class Page:
             async with self._service.request("page", tell_stage) as request:
                 try:
                     path = await _file_of(source, run, request)
-                    network = await request.model(self._layout.read(values).model)
+                    choices = self._layout.read(values)
+                    network = await request.model(choices.model)
                     seconds = request.expected_seconds(network)
                     small = self._small_model(seconds)
 
@@ -202,7 +206,8 @@ class Page:
                             tell(self._preview(preview, values, number, seconds))
                         elif seconds >= 1:
                             tell_stage(0.3, "Looking for objects", seconds)
-                        return self._found(request.segment(path, network, job), values, number)
+                        result = request.segment(path, network, job, choices.detail)
+                        return self._found(result, values, number)
 
                     return await request.run(work)
                 except EXPECTED_ERRORS as error:
@@ -323,14 +328,15 @@ class Page:
 
     async def compare(self, values: Answer, progress: gr.Progress = gr.Progress()) -> Answer:  # noqa: B008
         """Looks for the objects in the same photo with another model."""
-        run, other = values[self._memory.run], self._layout.read(values).other_model
-        if run is None or other == SAME:
+        run, choices = values[self._memory.run], self._layout.read(values)
+        if run is None or choices.other_model == SAME:
             return {self._memory.other: None}
         path = run.result.path
         keep(path)
         async with self._service.request("compare", progress) as request:
-            network = await request.model(other)
-            return {self._memory.other: await request.run(lambda job: request.segment(path, network, job))}
+            network = await request.model(choices.other_model)
+            result = await request.run(lambda job: request.segment(path, network, job, choices.detail))
+            return {self._memory.other: result}
 
     async def _look(self, values: Answer, choices: Choices, whole: bool = False) -> Answer:
         """Makes the page, in the line of those who look."""

@@ -32,7 +32,9 @@ def test_json_says_what_was_found_and_how() -> None:
             "sha256": "0" * 64,
             "device": "cpu",
             "precision": "float32",
+            "detail": "full",
         },
+        "cached": False,
         "image_size": {"width": 80, "height": 60},
         "settings": {
             "score_threshold": 0.25,

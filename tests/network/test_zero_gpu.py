@@ -94,7 +94,8 @@ def test_on_such_a_space_the_network_runs_in_a_process_that_is_lent_the_processo
     facts = json.loads(child.stdout.splitlines()[-1])
     assert facts["placed_on"] == "cuda:0"
     assert facts["placed_later_on"] == "cpu"
-    assert facts["seconds"] == [zero_gpu.SECONDS] * 2  # it was lent once for each photo, and not before
+    assert facts["seconds"] == [zero_gpu.SECONDS]  # it was lent for the first photo, and not before
+    assert facts["cached"] == [False, True]
     here = segment(load("scenes", device="cpu"), read_image(SCENE))
     sure = here.select(here.scores >= np.float32(0.5))
     assert facts["counts"] == [counts(sure)] * 2

@@ -71,6 +71,7 @@ facts = {
     "placed_on": str(next(model.network.parameters()).device),
     "placed_later_on": ThreadPoolExecutor().submit(load, "scenes").result().device.type,
     "seconds": [wish["duration_seconds"] for wish in Broker.asked],
+    "cached": [answer["cached"] for answer in answers],
     "counts": [answer["counts"] for answer in answers],
     "scores": [instance["score"] for instance in answers[0]["instances"]],
 }

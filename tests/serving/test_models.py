@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import queue
 import threading
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_model_that_lacks_nothing_is_not_loaded_again(scenes_model: Segmentati
     models.get()
     models.retry()
     assert not models.loading and loads == [1]
+
+
+def test_whoever_waits_for_the_best_model_is_called_each_time_it_is_loaded(
+    scenes_model: SegmentationModel,
+) -> None:
+    told: queue.Queue[SegmentationModel] = queue.Queue()
+    models = Models(lambda: (scenes_model, "no connection"))
+    models.when_best(told.put)
+    models.get()
+    assert told.get(timeout=10) is scenes_model
+    models.retry()
+    assert told.get(timeout=10) is scenes_model
+    models.when_best(told.put)  # it is there already
+    assert told.get(timeout=10) is scenes_model
 
 
 def test_a_fault_in_loading_is_loud_and_can_be_tried_again(

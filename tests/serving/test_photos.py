@@ -161,7 +161,7 @@ def test_what_the_cpu_had_to_do_is_said_with_the_result(
     Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
     spare = fake_model([[0, 0, 1, 1]], [1], [0.9])
 
-    def fall_back(model: Any, image: Any, load_spare: Any) -> Any:
+    def fall_back(model: Any, image: Any, *rest: Any) -> Any:
         return segment(spare, image), spare, "The CPU did this."
 
     monkeypatch.setattr("serving.photos.segment_or_fall_back", fall_back)

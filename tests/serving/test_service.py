@@ -12,12 +12,14 @@ import errno
 import json
 import logging
 import os
+import queue
 import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +27,13 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+import torch
 from gradio.context import LocalContext
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 import app
+from answer.result import Result
 from answer.settings import SettingsError
 from inference import SegmentationModel
 from network.weights import WeightsError
@@ -42,6 +46,7 @@ from serving.sessions import SHARED
 from tests.calls import FILE_DATA
 from tests.fault_server import Answer, FaultServer
 from tests.loops import in_a_loop
+from tests.samples import make_detections, make_result
 from tests.serving.test_scheduler import Held, until
 from tests.truth import SCENE
 from ui.links import EXAMPLES
@@ -81,6 +86,44 @@ def raising(error: BaseException) -> Callable[[Job], Any]:
         raise error
 
     return work
+
+
+def test_the_examples_are_looked_at_behind_the_page(
+    alone: Service, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], Any]
+) -> None:
+    looked: queue.Queue[Path] = queue.Queue()
+    keep = alone.results._keep
+    monkeypatch.setattr(alone.results, "_keep", lambda key, found: (keep(key, found), looked.put(found.path)))
+    alone.look_ahead([SCENE])
+    model = alone.models.get()
+    assert looked.get(timeout=10) == SCENE
+    monkeypatch.setattr(service, "segment_file", lambda *rest: pytest.fail("the model ran"))
+
+    async def click() -> None:
+        async with alone.request("page") as request:
+            result = await request.run(lambda job: request.segment(SCENE, model, job))
+            assert result.cached and result.path == SCENE
+
+    in_a_loop(click())
+    assert lines()[-1]["cached"] is True
+
+
+def test_on_zero_gpu_the_cpu_looks_at_the_examples(
+    alone: Service, scenes_model: SegmentationModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lent = replace(scenes_model, device=torch.device("cuda"))
+    ran: queue.Queue[SegmentationModel] = queue.Queue()
+    models = Models(lambda: (lent, None), lambda name, device=None: scenes_model if device == "cpu" else lent)
+    monkeypatch.setattr(service.zero_gpu, "ACTIVE", True)
+
+    def segment_file(path: Path, model: SegmentationModel) -> Result:
+        ran.put(model)
+        return make_result(make_detections([]))
+
+    monkeypatch.setattr(service, "segment_file", segment_file)
+    Service(models).look_ahead([SCENE])
+    models.get()
+    assert ran.get(timeout=10) is scenes_model
 
 
 def test_a_request_leaves_one_line_in_the_log(alone: Service, lines: Callable[[], Any]) -> None:

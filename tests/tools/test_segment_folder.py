@@ -162,10 +162,10 @@ def test_control_c_says_how_the_run_goes_on(
 ) -> None:
     whole = segmenters.segment_file
 
-    def interrupted(path: Path, model: SegmentationModel) -> Any:
+    def interrupted(path: Path, model: SegmentationModel, **options: Any) -> Any:
         if path.name == "a.png":
             raise KeyboardInterrupt
-        return whole(path, model)
+        return whole(path, model, **options)
 
     monkeypatch.setattr(segmenters, "segment_file", interrupted)
     (photos / "damaged.jpg").unlink()

@@ -27,14 +27,15 @@ def model() -> SegmentationModel:
 
 @pytest.mark.parametrize(
     ("photo", "kind", "score"),
-    [("astronaut", "person", 0.9), ("chelsea", "cat", 0.5), ("coffee", "cup", 0.6)],
+    [("astronaut", "person", 0.997), ("chelsea", "cat", 0.659), ("coffee", "cup", 0.977)],
 )
 def test_it_finds_what_the_example_photos_show(
     photo: str, kind: str, score: float, model: SegmentationModel
 ) -> None:
     image = read_image(ROOT / "examples" / f"{photo}.png")
     found = segment(model, image)
-    assert coco.BY_ID[int(found.class_ids[0])].name == kind and found.scores[0] >= score
+    assert coco.BY_ID[int(found.class_ids[0])].name == kind
+    assert found.scores[0] == pytest.approx(score, abs=0.005), "other weights? Then the card changes too."
     x1, y1, x2, y2 = found.boxes[0]
     assert (x2 - x1) * (y2 - y1) > image.shape[0] * image.shape[1] / 8
     assert 0.4 < found.mask(0).sum() / ((x2 - x1) * (y2 - y1)) < 1

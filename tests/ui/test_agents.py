@@ -52,7 +52,7 @@ def test_the_schemas_say_in_whole_sentences_what_each_argument_is(ask: Ask) -> N
     for tool in ask("list_tools").tools:
         assert tool.inputSchema["required"] == ["image"]
         properties = tool.inputSchema["properties"]
-        assert list(properties) == ["image", "score_threshold", "classes"]
+        assert list(properties) == ["image", "score_threshold", "classes", "detail"]
         assert properties["score_threshold"]["default"] == 0.5
         for about in properties.values():
             assert about["description"].endswith((".", "if null.")), about

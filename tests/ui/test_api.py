@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pycocotools import mask as coco_mask
 from answer.files import EXPORTS
 from inference import SegmentationModel
 from marks import PALETTE
+from serving import photos
 from tests.conftest import ROOT
 from tests.server import SHORTFALL, running
 from tests.truth import SCENE, SCENES, share_found
@@ -42,13 +44,16 @@ FILTERS = {
     "hidden": None,
 }
 LOOK = {"opacity": 0.5, "color_by": "instance", "show": None, "effect": None, "color": "#ffffff"}
+DETAIL = {"detail": "full"}
 PARAMETERS = {
-    "/segment": FILTERS,
-    "/annotate": FILTERS | LOOK,
-    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"},
+    "/segment": FILTERS | DETAIL,
+    "/annotate": FILTERS | LOOK | DETAIL,
+    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL,
 }
 """The parameters of each endpoint beside the image, with their defaults."""
-OF_AGENTS: dict[str, Any] = {f"/{name}": {"score_threshold": 0.5, "classes": None} for name in TOOLS}
+OF_AGENTS: dict[str, Any] = {
+    f"/{name}": {"score_threshold": 0.5, "classes": None, "detail": "full"} for name in TOOLS
+}
 """The same for the endpoints that language models call. `test_agents` tests these endpoints."""
 
 
@@ -71,13 +76,14 @@ def test_what_was_drawn_is_found(scene: Path, client: Client) -> None:
 def test_the_answer_says_what_was_done_with_what(client: Client, scenes_model: SegmentationModel) -> None:
     answer = segment(client, score_threshold=0.6, classes=None)
     assert json.loads(json.dumps(answer)) == answer
-    assert answer["schema_version"] == 1
+    assert answer["schema_version"] == 1 and answer["cached"] is False
     assert answer["model"] == {
         "name": "scenes",
         "weights": "scenes.safetensors, shipped with the project",
         "sha256": scenes_model.sha256,
         "device": "cpu",
         "precision": "float32",
+        "detail": "full",
     }
     with Image.open(SCENE) as image:
         assert answer["image_size"] == {"width": image.width, "height": image.height}
@@ -89,6 +95,35 @@ def test_the_answer_says_what_was_done_with_what(client: Client, scenes_model: S
     }
     assert set(answer["timings_ms"]) == {"read", "model"} and min(answer["timings_ms"].values()) > 0
     assert sum(answer["counts"].values()) == len(answer["instances"]) > 0
+
+
+def test_the_same_photo_again_answers_without_the_network(
+    scenes_model: SegmentationModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, runs = photos.segment_or_fall_back, []
+
+    def counted(*arguments: Any) -> Any:
+        runs.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(photos, "segment_or_fall_back", counted)
+    again = shutil.copy(SCENE, tmp_path / "again.png")
+    with running(scenes_model, results=9) as url:
+        client = Client(url, verbose=False)
+        first, second = segment(client), segment(client, again, mask_threshold=0.6)
+        drawn = client.predict(image=handle_file(again), api_name="/annotate")
+        saved = client.predict(image=handle_file(again), format="coco", api_name="/export")
+    assert len(runs) == 1
+    assert not first["cached"] and second["cached"]
+    assert second["timings_ms"]["model"] == 0 and second["counts"] == first["counts"]
+    assert Path(drawn).name.startswith("again-")  # and not the name of the first visitor's file
+    assert json.loads(Path(saved).read_text())["images"][0]["file_name"] == "again.png"
+
+
+def test_a_model_with_one_detail_says_so(client: Client) -> None:
+    answer = segment(client, detail="fast")
+    assert answer["model"]["detail"] == "full"
+    assert answer["warnings"][-1] == "The model scenes has one detail only, so 'fast' changed nothing."
 
 
 def test_an_instances_numbers_agree_with_its_mask(client: Client) -> None:

@@ -93,8 +93,9 @@ FILTERS: dict[str, Callable[[object], bool]] = {
     "model": one_of(NAMES),
     "hidden": is_none_or_list_of(lambda id: type(id) is int and 1 <= id <= MAX_ID, MAX_HIDDEN),  # type: ignore[operator]
 }
+DETAIL = {"detail": one_of(("full", "balanced", "fast"))}
 ARGUMENTS = {
-    "segment": FILTERS,
+    "segment": FILTERS | DETAIL,
     "annotate": FILTERS
     | {
         "opacity": is_fraction,
@@ -102,8 +103,9 @@ ARGUMENTS = {
         "show": is_none_or_list_of(one_of(PARTS)),
         "effect": lambda value: value is None or one_of(EFFECTS)(value),
         "color": is_color,
-    },
-    "export": {"format": one_of(EXPORTS)} | FILTERS | {"edges": one_of(("hard", "soft"))},
+    }
+    | DETAIL,
+    "export": {"format": one_of(EXPORTS)} | FILTERS | {"edges": one_of(("hard", "soft"))} | DETAIL,
 }
 """The arguments of each endpoint beside the image, in their order, with a check of each value."""
 
@@ -120,6 +122,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "color": st.from_regex(r"#[0-9a-fA-F]{6}", fullmatch=True) | st.just("rgba(1, 22.5, 255, 0.3)"),
     "format": st.sampled_from(sorted(EXPORTS)),
     "edges": st.sampled_from(["hard", "soft"]),
+    "detail": st.sampled_from(["full", "balanced", "fast"]),
 }
 """Values that the endpoints accept, for each argument."""
 
@@ -352,7 +355,7 @@ def test_a_file_that_is_none_is_told_at_the_door(file: dict[str, Any], photo: di
 def test_files_stand_for_the_image_and_for_nothing_else(photo: dict[str, Any]) -> None:
     body = {"image": photo, "classes": [{"path": "http://127.0.0.1/", "meta": FILE_DATA}]}
     assert fault_in(KNOWN, "segment", True, body) == "classes: expected no file here."
-    data = [photo, 0.5, None, 0.5, photo, None]
+    data = [photo, 0.5, None, 0.5, photo, None, "full"]
     assert fault_in(KNOWN, "segment", False, {"data": data}) == "model: expected no file here."
 
 
@@ -455,7 +458,7 @@ def check_over_http(
 
 DEFAULTS = {
     "score_threshold": 0.5, "mask_threshold": 0.5, "model": "auto", "opacity": 0.5, "color_by": "instance",
-    "color": "#ffffff", "format": "coco", "edges": "hard",
+    "color": "#ffffff", "format": "coco", "edges": "hard", "detail": "full",
 }  # fmt: skip
 
 
