@@ -113,16 +113,17 @@ def test_suppression_is_the_same_as_on_a_cpu(seed: int) -> None:
 
 
 def test_no_step_waits_for_the_host() -> None:
-    from network.fixed import find
+    from network.fixed import find, layout
     from network.precision import arithmetic
 
     fast, _ = two("resnet50_fpn", "float16")
     images = torch.rand(1, 3, 800, 1088, device=CUDA)
     limits = torch.tensor([[1088.0, 800, 1088, 800]], device=CUDA)
     with torch.inference_mode(), arithmetic(CUDA, "float16"):
-        find(fast.network, images, limits)
+        known = layout(fast.network, images)
+        find(fast.network, images, limits, known)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            find(fast.network, images, limits)
+            find(fast.network, images, limits, known)
         finally:
             torch.cuda.set_sync_debug_mode("default")
