@@ -7,8 +7,9 @@ leaves all other parts as they are, so it accepts any network with torchvision's
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any
+from collections import OrderedDict
+from itertools import chain, pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.models.resnet import BasicBlock, Bottleneck
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 
 from network import kernels
 from network.precision import exact
@@ -63,6 +64,7 @@ def accelerate(
     if device.type == "cuda":
         _rectify(network)
         _flatten_rows(network)
+        _replace(network, MergedPyramid)
     if device.type == "cpu":
         _replace(network, RowRoIAlign)
         if precision == torch.float32:
@@ -200,7 +202,7 @@ class Rectified(nn.Module):
                 found = functional.conv2d(values, own.weight, None, *rest)
                 ordered = [part for part in (found, more) if part is not None]
                 if all(part.is_contiguous(memory_format=torch.channels_last) for part in ordered):
-                    return kernels.bias_relu_(found, own.bias, more)
+                    return kernels.finish_(found, own.bias, more)
                 found = found.add_(own.bias[:, None, None])
                 return functional.relu(found if more is None else found.add_(more), inplace=True)
         found = own(values)
@@ -236,6 +238,57 @@ class RectifiedBottleneck(nn.Module):
         inside = self.conv2(self.conv1(values))
         found: Tensor = self.conv3(inside, values if self.downsample is None else self.downsample(values))
         return found
+
+
+class MergedPyramid(nn.Module):
+    """Gives the same as `pyramid`, but adds the bias and the coarser level to each level in one pass."""
+
+    def __init__(self, pyramid: FeaturePyramidNetwork) -> None:
+        super().__init__()
+        self.inner_blocks, self.layer_blocks = pyramid.inner_blocks, pyramid.layer_blocks
+        self.extra_blocks = pyramid.extra_blocks
+
+    @staticmethod
+    def replaces(module: nn.Module) -> bool:
+        """Whether `module` is torchvision's pyramid with folded batch norms."""
+        if type(module) is not FeaturePyramidNetwork:
+            return False
+        both: Any = module.inner_blocks, module.layer_blocks
+        return all(
+            type(block[0]) is nn.Conv2d
+            and block[0].bias is not None
+            and all(type(part) is nn.Identity for part in list(block)[1:])
+            for block in chain(*both)
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Does the same as `FeaturePyramidNetwork.forward`."""
+        names, maps = list(features), list(features.values())
+        last: Tensor | None = None
+        results: list[Tensor] = []
+        for values, inner, layer in reversed(
+            list(zip(maps, self.inner_blocks, self.layer_blocks, strict=True))
+        ):
+            last = self._convolve(inner[0], values, last)
+            results.insert(0, self._convolve(layer[0], last, None))
+        if self.extra_blocks is not None:
+            results, names = self.extra_blocks(results, maps, names)
+        return OrderedDict(zip(names, results, strict=True))
+
+    @staticmethod
+    def _convolve(own: nn.Conv2d, values: Tensor, coarser: Tensor | None) -> Tensor:
+        """Convolves `values`, and adds the coarser level."""
+        if values.device.type == "cuda" and EPILOGUE != "torch" and kernels.work(values.device):
+            found = functional.conv2d(values, own.weight, None, own.stride, own.padding)
+            ordered = [part for part in (found, coarser) if part is not None]
+            double = coarser is None or found.shape[2:] == tuple(2 * side for side in coarser.shape[2:])
+            if double and all(p.is_contiguous(memory_format=torch.channels_last) for p in ordered):
+                assert own.bias is not None
+                return kernels.finish_(found, own.bias, coarser, rectify=False, doubled=True)
+        found = cast("Tensor", own(values))
+        if coarser is None:
+            return found
+        return found + functional.interpolate(coarser, size=found.shape[2:], mode="nearest")
 
 
 class RowsHead(nn.Module):

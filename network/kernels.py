@@ -56,7 +56,7 @@ def _tried(device: torch.device) -> bool:
         scales = torch.ones(1, device=device)
         table = torch.ones(4, 16, device=device)
         pooled = roi_align(table, boxes, facts, scales, (2, 2), 2, 224, 4, 0, table.dtype)
-        raised = bias_relu_(table.view(2, 2, 1, 16).permute(0, 3, 1, 2), torch.ones(16, device=device))
+        raised = finish_(table.view(2, 2, 1, 16).permute(0, 3, 1, 2), torch.ones(16, device=device))
         right = kept.tolist() == [[True, False]], (pooled >= 0).all(), (raised == 2).all()
         return all(bool(answer) for answer in right)
     except Exception:
@@ -129,13 +129,21 @@ def roi_align(
     return pooled
 
 
-def bias_relu_(values: Tensor, bias: Tensor, more: Tensor | None = None) -> Tensor:
-    """Does relu(values + bias [+ more]) in place, for (N, C, H, W) in channels-last order."""
+def finish_(
+    values: Tensor, bias: Tensor, more: Tensor | None = None, *, rectify: bool = True, doubled: bool = False
+) -> Tensor:
+    """Does values + bias [+ more], then a ReLU if wanted, in place.
+
+    Args:
+        values: (N, C, H, W) in channels-last order.
+        more: As `values`, or (N, C, H / 2, W / 2) if `doubled`: each of its cells is for four of `values`.
+    """
     count = values.numel()
+    kind = 0 if more is None else 2 if doubled else 1
     with torch.cuda.device_of(values):
-        _bias_relu[(triton.cdiv(count, EPILOGUE_BLOCK),)](
-            values, bias, values if more is None else more,
-            count, values.shape[1], more is not None, EPILOGUE_BLOCK, num_warps=4,
+        _finish[(triton.cdiv(count, EPILOGUE_BLOCK),)](
+            values, bias, values if more is None else more, count, *values.shape[1:],
+            kind, rectify, EPILOGUE_BLOCK, num_warps=4,
         )  # fmt: skip
     return values
 
@@ -231,11 +239,21 @@ if triton is not None:
         tl.store(pooled + place.to(tl.int64) * channels + channel, total, inside)
 
     @triton.jit
-    def _bias_relu(values, bias, more, count, channels, MORE: tl.constexpr, BLOCK: tl.constexpr):
+    def _finish(values, bias, more, count, channels, height, width, KIND: tl.constexpr,
+                RECTIFY: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
         place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         inside = place < count
+        channel = place % channels
         total = tl.load(values + place, inside, 0.0).to(tl.float32)
-        total += tl.load(bias + place % channels, inside, 0.0).to(tl.float32)
-        if MORE:
+        total += tl.load(bias + channel, inside, 0.0).to(tl.float32)
+        if KIND == 1:
             total += tl.load(more + place, inside, 0.0).to(tl.float32)
-        tl.store(values + place, tl.maximum(total, 0.0), inside)
+        if KIND == 2:
+            cell = place // channels
+            row = cell // width
+            image = row // height
+            source = (image * (height // 2) + (row % height) // 2) * (width // 2) + (cell % width) // 2
+            total += tl.load(more + source * channels + channel, inside, 0.0).to(tl.float32)
+        if RECTIFY:
+            total = tl.maximum(total, 0.0)
+        tl.store(values + place, total, inside)

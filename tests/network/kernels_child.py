@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import torch
+from torch.nn.functional import interpolate
 from torchvision.ops import MultiScaleRoIAlign
 
 from network import kernels
@@ -52,18 +53,22 @@ def compare_roi_align() -> None:
         torch.testing.assert_close(found, expected)
 
 
-def compare_bias_relu_() -> None:
+def compare_finish_() -> None:
     torch.manual_seed(0)
-    values, more = (torch.randn(2, 24, 9, 11).to(memory_format=torch.channels_last) for _ in range(2))
+    values, more = (torch.randn(2, 24, 8, 12).to(memory_format=torch.channels_last) for _ in range(2))
+    coarser = torch.randn(2, 24, 4, 6).to(memory_format=torch.channels_last)
     bias = torch.randn(24)
-    for extra in (None, more):
-        total = values + bias[:, None, None] + (0 if extra is None else extra)
-        found = values.clone(memory_format=torch.preserve_format)
-        assert kernels.bias_relu_(found, bias, extra) is found
-        torch.testing.assert_close(found, total.relu(), rtol=0, atol=0)
+    for extra, doubled in ((None, False), (more, False), (coarser, True)):
+        for rectify in (True, False):
+            total = values + bias[:, None, None]
+            if extra is not None:
+                total += interpolate(extra, scale_factor=2.0, mode="nearest") if doubled else extra
+            found = values.clone(memory_format=torch.preserve_format)
+            assert kernels.finish_(found, bias, extra, rectify=rectify, doubled=doubled) is found
+            torch.testing.assert_close(found, total.relu() if rectify else total, rtol=0, atol=0)
 
 
 if __name__ == "__main__":
     case = sys.argv[1]
-    {"suppress": compare_suppress, "roi_align": compare_roi_align, "bias_relu_": compare_bias_relu_}[case]()
+    {"suppress": compare_suppress, "roi_align": compare_roi_align, "finish_": compare_finish_}[case]()
     print(case, "agrees")
