@@ -15,6 +15,7 @@ import torch
 
 from detections import Detections
 from inference import BATCH, SegmentationModel, load, segment, segment_many
+from network import kernels
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES, COCO_LABELS
 from network.fixed import overlaps, suppress
@@ -110,6 +111,18 @@ def test_suppression_is_the_same_as_on_a_cpu(seed: int) -> None:
     valid = torch.ones(1, len(boxes), dtype=torch.bool, device=CUDA)
     kept, _ = suppress(overlaps(boxes[None].to(CUDA), 0.5), valid, 40)
     assert settled and torch.where(kept[0])[0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_kernel_for_suppression_gives_the_same(seed: int) -> None:
+    assert kernels.work(CUDA)
+    boxes = torch.stack([boxes_of(1000, 10 * seed + i) for i in range(5)])
+    valid, labels = torch.rand(5, 1000) > 0.1, torch.randint(0, 3, (5, 1000))
+    removes = overlaps(boxes, 0.5)
+    for some, matrix in ((None, removes), (labels, removes & (labels[:, :, None] == labels[:, None]))):
+        expected, settled = suppress(matrix, valid, 60)
+        kept = kernels.suppress(boxes.to(CUDA), valid.to(CUDA), 0.5, None if some is None else some.to(CUDA))
+        assert settled.all() and torch.equal(kept.cpu(), expected)
 
 
 def test_no_step_waits_for_the_host() -> None:
