@@ -123,4 +123,8 @@ function onStage([left, top, right, bottom], width, height) {
   return [left * width * scale + x, top * height * scale + y, right * width * scale + x, bottom * height * scale + y];
 }
 
-new ResizeObserver(placeLabels).observe(stage);
+new ResizeObserver(() => {
+  // On narrow windows the stage sticks to the top as far as it leaves room for what is below (page.css).
+  document.documentElement.style.setProperty("--stage-height", `${root.offsetHeight}px`);
+  placeLabels();
+}).observe(stage);

@@ -2,6 +2,8 @@
 
     python -m benchmarks.gpu [--runs 30] [--quick]
 
+`--quick` takes less than a minute. It compares the `VARIANTS` for V1 and 100 instances, and lists kernels.
+
 The weights are random V1 and V2 weights, and pictures have 768x1024 pixels. Times are medians in
 milliseconds, after runs that do not count. Each time begins with the photo in the host's memory and ends with
 the answer there. `ratio` is torchvision's float32 time divided by the contender's. `agreement` compares the
@@ -32,9 +34,10 @@ from torchvision.models.detection import MaskRCNN
 
 from detections import Detections
 from inference import BATCH, SegmentationModel, load, segment, segment_many
+from network import acceleration, graphs, kernels
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES, COCO_LABELS
-from network.fixed import find, padded_size, supports
+from network.fixed import find, layout, padded_size, supports
 from network.graphs import Graphs
 from network.precision import PRECISIONS, arithmetic, best_precision, has_tf32
 from photo.images import read_image
@@ -43,6 +46,16 @@ from tools.random_weights import random_network, random_picture
 SIZE_HW = (768, 1024)
 WARM_UPS = 4
 NETWORKS = {"V1": "resnet50_fpn", "V2": "resnet50_fpn_v2"}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "triton": {"EPILOGUE": "triton", "BENCHMARK": False, "ALLOWED": True},
+    "triton, cudnn.benchmark": {"EPILOGUE": "triton", "BENCHMARK": True, "ALLOWED": True},
+    "cudnn": {"EPILOGUE": "cudnn", "BENCHMARK": False, "ALLOWED": True},
+    "cudnn, cudnn.benchmark": {"EPILOGUE": "cudnn", "BENCHMARK": True, "ALLOWED": True},
+    "torch": {"EPILOGUE": "torch", "BENCHMARK": False, "ALLOWED": False},
+}
+"""Switches of `network.acceleration`, `network.graphs` and `network.kernels`, in this order. "torch" is what
+runs where Triton does not."""
+SWITCHED = acceleration, graphs, kernels
 PHOTOS = sorted((ROOT / "examples").glob("*.png"))
 
 
@@ -107,12 +120,13 @@ def stages(model: SegmentationModel, picture: Any, runs: int) -> dict[str, float
         regions, _ = network.rpn(images, maps)
         height, width = images.image_sizes[0]
         limits = torch.tensor([[width, height, width, height]], dtype=torch.float32, device="cuda")
+        known = layout(network, images.tensors)
         timed: dict[str, Callable[[int], object]] = {
             "transform": lambda i: network.transform([pixels]),
             "backbone": lambda i: network.backbone(images.tensors),
             "rpn": lambda i: network.rpn(images, maps),
             "heads": lambda i: network.roi_heads(maps, regions, images.image_sizes),
-            "fixed sizes, no graph": lambda i: find(network, images.tensors, limits),
+            "fixed sizes, no graph": lambda i: find(network, images.tensors, limits, known),
         }
         if model.graphs is not None:
             kept = model.graphs
@@ -122,13 +136,31 @@ def stages(model: SegmentationModel, picture: Any, runs: int) -> dict[str, float
     return steps
 
 
-def kernels(model: SegmentationModel, picture: Any, most: int = 12) -> dict[str, float]:
-    """Returns the kernels that take the longest in one photo, in milliseconds."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        segment(model, picture)
-        torch.cuda.synchronize()
-    rows = [(row.key[:70], row.self_device_time_total / 1000) for row in profile.key_averages()]
-    return {key: round(ms, 3) for key, ms in sorted(rows, key=lambda row: -row[1])[:most]}
+def launches(step: Callable[[], object], most: int = 20) -> dict[str, Any]:
+    """Returns the number of kernels in a step, their time, and the slowest ones: [milliseconds, number]."""
+    for _ in range(2):  # the first profile of a process holds other things too
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            step()
+            torch.cuda.synchronize()
+    rows: dict[str, list[float]] = {}
+    ends = []
+    for event in profile.events():
+        if "CUDA" not in str(event.device_type):
+            continue
+        name = event.name.removeprefix("void ").replace("at::native::", "")
+        name = name.replace("(anonymous namespace)::", "")
+        if not name.startswith(("Memcpy", "Memset")):
+            ends += [event.time_range.start, event.time_range.end]
+        row = rows.setdefault(name[:140], [0.0, 0])
+        row[0] += event.time_range.elapsed_us() / 1000
+        row[1] += 1
+    slowest = sorted(rows.items(), key=lambda item: -item[1][0])[:most]
+    return {
+        "count": sum(int(row[1]) for row in rows.values()),
+        "busy_ms": round(sum(row[0] for row in rows.values()), 3),
+        "from_first_to_last_ms": round((max(ends) - min(ends)) / 1000, 3) if ends else None,
+        "slowest": {name: [round(ms, 3), count] for name, (ms, count) in slowest},
+    }
 
 
 def difference(found: Detections, expected: Detections) -> dict[str, float]:
@@ -205,7 +237,8 @@ def measure_ours(model: SegmentationModel, pictures: list[Any], runs: int, detai
     row["batch_vs_one"] = difference(segment_many(model, pictures)[0], first)
     if details:
         row["stages_ms"] = stages(model, pictures[0], fewer)
-        row["kernels_ms"] = kernels(model, pictures[0])
+        row["one"] = launches(lambda: segment(model, pictures[0]))
+        row["batch"] = launches(lambda: segment_many(model, pictures))
     return row
 
 
@@ -214,10 +247,9 @@ def measure(name: str, instances: int, runs: int, precisions: list[str], details
     network.roi_heads.detections_per_img = instances
     pictures = [random_picture(*SIZE_HW, seed=seed) for seed in range(BATCH)]
     rows: dict[str, Any] = {}
-    fewer = max(5, runs // 3)
     for label, half in {"torchvision float32": False, "torchvision autocast float16": True}.items():
         step = torchvisions(network, pictures, half)
-        rows[label] = {"ms": milliseconds(step, fewer), "peak_mb": peak_mb(step)}
+        rows[label] = {"ms": milliseconds(step, 5), "peak_mb": peak_mb(step)}
         del step
         clean()
     for precision in precisions:
@@ -231,10 +263,37 @@ def measure(name: str, instances: int, runs: int, precisions: list[str], details
     return rows
 
 
+def compare_variants(precisions: list[str], runs: int) -> dict[str, Any]:
+    """Measures V1 with 100 instances for each precision and variant."""
+    network = random_network(ARCHITECTURES[NETWORKS["V1"]].build).requires_grad_(False)
+    network.roi_heads.detections_per_img = 100
+    pictures = [random_picture(*SIZE_HW, seed=seed) for seed in range(BATCH)]
+    step = torchvisions(network, pictures, False)
+    rows: dict[str, Any] = {"torchvision float32": {"ms": milliseconds(step, 5), "peak_mb": peak_mb(step)}}
+    del step
+    clean()
+    for precision in precisions:
+        for name, switches in VARIANTS.items():
+            if precision != precisions[0] and name in ("cudnn", "torch"):
+                continue
+            for module, (switch, value) in zip(SWITCHED, switches.items(), strict=True):
+                setattr(module, switch, value)
+            key = f"{precision}, {name}"
+            try:
+                details = name.startswith("triton") and precision == precisions[0]
+                rows[key] = measure_ours(ours(network, "V1", precision), pictures, runs, details)
+                rows[key]["own epilogues"] = kernels.work(torch.device("cuda"))
+            except Exception as error:
+                rows[key] = {"error": f"{type(error).__name__}: {error}"[:300]}
+            print(key, json.dumps(rows[key]), file=sys.stderr, flush=True)
+            clean()
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=30, help="runs of each kind; times are their medians")
-    parser.add_argument("--quick", action="store_true", help="only V1, 100 instances, best precision")
+    parser.add_argument("--quick", action="store_true", help="compare the variants of V1 only")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("There is no CUDA device here, and this benchmark measures nothing else.")
@@ -249,7 +308,9 @@ def main() -> None:
         "padded_hw": padded_size(ARCHITECTURES["resnet50_fpn"].build().transform, SIZE_HW),
     }
     if arguments.quick:
-        figures["V1, 100"] = measure("V1", 100, arguments.runs, [best], True)
+        precisions = list(dict.fromkeys([best, "float16"]))
+        figures["V1, 100"] = compare_variants(precisions, arguments.runs)
+        figures["agreement"] = agreement(precisions)
     else:
         figures["agreement"] = agreement(precisions)
         print(json.dumps(figures["agreement"]), file=sys.stderr, flush=True)

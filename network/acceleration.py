@@ -7,23 +7,25 @@ leaves all other parts as they are, so it accepts any network with torchvision's
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any
+from collections import OrderedDict
+from itertools import chain, pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.models.resnet import BasicBlock, Bottleneck
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 
+from network import kernels
 from network.precision import exact
 from network.roi_align import RowRoIAlign
 from network.winograd import WinogradConv2d
@@ -31,6 +33,11 @@ from network.winograd import WinogradConv2d
 MASKS_AT_ONCE = 16
 """Masks computed together: few enough for the values between the mask predictor's two layers to stay in the
 processor's caches."""
+EPILOGUE = "triton"
+"""How a graphics processor adds biases and rectifies after a convolution (`Rectified`): "triton", "cudnn" or
+"torch". If Triton does not run, "triton" is "torch"."""
+LEAST_CHANNELS = 16
+"""With fewer channels, cuDNN's convolution that rectifies is far slower than its other ones."""
 LAST_LAYERS = {FastRCNNPredictor: ("cls_score", "bbox_pred"), MaskRCNNPredictor: ("mask_fcn_logits",)}
 """Layers that stay in float32, because their results are compared with thresholds.
 
@@ -54,6 +61,10 @@ def accelerate(
         network.roi_heads = OwnMaskHeads(network.roi_heads)
     if type(network.rpn) is RegionProposalNetwork and type(network.rpn.head) is RPNHead:
         network.rpn.head = JoinedRPNHead(network.rpn.head)
+    if device.type == "cuda":
+        _rectify(network)
+        _flatten_rows(network)
+        _replace(network, MergedPyramid)
     if device.type == "cpu":
         _replace(network, RowRoIAlign)
         if precision == torch.float32:
@@ -105,6 +116,8 @@ class OwnMaskHeads(nn.Module):
     def masks(self, regions: Tensor, labels: Tensor) -> Tensor:
         """Turns (n, C, h, w) features of instances with `labels` into (n, 1, 2h, 2w) mask probabilities."""
         upsample = self.heads.mask_predictor.conv5_mask
+        if regions.device.type == "cuda" and upsample.kernel_size == upsample.stride == (2, 2):
+            return self.masks_by_product(regions, labels)
         masks = []
         at_once = MASKS_AT_ONCE if regions.device.type == "cpu" else max(1, len(regions))
         parts = torch.split(regions, at_once), torch.split(labels, at_once)
@@ -115,6 +128,19 @@ class OwnMaskHeads(nn.Module):
                 logits = cells.flatten(1, 2).float() @ weight + self.bias[label][:, None, None]
             masks.append(logits.view(len(some), 1, *cells.shape[1:3]))
         return torch.cat(masks).sigmoid()
+
+    def masks_by_product(self, regions: Tensor, labels: Tensor) -> Tensor:
+        """Does the same as `masks` with one matrix product, whose result needs no other order."""
+        upsample = self.heads.mask_predictor.conv5_mask
+        count, _, height, width = regions.shape
+        weight = upsample.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        cells = regions.permute(0, 2, 3, 1).flatten(1, 2)
+        cells = functional.relu(functional.linear(cells, weight, upsample.bias.repeat(4)), inplace=True)
+        with exact(cells.device):
+            cells = cells.view(count, height * width * 4, -1).float()
+            logits = torch.bmm(cells, self.weight[labels].unsqueeze(2)) + self.bias[labels][:, None, None]
+        quarters = logits.view(count, 1, height, width, 2, 2).transpose(3, 4)
+        return quarters.reshape(count, 1, 2 * height, 2 * width).sigmoid()
 
 
 class JoinedRPNHead(nn.Module):
@@ -140,9 +166,153 @@ class JoinedRPNHead(nn.Module):
         for feature in features:
             hidden = self.conv(feature)
             with exact(hidden.device):
-                joined = functional.conv2d(hidden.float(), self.weight, self.bias)
+                if hidden.device.type == "cuda":  # a matrix product adds the bias by itself
+                    cells = hidden.permute(0, 2, 3, 1).float()
+                    joined = functional.linear(cells, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+                else:
+                    joined = functional.conv2d(hidden.float(), self.weight, self.bias)
             outputs.append(torch.split(joined, self.channels, 1))
         return [logits for logits, _ in outputs], [deltas for _, deltas in outputs]
+
+
+class Rectified(nn.Module):
+    """Gives relu(convolution(x)), or relu(convolution(x) + more), with fewer passes over the memory.
+
+    Torch adds the bias, then `more`, and then rectifies: three passes. `EPILOGUE` says what is done instead.
+
+    Args:
+        convolution: A convolution with a bias.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, values: Tensor, more: Tensor | None = None) -> Tensor:
+        own = self.convolution
+        assert own.bias is not None
+        if values.device.type == "cuda":
+            rest: Any = own.stride, own.padding, own.dilation, own.groups
+            if EPILOGUE == "cudnn" and own.in_channels >= LEAST_CHANNELS:
+                values = values.to(own.weight.dtype)
+                if more is None:
+                    return torch.cudnn_convolution_relu(values, own.weight, own.bias, *rest)
+                return torch.cudnn_convolution_add_relu(values, own.weight, more, 1.0, own.bias, *rest)
+            if EPILOGUE != "torch" and kernels.work(values.device):
+                found = functional.conv2d(values, own.weight, None, *rest)
+                ordered = [part for part in (found, more) if part is not None]
+                if all(part.is_contiguous(memory_format=torch.channels_last) for part in ordered):
+                    return kernels.finish_(found, own.bias, more)
+                found = found.add_(own.bias[:, None, None])
+                return functional.relu(found if more is None else found.add_(more), inplace=True)
+        found = own(values)
+        return functional.relu(found if more is None else found.add_(more), inplace=True)
+
+
+class RectifiedBottleneck(nn.Module):
+    """Gives the same as `block`, whose batch norms are folded, with `Rectified` convolutions."""
+
+    def __init__(self, block: Bottleneck) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = (Rectified(c) for c in (block.conv1, block.conv2, block.conv3))
+        self.downsample = block.downsample
+        if isinstance(self.downsample, nn.Sequential):
+            (first, *_) = self.downsample
+            assert block.conv3.bias is not None
+            if isinstance(first.bias, Tensor):  # the sum of both branches needs only one bias
+                block.conv3.bias.data += first.bias.data
+                first.register_parameter("bias", None)
+
+    @staticmethod
+    def replaces(module: nn.Module) -> bool:
+        """Whether `module` is torchvision's block with folded batch norms."""
+        if type(module) is not Bottleneck or type(module.relu) is not nn.ReLU:
+            return False
+        below = module.downsample
+        return all(type(getattr(module, f"bn{i}")) is nn.Identity for i in (1, 2, 3)) and (
+            below is None
+            or (type(below) is nn.Sequential and [type(p) for p in below] == [nn.Conv2d, nn.Identity])
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        inside = self.conv2(self.conv1(values))
+        found: Tensor = self.conv3(inside, values if self.downsample is None else self.downsample(values))
+        return found
+
+
+class MergedPyramid(nn.Module):
+    """Gives the same as `pyramid`, but adds the bias and the coarser level to each level in one pass."""
+
+    def __init__(self, pyramid: FeaturePyramidNetwork) -> None:
+        super().__init__()
+        self.inner_blocks, self.layer_blocks = pyramid.inner_blocks, pyramid.layer_blocks
+        self.extra_blocks = pyramid.extra_blocks
+
+    @staticmethod
+    def replaces(module: nn.Module) -> bool:
+        """Whether `module` is torchvision's pyramid with folded batch norms."""
+        if type(module) is not FeaturePyramidNetwork:
+            return False
+        both: Any = module.inner_blocks, module.layer_blocks
+        return all(
+            type(block[0]) is nn.Conv2d
+            and block[0].bias is not None
+            and all(type(part) is nn.Identity for part in list(block)[1:])
+            for block in chain(*both)
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Does the same as `FeaturePyramidNetwork.forward`."""
+        names, maps = list(features), list(features.values())
+        last: Tensor | None = None
+        results: list[Tensor] = []
+        for values, inner, layer in reversed(
+            list(zip(maps, self.inner_blocks, self.layer_blocks, strict=True))
+        ):
+            last = self._convolve(inner[0], values, last)
+            results.insert(0, self._convolve(layer[0], last, None))
+        if self.extra_blocks is not None:
+            results, names = self.extra_blocks(results, maps, names)
+        return OrderedDict(zip(names, results, strict=True))
+
+    @staticmethod
+    def _convolve(own: nn.Conv2d, values: Tensor, coarser: Tensor | None) -> Tensor:
+        """Convolves `values`, and adds the coarser level."""
+        if values.device.type == "cuda" and EPILOGUE != "torch" and kernels.work(values.device):
+            found = functional.conv2d(values, own.weight, None, own.stride, own.padding)
+            ordered = [part for part in (found, coarser) if part is not None]
+            double = coarser is None or found.shape[2:] == tuple(2 * side for side in coarser.shape[2:])
+            if double and all(p.is_contiguous(memory_format=torch.channels_last) for p in ordered):
+                assert own.bias is not None
+                return kernels.finish_(found, own.bias, coarser, rectify=False, doubled=True)
+        found = cast("Tensor", own(values))
+        if coarser is None:
+            return found
+        return found + functional.interpolate(coarser, size=found.shape[2:], mode="nearest")
+
+
+class RowsHead(nn.Module):
+    """Gives the same as `head`, but reads channels-last regions in their order, without a copy.
+
+    Args:
+        head: Torchvision's box head.
+        channels: The number of channels of a region.
+    """
+
+    def __init__(self, head: TwoMLPHead, channels: int) -> None:
+        super().__init__()
+        self.fc6, self.fc7 = _by_rows(head.fc6, channels), head.fc7
+
+    def forward(self, regions: Tensor) -> Tensor:
+        inside = functional.relu(self.fc6(regions.permute(0, 2, 3, 1).flatten(1)), inplace=True)
+        return functional.relu(self.fc7(inside), inplace=True)
+
+
+class FlattenRows(nn.Module):
+    """Flattens channels-last regions in their order."""
+
+    def forward(self, regions: Tensor) -> Tensor:
+        return regions.permute(0, 2, 3, 1).flatten(1)
 
 
 class Float32(nn.Module):
@@ -201,6 +371,43 @@ def _replace(network: nn.Module, faster: type[Any]) -> None:
         for name, part in list(parent.named_children()):
             if faster.replaces(part):
                 parent._modules[name] = faster(part)
+
+
+def _rectify(network: nn.Module) -> None:
+    """Replaces each convolution that a ReLU follows by a `Rectified`."""
+    _replace(network, RectifiedBottleneck)
+    for parent in list(network.modules()):
+        if not isinstance(parent, nn.Sequential | IntermediateLayerGetter):
+            continue
+        names = [name for name, part in parent.named_children() if type(part) is not nn.Identity]
+        for first, second in pairwise(names):
+            convolution, then = parent.get_submodule(first), parent.get_submodule(second)
+            if type(convolution) is nn.Conv2d and convolution.bias is not None and type(then) is nn.ReLU:
+                parent._modules[first] = Rectified(convolution)
+                parent._modules[second] = nn.Identity()
+
+
+def _flatten_rows(network: GeneralizedRCNN) -> None:
+    """Lets the box head read channels-last regions without a copy."""
+    if type(network.roi_heads) is not OwnMaskHeads:
+        return
+    heads = network.roi_heads.heads
+    down, across = heads.box_roi_pool.output_size
+    if type(heads.box_head) is TwoMLPHead:
+        heads.box_head = RowsHead(heads.box_head, heads.box_head.fc6.in_features // (down * across))
+    elif isinstance(heads.box_head, FastRCNNConvFCHead):
+        for first, second in pairwise(list(heads.box_head._modules)):
+            linear = heads.box_head.get_submodule(second)
+            if type(heads.box_head.get_submodule(first)) is nn.Flatten and type(linear) is nn.Linear:
+                heads.box_head._modules[first] = FlattenRows()
+                heads.box_head._modules[second] = _by_rows(linear, linear.in_features // (down * across))
+
+
+def _by_rows(linear: nn.Linear, channels: int) -> nn.Linear:
+    """Orders the inputs of `linear` by cells first, then by channels."""
+    weight = linear.weight.data.view(linear.out_features, channels, -1).transpose(1, 2).flatten(1)
+    linear.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    return linear
 
 
 def _lower(network: nn.Module, precision: torch.dtype) -> None:

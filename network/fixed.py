@@ -24,9 +24,10 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, permute_and_
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
+from network import kernels
 from network.acceleration import JoinedRPNHead, OwnMaskHeads
 from network.precision import exact
-from network.roi_align import RowRoIAlign, fixed_roi_align
+from network.roi_align import Pyramid, RowRoIAlign, fixed_roi_align, pyramid_of, table_of
 
 REGION_ROUNDS, BOX_ROUNDS = 24, 12
 """Rounds of `suppress`. Photos took at most 15 and 6. More are needed only where a chain of boxes is longer,
@@ -90,36 +91,61 @@ def padded_size(transform: GeneralizedRCNNTransform, size_hw: tuple[int, int]) -
     return height, width
 
 
-def find(network: GeneralizedRCNN, images: Tensor, limits: Tensor) -> Tensor:
-    """Finds the instances in padded images, without any wait of the host.
+class Layout(NamedTuple):
+    """What does not depend on the pixels of images, but only on their padded size."""
+
+    anchors: Tensor
+    """(anchors of all levels, 4) float32."""
+    boxes: Pyramid
+    """The maps that the pooler of the boxes reads."""
+    masks: Pyramid
+
+
+def layout(network: GeneralizedRCNN, images: Tensor) -> Layout:
+    """Returns the layout for padded images of this size. It runs the backbone once."""
+    rpn, heads = network.rpn, network.roi_heads.heads
+    features = _features(network, images)
+    # The generator reads only size, type and device of features, and gives anchors of their type.
+    shapes = ImageList(images[:1], [(images.shape[2], images.shape[3])])
+    (anchors,) = rpn.anchor_generator(shapes, [level[:, :0].float() for level in features.values()])
+    poolers = _torchvisions(heads.box_roi_pool), _torchvisions(heads.mask_roi_pool)
+    boxes, masks = (pyramid_of(pooler, features, images.shape[2]) for pooler in poolers)
+    return Layout(anchors, boxes, masks)
+
+
+def find(network: GeneralizedRCNN, images: Tensor, limits: Tensor, known: Layout | None = None) -> Tensor:
+    """Finds the instances in padded images. With a layout, the host never waits.
 
     Args:
         network: A network that `supports` accepts.
         images: (N, 3, H, W) float32, as the network's transform gives them.
         limits: (N, 4) float32: width, height, width, height of each image without its padding, in pixels.
+        known: The layout for images of this size, if it is known.
 
     Returns:
         (N, 1 + D, 6 + M * M) float32. Row 0 begins with the number of instances, and 1 if they are certain.
         Each other row is an instance: box in pixels of the padded image, score, label, mask of M x M
         probabilities. `unpack` takes it apart.
     """
-    features = network.backbone(images)
-    if isinstance(features, Tensor):
-        features = {"0": features}
+    known = known or layout(network, images)
+    features = _features(network, images)
     rpn, heads = network.rpn, network.roi_heads.heads
     precision = next(iter(features.values())).dtype
-    maps = list(features.values())
-    objectness, deltas = rpn.head(maps)
+    objectness, deltas = rpn.head(list(features.values()))
+    box_pooler, mask_pooler = _torchvisions(heads.box_roi_pool), _torchvisions(heads.mask_roi_pool)
+    same = box_pooler.featmap_names == mask_pooler.featmap_names
+    table = table_of(box_pooler, features)
+    mask_table = table if same else table_of(mask_pooler, features)
+    del features
     with exact(images.device):
-        # The generator reads only size, type and device of features, and gives anchors of their type.
-        shapes = ImageList(images[:1], [(images.shape[2], images.shape[3])])
-        (anchors,) = rpn.anchor_generator(shapes, [level[:, :0].float() for level in maps])
-        regions = proposals(rpn, objectness, deltas, anchors, limits)
-        pooled = _pool(heads.box_roi_pool, features, regions.boxes, images.shape[2]).to(precision)
+        regions = proposals(rpn, objectness, deltas, known.anchors, limits)
+        pooled = fixed_roi_align(box_pooler, table, known.boxes, regions.boxes, precision)
+    del objectness, deltas, table
     class_logits, box_codes = heads.box_predictor(heads.box_head(pooled))
     with exact(images.device):
         found = detections(heads, class_logits, box_codes, regions, limits)
-        pooled = _pool(heads.mask_roi_pool, features, found.boxes, images.shape[2]).to(precision)
+        pooled = fixed_roi_align(mask_pooler, mask_table, known.masks, found.boxes, precision)
+    del mask_table
     masks = network.roi_heads.masks(heads.mask_head(pooled), found.labels.flatten())
     certain = regions.certain & found.certain
     count, places = found.scores.shape
@@ -173,22 +199,27 @@ def proposals(
     images = len(limits)
     sizes = [logits[0].numel() for logits in objectness]
     places = min(max(sizes), rpn.pre_nms_top_n())
-    scores, boxes = [], []
-    for logits, codes, here in zip(objectness, deltas, torch.split(anchors, sizes), strict=True):
-        anchors_per_cell, (height, width) = logits.shape[1], logits.shape[2:]
-        logits = permute_and_flatten(logits, images, anchors_per_cell, 1, height, width).flatten(1)
-        codes = permute_and_flatten(codes, images, anchors_per_cell, 4, height, width)
-        top, chosen = logits.topk(min(places, logits.shape[1]), dim=1)
-        decoded = _decode(_rows(codes, chosen), here[chosen], rpn.box_coder)
+    logits, codes, priors = [], [], []
+    for own_logits, own_codes, here in zip(objectness, deltas, torch.split(anchors, sizes), strict=True):
+        anchors_per_cell, (height, width) = own_logits.shape[1], own_logits.shape[2:]
+        own_logits = permute_and_flatten(own_logits, images, anchors_per_cell, 1, height, width).flatten(1)
+        own_codes = permute_and_flatten(own_codes, images, anchors_per_cell, 4, height, width)
+        top, chosen = own_logits.topk(min(places, own_logits.shape[1]), dim=1)
+        own_codes, here = _rows(own_codes, chosen), here[chosen]
         missing = places - top.shape[1]
-        scores.append(nn.functional.pad(top.sigmoid(), (0, missing), value=-1.0))
-        boxes.append(nn.functional.pad(decoded, (0, 0, 0, missing)))
-    levels = len(scores)
+        if missing:  # these boxes have no area, and so they are not valid
+            top = nn.functional.pad(top, (0, missing), value=-math.inf)
+            own_codes, here = (nn.functional.pad(rows, (0, 0, 0, missing)) for rows in (own_codes, here))
+        logits.append(top)
+        codes.append(own_codes)
+        priors.append(here)
+    levels = len(logits)
     # Stable sorts, because torchvision's are: of equal scores, the first one counts.
-    score, order = torch.cat(scores).sort(dim=1, descending=True, stable=True)
-    box = _clip(_rows(torch.cat(boxes), order), limits.repeat(levels, 1))
+    score, order = torch.cat(logits).sigmoid().sort(dim=1, descending=True, stable=True)
+    decoded = _decode(torch.cat(codes), torch.cat(priors), rpn.box_coder)
+    box = _clip(_rows(decoded, order), limits.repeat(levels, 1))
     valid = _large(box, rpn.min_size) & (score >= rpn.score_thresh)
-    kept, settled = suppress(overlaps(box, rpn.nms_thresh), valid, REGION_ROUNDS)
+    kept, settled = keep(box, valid, rpn.nms_thresh, REGION_ROUNDS)
 
     def by_image(values: Tensor) -> Tensor:
         return values.view(levels, images, *values.shape[1:]).transpose(0, 1).flatten(1, 2)
@@ -222,8 +253,7 @@ def detections(
     codes = _rows(box_regression.view(images, places * labels, 4), region * labels + label)
     box = _clip(_decode(codes, _rows(regions.boxes, region), heads.box_coder), limits)
     valid = _large(box, 1e-2) & (score >= 0)
-    same = label.unsqueeze(2) == label.unsqueeze(1)
-    kept, settled = suppress(overlaps(box, heads.nms_thresh) & same, valid, BOX_ROUNDS)
+    kept, settled = keep(box, valid, heads.nms_thresh, BOX_ROUNDS, label)
 
     wanted = min(heads.detections_per_img, kept.shape[1])
     # A box is final if it and all boxes before it are settled. If enough boxes are final, the rest is of no
@@ -240,6 +270,28 @@ def detections(
         valid.sum(1),
         certain,
     )
+
+
+def keep(
+    boxes: Tensor, valid: Tensor, threshold: float, rounds: int, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Non-maximum suppression without a wait.
+
+    Args:
+        boxes: (N, K, 4), in falling order of their scores.
+        valid: (N, K) bool. Other boxes are neither kept nor remove any.
+        rounds: As for `suppress`.
+        labels: (N, K) int64. If given, a box removes only boxes of its own label.
+
+    Returns:
+        What `suppress` gives.
+    """
+    if valid.shape[1] <= kernels.MOST_BOXES and kernels.work(boxes.device):
+        return kernels.suppress(boxes, valid, threshold, labels), torch.ones_like(valid)
+    removes = overlaps(boxes, threshold)
+    if labels is not None:
+        removes &= labels.unsqueeze(2) == labels.unsqueeze(1)
+    return suppress(removes, valid, rounds)
 
 
 def overlaps(boxes: Tensor, threshold: float) -> Tensor:
@@ -288,11 +340,13 @@ def suppress(removes: Tensor, valid: Tensor, rounds: int) -> tuple[Tensor, Tenso
     return kept, kept == before
 
 
-def _pool(
-    pooler: MultiScaleRoIAlign | RowRoIAlign, features: dict[str, Tensor], boxes: Tensor, height: int
-) -> Tensor:
-    torchvisions = pooler.pooler if isinstance(pooler, RowRoIAlign) else pooler
-    return fixed_roi_align(torchvisions, features, boxes, height)
+def _features(network: GeneralizedRCNN, images: Tensor) -> dict[str, Tensor]:
+    features = network.backbone(images)
+    return {"0": features} if isinstance(features, Tensor) else features
+
+
+def _torchvisions(pooler: MultiScaleRoIAlign | RowRoIAlign) -> MultiScaleRoIAlign:
+    return pooler.pooler if isinstance(pooler, RowRoIAlign) else pooler
 
 
 def _decode(codes: Tensor, boxes: Tensor, coder: object) -> Tensor:

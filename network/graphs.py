@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +20,15 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from network.fixed import SHORTEST_SIDE, find
+from network.fixed import SHORTEST_SIDE, find, layout
 
 MOST_GRAPHS = 16
 """Graphs kept at the same time. Photos of usual cameras have six padded sizes. Batches of a size need one
 more."""
 MOST_BYTES = 6 << 30
 """If the graphs' memory grows beyond this, all graphs are dropped, and recording begins anew."""
+BENCHMARK = False
+"""Whether cuDNN tries several algorithms for each convolution, before a graph is recorded."""
 WARM_UPS = 2
 """Runs before the recording, in which libraries make what they cannot make while a graph is recorded."""
 
@@ -101,7 +104,8 @@ class Graphs:
             graph.answer.copy_(graph.run(), non_blocking=True)
             if images.device.type == "cuda":
                 torch.cuda.current_stream(images.device).synchronize()
-            return graph.answer.clone()
+            # NumPy copies in this thread. Torch would wake others up, which takes longer.
+            return torch.from_numpy(graph.answer.numpy().copy())
 
     def _new(self, images: Tensor) -> _Graph:
         """Records a graph, and makes room for it."""
@@ -112,13 +116,16 @@ class Graphs:
         limits = images.new_tensor([[width, height, width, height]] * len(images))
         on_cuda = images.device.type == "cuda"
         if not on_cuda:
-            run = self._record(lambda: find(self._network, still, limits), None)
+            known = layout(self._network, still)
+            run = self._record(lambda: find(self._network, still, limits, known), None)
         else:
             with torch.cuda.device(images.device):
+                known = layout(self._network, still)
                 self._pool = self._pool or torch.cuda.graph_pool_handle()
                 torch.cuda.empty_cache()  # recording does this too, and the graph's memory is to be counted
                 before = torch.cuda.memory_reserved()
-                run = self._record(lambda: find(self._network, still, limits), self._pool)
+                with _cudnn_benchmark(BENCHMARK):
+                    run = self._record(lambda: find(self._network, still, limits, known), self._pool)
                 self._bytes += max(0, torch.cuda.memory_reserved() - before)
                 if self._bytes > MOST_BYTES:
                     self._graphs.clear()
@@ -148,6 +155,16 @@ def record_on_cuda(step: Step, pool: Any) -> Step:
         return answer
 
     return run
+
+
+@contextmanager
+def _cudnn_benchmark(wanted: bool) -> Iterator[None]:
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _host(*shape: int, device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ from torch.nn import functional
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
-LEVEL_EPS = 1e-6
-"""What `LevelMapper` adds before it rounds down."""
+from network import kernels
+from network.kernels import LEVEL_EPS
 
 
 class RowRoIAlign(nn.Module):
@@ -133,45 +134,74 @@ def cells_along(
     return torch.stack([low, high], -1).flatten(2), shares.flatten(2)
 
 
+class Pyramid(NamedTuple):
+    """What `fixed_roi_align` must know of the maps that it reads. The sizes of images and maps decide it."""
+
+    facts: Tensor
+    """(L, 3) int32: height and width of each level, and the number of cells of the levels before it."""
+    scales: Tensor
+    """(L,) float32: cells of the level for each pixel of the image."""
+    finest: int
+    """The exponent of the first level's stride."""
+
+
+def pyramid_of(pooler: MultiScaleRoIAlign, features: dict[str, Tensor], height: int) -> Pyramid:
+    """Describes the maps that `pooler` reads, of padded images of `height` pixels. It waits for the host."""
+    levels = [feature for name, feature in features.items() if name in pooler.featmap_names]
+    exponents = [round(math.log2(level.shape[2] / height)) for level in levels]
+    before = accumulate((level.shape[2] * level.shape[3] for level in levels), initial=0)
+    facts = [(level.shape[2], level.shape[3], cells) for level, cells in zip(levels, before, strict=False)]
+    place = levels[0].device
+    return Pyramid(
+        torch.tensor(facts, dtype=torch.int32, device=place),
+        torch.tensor([2.0**exponent for exponent in exponents], device=place),
+        -exponents[0],
+    )
+
+
+def table_of(pooler: MultiScaleRoIAlign, features: dict[str, Tensor]) -> Tensor:
+    """Returns the cells of all levels that `pooler` reads, image by image: (cells, C)."""
+    levels = [feature for name, feature in features.items() if name in pooler.featmap_names]
+    rows = [level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels]
+    return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).flatten(0, 1)
+
+
 def fixed_roi_align(
-    pooler: MultiScaleRoIAlign, features: dict[str, Tensor], boxes: Tensor, height: int
+    pooler: MultiScaleRoIAlign, table: Tensor, pyramid: Pyramid, boxes: Tensor, precision: torch.dtype
 ) -> Tensor:
     """Returns the features of all regions in one step whose sizes do not depend on the values.
 
     Args:
         pooler: A pooler that `RowRoIAlign.replaces` accepts.
-        features: (N, C, H, W) for each level. Levels that the pooler does not use are ignored.
+        table: As `table_of` gives it.
+        pyramid: As `pyramid_of` gives it.
         boxes: (N, R, 4): x1, y1, x2, y2 in pixels of the padded image.
-        height: The height of the padded images in pixels.
+        precision: The type of the result.
 
     Returns:
-        (N * R, C, bins, bins) float32, in channels-last order.
+        (N * R, C, bins, bins) in channels-last order.
     """
-    levels = [feature for name, feature in features.items() if name in pooler.featmap_names]
-    exponents = [round(math.log2(level.shape[2] / height)) for level in levels]
-    cells_before = [0, *accumulate(level.shape[2] * level.shape[3] for level in levels)]
-    # `fill_` instead of `torch.tensor`, which would copy from the host and wait for it.
-    facts = boxes.new_empty(len(levels), 3, dtype=torch.int32)
-    scales = boxes.new_empty(len(levels))
-    for i, (level, exponent) in enumerate(zip(levels, exponents, strict=True)):
-        scales[i].fill_(2.0**exponent)
-        for fact, value in zip(facts[i], (level.shape[2], level.shape[3], cells_before[i]), strict=True):
-            fact.fill_(value)
+    facts, scales, finest = pyramid
+    down, across = pooler.output_size
+    samples = int(pooler.sampling_ratio)
+    if kernels.work(boxes.device):
+        pooled = kernels.roi_align(
+            table, boxes, facts, scales, (down, across), samples,
+            pooler.canonical_scale, pooler.canonical_level, finest, precision,
+        )  # fmt: skip
+        return pooled.view(len(pooled), down, across, -1).permute(0, 3, 1, 2)
     regions = boxes.flatten(0, 1)
-    level_of = _level_of(regions, pooler, -exponents[0], -exponents[-1])
+    level_of = _level_of(regions, pooler, finest, finest + len(scales) - 1)
     images = torch.arange(len(boxes), dtype=torch.int32, device=boxes.device)
     image_of = images.repeat_interleave(boxes.shape[1])
     heights, widths, before = facts[level_of][:, :, None, None].unbind(1)
-    before = before + image_of[:, None, None] * cells_before[-1]
+    before = before + image_of[:, None, None] * (len(table) // len(boxes))
     regions = regions * scales[level_of].unsqueeze(1)
-    down, across = pooler.output_size
-    samples = pooler.sampling_ratio
     rows, row_shares = cells_along(regions[:, 1], regions[:, 3], down, samples, heights)
     columns, column_shares = cells_along(regions[:, 0], regions[:, 2], across, samples, widths)
     cells, shares = _bins(rows * widths + before, row_shares, columns, column_shares)
-    table = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], 1).flatten(0, 1).float()
-    sums = functional.embedding_bag(cells, table, mode="sum", per_sample_weights=shares)
-    return sums.view(len(regions), down, across, -1).permute(0, 3, 1, 2)
+    sums = functional.embedding_bag(cells, table.float(), mode="sum", per_sample_weights=shares)
+    return sums.view(len(regions), down, across, -1).permute(0, 3, 1, 2).to(precision)
 
 
 def _level_of(regions: Tensor, pooler: MultiScaleRoIAlign, finest: int, coarsest: int) -> Tensor:

@@ -25,7 +25,7 @@ from photo.errors import ImageError
 from serving.kept import Kept
 from serving.models import Models
 from serving.scheduler import Job
-from serving.service import EXPECTED_ERRORS, Request, Service, keep
+from serving.service import Request, Service, keep
 from ui import links, overlay, sides
 from ui.choices import SAME, Choices
 from ui.components import EMPTY_STAGE, picture_file, said
@@ -193,29 +193,25 @@ class Page:
 
         try:
             async with self._service.request("page", tell_stage) as request:
-                try:
-                    path = await _file_of(source, run, request)
-                    choices = self._layout.read(values)
-                    network = await request.model(choices.model)
-                    seconds = request.expected_seconds(network)
-                    small = self._small_model(seconds)
+                choices = self._layout.read(values)
+                path = await _file_of(source, run, request)
+                network = await request.model(choices.model)
+                seconds = request.expected_seconds(network)
+                small = self._small_model(seconds)
 
-                    def work(job: Job) -> Answer:
-                        if small is not None:
-                            preview = request.segment(path, small, job)
-                            tell(self._preview(preview, values, number, seconds))
-                        elif seconds >= 1:
-                            tell_stage(0.3, "Looking for objects", seconds)
-                        result = request.segment(path, network, job, choices.detail)
-                        return self._found(result, values, number)
+                def work(job: Job) -> Answer:
+                    if small is not None:
+                        preview = request.segment(path, small, job)
+                        tell(self._preview(preview, values, number, seconds))
+                    elif seconds >= 1:
+                        tell_stage(0.3, "Looking for objects", seconds)
+                    return self._found(request.segment(path, network, job, choices.detail), values, number)
 
-                    return await request.run(work)
-                except EXPECTED_ERRORS as error:
-                    request.refuse(error)
-                    advice = "" if isinstance(error, ImageError) else OTHER_MODEL
-                    raise Refused(f"{error}{advice}", isinstance(error, ModelError | WeightsError)) from error
+                return await request.run(work)
         except gr.Error as error:
-            raise Refused(str(error.message)) from error
+            reason = error.__cause__
+            models = isinstance(reason, ModelError | WeightsError)
+            raise Refused(f"{error.message}{OTHER_MODEL if models else ''}", models) from error
 
     def _small_model(self, seconds: float) -> SegmentationModel | None:
         """Returns the small model for a quick look, or None if there is no need for one."""

@@ -15,7 +15,14 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d
 
 from inference import SegmentationModel, segment
-from network.acceleration import Float32, OwnMaskHeads, _fold_batch_norms, accelerate
+from network.acceleration import (
+    Float32,
+    OwnMaskHeads,
+    Rectified,
+    RectifiedBottleneck,
+    _fold_batch_norms,
+    accelerate,
+)
 from network.architectures import ARCHITECTURES
 from network.roi_align import RowRoIAlign
 from network.weights import find_weights
@@ -98,7 +105,7 @@ def test_torchvisions_networks_are_changed_throughout(name: str) -> None:
 def test_what_is_for_the_cpu_only_stays_away_from_graphics_processors(v1: MaskRCNN) -> None:
     changed = accelerated(v1, CUDA, torch.float16)
     assert not {WinogradConv2d, RowRoIAlign, FrozenBatchNorm2d} & kinds(changed)
-    body = changed.backbone.body.conv1.weight
+    body = changed.backbone.body.conv1.convolution.weight
     assert body.dtype == torch.float16 and body.is_contiguous(memory_format=torch.channels_last)
     assert changed.rpn.head.weight.dtype == torch.float32
     assert isinstance(changed.roi_heads.heads.box_predictor.cls_score, Float32)
@@ -203,3 +210,29 @@ def test_in_bfloat16_instances_with_high_scores_stay_the_same(scenes_model: Segm
     np.testing.assert_allclose(same.scores, sure.scores, atol=0.02)
     np.testing.assert_allclose(same.boxes, sure.boxes, atol=2)
     assert not np.array_equal(same.scores, sure.scores)
+
+
+@pytest.mark.parametrize("name", ["resnet50_fpn", "resnet50_fpn_v2", "starter"])
+def test_what_is_for_graphics_processors_gives_the_same(name: str) -> None:
+    network = random_network(ARCHITECTURES[name].build).requires_grad_(False)
+    network.transform.min_size = (192,)
+    pictures = [torch.tensor(random_picture(192, 256, seed)).permute(2, 0, 1) / 255 for seed in (1, 2)]
+    changed = accelerated(network, CUDA)
+    assert Rectified in kinds(changed) and nn.BatchNorm2d not in kinds(changed)
+    assert (RectifiedBottleneck in kinds(changed)) == (name != "starter")
+    with torch.inference_mode():
+        images, _ = network.transform(pictures)
+        expected, maps = network.backbone(images.tensors), changed.backbone(images.tensors)
+        assert maps.keys() == expected.keys()
+        for level, values in expected.items():
+            torch.testing.assert_close(maps[level], values, atol=1e-3, rtol=1e-3)
+        heads, others = network.roi_heads, changed.roi_heads.heads
+        regions = torch.randn(5, maps["0"].shape[1], *heads.box_roi_pool.output_size)
+        regions = regions.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(others.box_head(regions), heads.box_head(regions), atol=1e-3, rtol=1e-3)
+        insides = heads.mask_head(
+            torch.randn(5, maps["0"].shape[1], *[heads.mask_roi_pool.output_size[0]] * 2)
+        )
+        labels = torch.tensor([1, 2, 3, 2, 1])
+        masks = changed.roi_heads.masks(insides, labels)
+        torch.testing.assert_close(changed.roi_heads.masks_by_product(insides, labels), masks)

@@ -15,6 +15,7 @@ import torch
 
 from detections import Detections
 from inference import BATCH, SegmentationModel, load, segment, segment_many
+from network import kernels
 from network.acceleration import accelerate
 from network.architectures import ARCHITECTURES, COCO_LABELS
 from network.fixed import overlaps, suppress
@@ -112,17 +113,30 @@ def test_suppression_is_the_same_as_on_a_cpu(seed: int) -> None:
     assert settled and torch.where(kept[0])[0].tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_kernel_for_suppression_gives_the_same(seed: int) -> None:
+    assert kernels.work(CUDA)
+    boxes = torch.stack([boxes_of(1000, 10 * seed + i) for i in range(5)])
+    valid, labels = torch.rand(5, 1000) > 0.1, torch.randint(0, 3, (5, 1000))
+    removes = overlaps(boxes, 0.5)
+    for some, matrix in ((None, removes), (labels, removes & (labels[:, :, None] == labels[:, None]))):
+        expected, settled = suppress(matrix, valid, 60)
+        kept = kernels.suppress(boxes.to(CUDA), valid.to(CUDA), 0.5, None if some is None else some.to(CUDA))
+        assert settled.all() and torch.equal(kept.cpu(), expected)
+
+
 def test_no_step_waits_for_the_host() -> None:
-    from network.fixed import find
+    from network.fixed import find, layout
     from network.precision import arithmetic
 
     fast, _ = two("resnet50_fpn", "float16")
     images = torch.rand(1, 3, 800, 1088, device=CUDA)
     limits = torch.tensor([[1088.0, 800, 1088, 800]], device=CUDA)
     with torch.inference_mode(), arithmetic(CUDA, "float16"):
-        find(fast.network, images, limits)
+        known = layout(fast.network, images)
+        find(fast.network, images, limits, known)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            find(fast.network, images, limits)
+            find(fast.network, images, limits, known)
         finally:
             torch.cuda.set_sync_debug_mode("default")
