@@ -114,7 +114,7 @@ def test_a_strip_goes_stage_by_stage() -> None:
 
 
 def test_everything_that_a_graph_reads_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recorded graph reads addresses, and Python does not know of them. Freed tables once ended the process."""
+    """A recorded graph reads addresses that Python does not know of. Freed tables once ended the process."""
     read: list[weakref.ref[Tensor]] = []
     layout = graphs.layout
 
