@@ -161,6 +161,14 @@ function hear() {
 
 // ---- the photo that the page opens with ----
 
+/** Does what the page's address asks for. If the visitor was quicker, their photo stays. */
+function openPage() {
+  const { show } = props.opened ?? {};
+  if (show) props.value = { ...props.value, show };
+  showParts();
+  if (last === 0) openFirst();
+}
+
 /** Opens what a link names, what this tab showed before, or the first example. */
 function openFirst() {
   const { example, first } = props.opened ?? {};

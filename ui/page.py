@@ -28,7 +28,7 @@ from serving.scheduler import Job
 from serving.service import Request, Service, keep
 from ui import links, overlay, sides
 from ui.choices import SAME, Choices
-from ui.components import EMPTY_STAGE, picture_file, said
+from ui.components import picture_file, said
 from ui.histogram import histogram
 from ui.layout import Layout, add_layout
 from ui.saving import add_saving
@@ -273,19 +273,16 @@ class Page:
         if faults:
             gr.Warning(f"The link's {', '.join(faults)} cannot be read, and is left as it is by default.")
         example = wanted["example"]
-        opened = (
-            {"example": next(iter(links.PHOTOS)), "first": True} if example is None else {"example": example}
-        )
+        opened: dict[str, Any] = {"example": None if example == links.NO_EXAMPLE else example}
+        if example is None:
+            opened = {"example": next(iter(links.PHOTOS)), "first": True}
         names = wanted.keys() - {"example", "without", "show"}
         return {
             self._memory.address: address,
             layout.agents: AGENTS.format(address=address),
             layout.tabs: gr.update(selected=wanted["tab"]),
             layout.summary: {"unticked": wanted["without"]},
-            layout.picture: gr.update(
-                value=EMPTY_STAGE | {"show": wanted["show"]},
-                opened=opened if example != links.NO_EXAMPLE else {"example": None},
-            ),
+            layout.picture: gr.update(opened=opened | {"show": wanted["show"]}),
             **{layout.controls[name]: wanted[name] for name in names},
         }
 
