@@ -132,7 +132,7 @@ def test_the_space_starts_a_file_that_is_there() -> None:
     assert (ROOT / matter["app_file"]).is_file()
     assert len(matter["short_description"]) <= 60  # the hub refuses longer ones
     assert (ROOT / matter["thumbnail"]).is_file()
-    assert matter["suggested_hardware"] == "cpu-basic" and matter["license"] == "apache-2.0"
+    assert matter["suggested_hardware"] == "zero-a10g" and matter["license"] == "apache-2.0"
     assert {"instance-segmentation", "mask-r-cnn", "coco"} <= set(matter["tags"])
     assert "models" not in matter, "tools/deploy.py names the repository that the owner's weights are in"
 
