@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the page. The page shows example photos, segmented by the built-in `starter`.
+"""Takes the README's pictures of the page. The built-in `starter` looks at the example photos.
 
     python tools/screenshot.py [--out docs]
 
@@ -56,7 +56,7 @@ def opened(page: Page, url: str, query: str, size: tuple[int, int]) -> Page:
 
 
 def tour(page: Page) -> Iterator[Frame]:
-    """Points at objects, moves the threshold, shows one kind and drags the line of an effect. Yields the frames."""
+    """Points at objects, moves the threshold, shows one kind, drags the line of an effect. Yields frames."""
 
     def shot(milliseconds: int) -> Frame:
         page.evaluate("window.scrollTo(0, 0)")
