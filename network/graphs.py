@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 class _Graph:
     images: Tensor
     limits: Tensor
+    known: object
+    """The tables that the graph reads. Like `images`, they must stay where they are in memory."""
     run: Step
     answer: Tensor
     """Memory of the host that a graphics processor can write to."""
@@ -130,7 +132,7 @@ class Graphs:
                 if self._bytes > MOST_BYTES:
                     self._graphs.clear()
                     self._pool, self._bytes = None, 0
-        return _Graph(still, limits, run, _host(*run().shape, device=images.device))
+        return _Graph(still, limits, known, run, _host(*run().shape, device=images.device))
 
 
 def record_on_cuda(step: Step, pool: Any) -> Step:

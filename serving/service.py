@@ -59,6 +59,8 @@ FETCHES, FETCHES_EACH = 8, 2
 ROOM_BYTES = 64 * MEGABYTE
 """The room for a file whose size nobody has estimated. A picture of 12 megapixels needs less."""
 RESTARTING = "The server is restarting. Please try again in a minute."
+SLOTS = 2
+"""The number of photos that are worked on at once: one is in the network, one is read or written."""
 LOAD_SECONDS = 900.0
 """The longest time that a request waits for its model. The model may have to be downloaded first."""
 EXPECTED_ERRORS = (ImageError, ModelError, SettingsError, WeightsError)
@@ -99,7 +101,7 @@ class Service:
         self.requests: set[Request] = set()
         """The requests that have not ended, and those whose work still runs."""
         self.closing = self.giving_up = False
-        self.scheduler = scheduler or Scheduler()
+        self.scheduler = scheduler or Scheduler(zero_gpu.LEASES if zero_gpu.ACTIVE else SLOTS)
         self.views = views or Scheduler(waiting=100, waiting_each=50, wait_seconds=30.0, run_seconds=60.0)
         self.seconds = Seconds()
         self._fetching: Counter[str] = Counter()
