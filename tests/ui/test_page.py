@@ -15,6 +15,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -57,6 +58,7 @@ from tests.ui.visitor import (
     spot_on,
     upload,
 )
+from ui import links
 from ui.choices import Choices
 from ui.layout import add_layout
 from ui.page import Run
@@ -669,6 +671,7 @@ def test_a_link_opens_an_example_as_it_was_looked_at(open_page: Callable[..., Pa
     open_tab(page, "Download")
     query += "&tab=Download"
     expect(page.locator("#link textarea")).to_have_value(f"{server}{query.replace('__theme=light&', '')}")
+    page.wait_for_function("location.search.includes('tab=Download')")
     assert parse_qs(urlsplit(page.url).query) == parse_qs(query[1:])
 
 
@@ -1090,14 +1093,25 @@ def test_undo_and_redo_work_from_anywhere_but_text_fields(page: Page) -> None:
     expect(masks(page)).to_have_count(len(before) - 2)
 
 
-def test_a_photo_that_comes_before_the_page_has_read_its_address_is_looked_at(
-    open_page: Callable[..., Page], server: str
+@pytest.mark.parametrize("query", ["?example=scene-6&show=masks", f"{EMPTY}&show=masks"])
+def test_a_photo_that_comes_before_the_page_has_read_its_address_stays(
+    query: str, open_page: Callable[..., Page], server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = len(instances(server))
-    page = open_page()
-    for query in ("?example=scene-6", EMPTY):
-        page.goto("about:blank")
-        page.goto(f"{server}{query}", wait_until="commit")
-        page.wait_for_selector("#picture input[type=file]", state="attached")
-        upload(page)
-        expect(masks(page)).to_have_count(count)
+    count, may_read = len(instances(server)), threading.Event()
+
+    def read_query(text: str) -> Any:
+        assert may_read.wait(20)
+        return links.read_query(text)
+
+    monkeypatch.setattr("ui.page.links", SimpleNamespace(**vars(links) | {"read_query": read_query}))
+    page = open_page(query=query)
+    upload(page)
+    expect(masks(page)).to_have_count(count)
+    source = page.locator("#picture .photo").get_attribute("src") or ""
+    may_read.set()
+    expect(page.locator("#picture [data-action=boxes]")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#picture .waiting")).to_be_hidden()
+    expect(page.locator("#picture .photo")).to_have_attribute("src", source)
+    expect(masks(page)).to_have_count(count)
+    set_threshold(page, 0.7)
+    expect(page.locator("#histogram")).to_contain_text("and 0.70")
