@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from inference import SegmentationModel
 from photo import images
@@ -246,6 +247,39 @@ def test_objects_are_never_drawn_over_another_photo(
     assert_no_strange_objects(page)
     assert [shape for shape, _ in seen(page)][-1] == SQUARE
     assert full.runs == [WIDE, TALL, SQUARE]
+
+
+def test_objects_are_not_drawn_over_the_photo_before_while_their_own_is_still_loading(
+    page: Page, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch(url: str, folder: Path) -> Path:
+        return Path(shutil.copy(files[WIDE], folder))
+
+    monkeypatch.setattr("serving.service.fetch", fetch)
+    looked_at(page, files[TALL])
+    page.evaluate(WATCH)
+    loading: list[Route] = []
+    page.route("**/picture.jpg", lambda route: loading.append(route))
+    try:
+        page.evaluate(
+            """() => {
+                const clipboardData = new DataTransfer();
+                clipboardData.setData("text/plain", "https://example.com/photo.png");
+                const options = { bubbles: true, cancelable: true, clipboardData };
+                document.body.dispatchEvent(new ClipboardEvent("paste", options));
+            }"""
+        )
+        expect(page.locator("#picture .waiting")).to_be_hidden()
+        expect(masks(page)).to_have_count(len(FULL[WIDE][0]))
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+        assert loading, "the photo has come already"
+        assert_no_strange_objects(page)
+        for route in loading:
+            route.continue_()
+        expect_result(page, WIDE)
+        assert_no_strange_objects(page)
+    finally:
+        page.unroute("**/picture.jpg")
 
 
 @pytest.mark.parametrize("way", ["button", "after a quick look"])
