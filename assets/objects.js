@@ -40,7 +40,9 @@ function build() {
 /** Keeps the last full answer: it comes back if the next photo gets none. */
 function remember() {
   const { scene, look } = props;
-  if (!scene.preview && !look.preview && scene.photo_number === look.photo_number) full = { scene, look };
+  if (scene.preview || look.preview || scene.photo_number !== look.photo_number) return;
+  if (scene.token !== full.scene.token) dismiss(); // what was wrong before is over
+  full = { scene, look };
 }
 
 function draw(scene) {
@@ -117,7 +119,7 @@ function showParts() {
 
 function toggle(part) {
   const wanted = new Set(props.value?.show ?? []);
-  wanted.has(part) ? wanted.delete(part) : wanted.add(part);
+  if (!wanted.delete(part)) wanted.add(part);
   props.value = { ...props.value, show: [...wanted] };
   showParts();
   trigger("input");

@@ -163,8 +163,8 @@ function hear() {
 
 /** Does what the page's address asks for. If the visitor was quicker, their photo stays. */
 function openPage() {
-  const { show } = props.opened ?? {};
-  if (show) props.value = { ...props.value, show };
+  const wanted = props.opened?.show;
+  if (wanted) props.value = { ...props.value, show: wanted };
   showParts();
   if (last === 0) openFirst();
 }
@@ -251,7 +251,7 @@ const isField = (target) =>
 async function paste() {
   try {
     for (const item of await navigator.clipboard.read()) {
-      const type = item.types.find((type) => type.startsWith("image/"));
+      const type = item.types.find((one) => one.startsWith("image/"));
       if (type) return take([new File([await item.getType(type)], "pasted.png", { type })]);
     }
     complain("There is no picture in the clipboard. Copy one first.");
@@ -310,9 +310,9 @@ function closeCamera() {
 }
 
 async function shoot() {
-  const canvas = make("canvas", { width: video.videoWidth, height: video.videoHeight });
-  canvas.getContext("2d").drawImage(video, 0, 0);
+  const frame = make("canvas", { width: video.videoWidth, height: video.videoHeight });
+  frame.getContext("2d").drawImage(video, 0, 0);
   closeCamera();
-  const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95));
+  const blob = await new Promise((done) => frame.toBlob(done, "image/jpeg", 0.95));
   take([new File([blob], "camera.jpg", { type: "image/jpeg" })]);
 }

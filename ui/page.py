@@ -188,8 +188,11 @@ class Page:
                 raise Refused(NOT_KEPT)
             return self._found(kept, values, number, source["kept"])
 
-        def tell_stage(share: float, words: str, seconds: float | None = None) -> None:
-            tell({picture: gr.update(said=said("working", words, number, seconds))})
+        foretold = False  # then the stage counts the seconds, and the next steps are not told
+
+        def tell_stage(share: float, words: str) -> None:
+            if not foretold:
+                tell({picture: gr.update(said=said("working", words, number))})
 
         try:
             async with self._service.request("page", tell_stage) as request:
@@ -200,11 +203,14 @@ class Page:
                 small = self._small_model(seconds)
 
                 def work(job: Job) -> Answer:
+                    nonlocal foretold
                     if small is not None:
                         preview = request.segment(path, small, job)
                         tell(self._preview(preview, values, number, seconds))
                     elif seconds >= 1:
-                        tell_stage(0.3, "Looking for objects", seconds)
+                        words = "Looking for objects"
+                        tell({picture: gr.update(said=said("working", words, number, seconds))})
+                    foretold = seconds >= 1
                     return self._found(request.segment(path, network, job, choices.detail), values, number)
 
                 return await request.run(work)
