@@ -27,7 +27,8 @@ def iou(boxes: Boxes, box: Boxes) -> NDArray[np.float32]:
     high = np.minimum(boxes[:, 2:], box[2:])
     shared = np.maximum(high - low, 0).prod(1)
     union = areas(boxes) + areas(box[np.newaxis])[0] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    shares: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return shares
 
 
 def areas(boxes: Boxes) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """Inside: runs a network step by step and keeps what each step gave, to show how the answer came about.
 
 The steps are those of `GeneralizedRCNN.forward`, and the arithmetic is that of torchvision's
-`RegionProposalNetwork.filter_proposals` and `RoIHeads.postprocess_detections`. The papers are He et al., "Mask
-R-CNN" (2017), Ren et al., "Faster R-CNN" (2015), and Lin et al., "Feature Pyramid Networks for Object
+`RegionProposalNetwork.filter_proposals` and `RoIHeads.postprocess_detections`. The papers are He et al.,
+"Mask R-CNN" (2017), Ren et al., "Faster R-CNN" (2015), and Lin et al., "Feature Pyramid Networks for Object
 Detection" (2017).
 """
 
@@ -78,7 +78,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Names:
-    """What the box head says of each proposal (Ren et al. 2015, section 3.2; He et al. 2017, section 3).
+    """What the box head says of each proposal (He et al. 2017, section 3).
 
     Args:
         scores: (R, L) float32 from 0 to 1, a softmax over the L labels. Label 0 is the background.
@@ -173,7 +173,8 @@ class Inside:
             np.float32(before) / np.float32(seen)
             for before, seen in zip(self.picture_hw, self.seen_hw, strict=True)
         )
-        return (boxes_xyxy * np.array([ratio_x, ratio_y, ratio_x, ratio_y])).astype(np.float32)
+        scale = np.array([ratio_x, ratio_y, ratio_x, ratio_y], np.float32)
+        return np.asarray(boxes_xyxy * scale, np.float32)
 
 
 def record(
@@ -205,10 +206,11 @@ def record(
         candidates = None
         regions = network.rpn(images, features)[0][0]
         missing.append(NO_ANCHORS)
+    names: Names | None = None
+    pairs: Pairs | None = None
     if _has_known_heads(network.roi_heads):
         names, pairs, found = _named(network.roi_heads, features, regions, seen_hw)
     else:
-        names = pairs = None
         found = network.roi_heads(features, [regions], images.image_sizes)[0][0]
         missing.append(NO_NAMES)
     return Inside(
@@ -288,8 +290,8 @@ def _proposed(
     return known, candidates, boxes[kept]
 
 
-def _has_known_heads(heads: object) -> bool:
-    own = heads.heads if type(heads) is OwnMaskHeads else heads
+def _has_known_heads(heads: Any) -> bool:
+    own: Any = heads.heads if type(heads) is OwnMaskHeads else heads
     return type(own) is RoIHeads and bool(own.has_mask()) and not own.has_keypoint()
 
 
@@ -302,12 +304,13 @@ def _named(
     features = {name: values.float() for name, values in features.items()}
     pooled = own.box_roi_pool(features, [regions], [seen_hw]).to(precision)
     logits, codes = own.box_predictor(own.box_head(pooled))
+    wx, wy, ww, wh = map(float, own.box_coder.weights)
     with exact(regions.device):
         scores = logits.softmax(-1)
         names = Names(
             _array(scores),
             _array(codes.view(len(regions), -1, 4)),
-            tuple(map(float, own.box_coder.weights)),
+            (wx, wy, ww, wh),
             float(own.box_coder.bbox_xform_clip),
         )
         pairs, found = _paired(own, scores, codes, regions, seen_hw)
