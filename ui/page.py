@@ -31,6 +31,7 @@ from ui.api import detail_notice
 from ui.choices import SAME, Choices
 from ui.components import picture_file, said
 from ui.histogram import histogram
+from ui.inside import add_inside_events
 from ui.layout import Layout, add_layout
 from ui.saving import add_saving
 from ui.snippets import to_curl, to_javascript, to_python
@@ -131,7 +132,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     layout.picture.stop(None, cancels=finding, **INSTANT)
     for found in finding:
         found.success(page.catch_up, inputs, outputs, **INSTANT)
-    names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold")
+    names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold", "step")
     moved = [layout.picture.input, layout.summary.input, *(controls[name].input for name in names)]
     gr.on(moved, page.show, inputs, outputs, **INSTANT)
     controls["mask_threshold"].input(page.redraw, inputs, outputs, **INSTANT)
@@ -145,6 +146,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     layout.summary.reset(page.reset, inputs, outputs, **INSTANT)
 
     add_saving(layout, memory.run, service)
+    add_inside_events(layout.inside, layout.tab_of["Inside"], controls["tab"], memory.run, service)
     blocks.load(None, js=FOR_SCREEN_READERS)
     opened = outputs | {memory.address, layout.tabs, layout.agents}
     blocks.load(page.open_link, None, opened, **INSTANT | {"queue": True})
