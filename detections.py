@@ -113,17 +113,29 @@ class Detections:
             ((y, x), crop). The crop is (h, w) bool and lies inside the image; (y, x) is the image pixel of
             its upper left corner. Outside the crop the mask is empty.
         """
+        corner, probs = self.prob_crop(i, size)
+        crop: NDArray[np.bool_] = probs > threshold
+        return corner, crop
+
+    def prob_crop(
+        self, i: int, size: tuple[int, int] | None = None
+    ) -> tuple[tuple[int, int], NDArray[np.float32]]:
+        """Returns the probability of each pixel that can belong to row `i`.
+
+        Returns:
+            ((y, x), crop) as `mask_crop` gives it, but the crop is (h, w) float32 from 0 to 1.
+        """
         height, width = size or self.image_size
         scale = np.array([width / self.image_size[1], height / self.image_size[0]] * 2)
         box = (self.boxes[i] * scale).astype(np.float32)
         x1, y1, x2, y2 = _expanded_box(box, self.mask_probs.shape[-1])
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
         if right <= left or bottom <= top:
-            return (0, 0), np.zeros((0, 0), dtype=np.bool_)
+            return (0, 0), np.zeros((0, 0), dtype=np.float32)
         pad = MASK_PADDING
         padded = cv2.copyMakeBorder(self.mask_probs[i], pad, pad, pad, pad, cv2.BORDER_CONSTANT)
         probs = cv2.resize(padded, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
-        crop: NDArray[np.bool_] = probs[top - y1 : bottom - y1, left - x1 : right - x1] > threshold
+        crop: NDArray[np.float32] = probs[top - y1 : bottom - y1, left - x1 : right - x1]
         return (top, left), crop
 
     def area(self, i: int, threshold: float = 0.5) -> int:

@@ -14,7 +14,7 @@ from visualize import PARTS, Style
 
 SAME = "same"
 """The choice of the other model in a comparison that means the same model."""
-TABS = ("Objects", "Effects", "Compare", "Download", "Code", "How it works")
+TABS = ("Objects", "Effects", "Compare", "Inside", "Download", "Code", "How it works")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Choices:
         tab: The tab that is open, of `TABS`.
         effect, color: A key of `visualize.EFFECTS`, and the colour of a plain background.
         other_model, other_threshold: The right side of a comparison.
+        step: The number of the step in the tab "Inside", from 1.
     """
 
     model: str = "auto"
@@ -47,6 +48,7 @@ class Choices:
     color: str = "#ffffff"
     other_model: str = SAME
     other_threshold: float = OTHER_THRESHOLD
+    step: int = 1
 
     def view(self, result: Result) -> View:
         """Returns a result as the visitor wants to see it.
@@ -75,7 +77,7 @@ class Choices:
         """
         names = (
             *("model", "detail", "score_threshold", "mask_threshold", "opacity", "color_by"),
-            *("tab", "effect", "color", "other_threshold"),
+            *("tab", "step", "effect", "color", "other_threshold"),
         )
         lists = {"without": list(self.without), "show": [part for part in PARTS if part in self.show]}
         return lists | {name: getattr(self, name) for name in names}

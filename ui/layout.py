@@ -16,6 +16,7 @@ from network.detail import DETAILS
 from ui import links
 from ui.choices import SAME, Choices
 from ui.components import ASSETS, ForgivingSlider, stage, summary_panel
+from ui.inside import InsideTab, add_inside
 from visualize import EFFECTS
 
 TITLE = "# See every object in a photo"
@@ -58,6 +59,7 @@ class Layout:
     javascript: gr.Code
     curl: gr.Code
     agents: gr.Markdown
+    inside: InsideTab
     tabs: gr.Tabs
     tab_of: dict[str, gr.Tab]
     controls: dict[str, Any]
@@ -105,6 +107,7 @@ def add_layout() -> Layout:
                 "Objects": _add_objects,
                 "Effects": _add_effects,
                 "Compare": _add_comparison,
+                "Inside": add_inside,
                 "Download": _add_downloads,
                 "Code": _add_code,
                 "How it works": _add_explanation,

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from answer import coco
 from answer.settings import MASK_RANGE, SCORE_RANGE, SettingsError, rgb
 from inference import NAMES
+from inside.look import STEPS
 from marks import ColorBy
 from network.detail import DETAILS
 from ui.choices import TABS, Choices
@@ -101,6 +102,15 @@ def _some_of(known: tuple[str, ...]) -> Callable[[str], list[str]]:
     return lambda text: [one(name) for name in text.split(",") if name]
 
 
+def _tab(text: str) -> str:
+    """Reads the name of a tab, in small letters too."""
+    return _one_of(TABS)({name.lower(): name for name in TABS}.get(text.lower(), text))
+
+
+def _step(text: str) -> int:
+    return int(_one_of(tuple(map(str, range(1, len(STEPS) + 1))))(text))
+
+
 def _color(text: str) -> str:
     return "#{:02x}{:02x}{:02x}".format(*rgb(text))
 
@@ -134,7 +144,8 @@ SETTINGS = {
     "show": Setting(list(FRESH.show), _some_of(PARTS)),
     "opacity": Setting(FRESH.opacity, _number(0, 1)),
     "color_by": Setting(FRESH.color_by, _one_of(get_args(ColorBy))),
-    "tab": Setting(FRESH.tab, _one_of(TABS)),
+    "tab": Setting(FRESH.tab, _tab),
+    "step": Setting(FRESH.step, _step),
     "effect": Setting(FRESH.effect, _one_of(tuple(EFFECTS))),
     "color": Setting(FRESH.color, _color),
     "other_threshold": Setting(FRESH.other_threshold, _number(*SCORE_RANGE)),

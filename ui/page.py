@@ -27,9 +27,11 @@ from serving.models import Models
 from serving.scheduler import Job
 from serving.service import Request, Service, keep
 from ui import links, overlay, sides
+from ui.api import detail_notice
 from ui.choices import SAME, Choices
 from ui.components import picture_file, said
 from ui.histogram import histogram
+from ui.inside import add_inside_events
 from ui.layout import Layout, add_layout
 from ui.saving import add_saving
 from ui.snippets import to_curl, to_javascript, to_python
@@ -39,6 +41,7 @@ FRESH = Choices()
 POLL_SECONDS = 1.0
 QUICK_LOOK_SECONDS = 1.0
 """If the model needs longer than this, the small model shows its answer first."""
+ODD = "The page sent something that it never sends. Please load it again."
 WELCOME = "Drop a photo, take one with the camera, paste one, or click an example."
 EXPIRED = "There is no result to look at (one is kept for an hour). Please send the photo again."
 NOT_KEPT = "This photo is not kept any more (one is kept for an hour). Please send it again."
@@ -129,7 +132,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     layout.picture.stop(None, cancels=finding, **INSTANT)
     for found in finding:
         found.success(page.catch_up, inputs, outputs, **INSTANT)
-    names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold")
+    names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold", "step")
     moved = [layout.picture.input, layout.summary.input, *(controls[name].input for name in names)]
     gr.on(moved, page.show, inputs, outputs, **INSTANT)
     controls["mask_threshold"].input(page.redraw, inputs, outputs, **INSTANT)
@@ -143,6 +146,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     layout.summary.reset(page.reset, inputs, outputs, **INSTANT)
 
     add_saving(layout, memory.run, service)
+    add_inside_events(layout.inside, layout.tab_of["Inside"], controls["tab"], memory.run, service)
     blocks.load(None, js=FOR_SCREEN_READERS)
     opened = outputs | {memory.address, layout.tabs, layout.agents}
     blocks.load(page.open_link, None, opened, **INSTANT | {"queue": True})
@@ -156,16 +160,25 @@ class Page:
         self._layout, self._memory, self._service = layout, memory, service
         self._kept = Kept[Result]()
 
+    def _choices(self, values: Answer) -> Choices:
+        """Returns what the visitor has set. Refuses in a sentence what the page never sends."""
+        try:
+            return self._layout.read(values)
+        except (LookupError, TypeError, ValueError) as error:
+            raise gr.Error(ODD, print_exception=False) from error
+
     async def find(self, values: Answer) -> AsyncIterator[Answer]:
         """Looks for the objects in the photo that was sent last, and says on the stage how far it is."""
         layout, run = self._layout, values[self._memory.run]
-        sent = values[layout.picture]
-        number = sent["number"]
-        if sent["photo"] is None:
+        self._choices(values)
+        photo, number = (values[layout.picture].get(key) for key in ("photo", "number"))
+        if photo is None:
             yield self._nothing(WELCOME)
             return
+        if not isinstance(photo, dict) or not isinstance(number, int):
+            raise gr.Error(ODD, print_exception=False)
         try:
-            async for answer in told_while(partial(self._find, values, sent["photo"], number)):
+            async for answer in told_while(partial(self._find, values, photo, number)):
                 yield answer
         except Refused as error:
             answer = {layout.picture: gr.update(said=said("error", str(error), number))}
@@ -196,7 +209,7 @@ class Page:
 
         try:
             async with self._service.request("page", tell_stage) as request:
-                choices = self._layout.read(values)
+                choices = self._choices(values)
                 path = await _file_of(source, run, request)
                 network = await request.model(choices.model)
                 seconds = request.expected_seconds(network)
@@ -230,7 +243,7 @@ class Page:
 
     def _preview(self, result: Result, values: Answer, number: int, seconds: float) -> Answer:
         """Returns the stage with a quick look. Nothing else of the page changes."""
-        view = replace(self._layout.read(values), hidden=()).view(result)
+        view = replace(self._choices(values), hidden=()).view(result)
         words = f"Quick look. The full answer comes in about {max(1, round(seconds))} s."
         mark = {"photo_number": number, "preview": True}
         return {
@@ -243,21 +256,15 @@ class Page:
 
     def _found(self, result: Result, values: Answer, number: int, token: str | None = None) -> Answer:
         """Returns the page with a new result, and with one that was kept under `token`."""
-        layout, run, choices = self._layout, values[self._memory.run], self._layout.read(values)
+        layout, run, choices = self._layout, values[self._memory.run], self._choices(values)
         keep(result.path)
         if token is None:
             choices = replace(choices, hidden=())  # the ids of another photo
             token = self._kept.put(result, run.token if run else None)
         fitting = _showing_something(choices, result)
+        notes = (FILTERS_RESET if fitting != choices else "", detail_notice(result, choices.detail))
         new = Run(result, number, fitting, token)
-        answer = self._shown(
-            new,
-            None,
-            fitting,
-            values[self._memory.address],
-            (FILTERS_RESET,) if fitting != choices else (),
-            True,
-        )
+        answer = self._shown(new, None, fitting, values[self._memory.address], notes, whole=True)
         if fitting != choices:
             answer |= {layout.controls["score_threshold"]: fitting.score_threshold}
             answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
@@ -294,11 +301,11 @@ class Page:
 
     async def show(self, values: Answer) -> Answer:
         """Returns the page for what is set now."""
-        return await self._look(values, self._layout.read(values))
+        return await self._look(values, self._choices(values))
 
     async def redraw(self, values: Answer) -> Answer:
         """As `show`, with new outlines, because the mask threshold has changed."""
-        return await self._look(values, self._layout.read(values), whole=True)
+        return await self._look(values, self._choices(values), whole=True)
 
     async def turn(self, values: Answer) -> Any:
         """As `show`, for a tab that was opened. Where there is no result yet, nothing changes."""
@@ -306,7 +313,7 @@ class Page:
 
     async def catch_up(self, values: Answer) -> Any:
         """As `redraw`, if something was set while the model ran."""
-        run, choices = values[self._memory.run], self._layout.read(values)
+        run, choices = values[self._memory.run], self._choices(values)
         if run is None or replace(choices, hidden=run.choices.hidden) == run.choices:
             return gr.skip()
         return await self._look(values, choices, whole=True)
@@ -316,7 +323,7 @@ class Page:
         layout, run = self._layout, values[self._memory.run]
         if run is None:
             return gr.skip()
-        choices = replace(layout.read(values), without=(), hidden=())
+        choices = replace(self._choices(values), without=(), hidden=())
         if not len(choices.view(run.result).shown) and len(run.result.detections):
             best = float(run.result.detections.scores.max())
             choices = replace(choices, score_threshold=max(SCORE_RANGE[0], int(100 * best) / 100))
@@ -327,7 +334,7 @@ class Page:
 
     async def compare(self, values: Answer, progress: gr.Progress = gr.Progress()) -> Answer:  # noqa: B008
         """Looks for the objects in the same photo with another model."""
-        run, choices = values[self._memory.run], self._layout.read(values)
+        run, choices = values[self._memory.run], self._choices(values)
         if run is None or choices.other_model == SAME:
             return {self._memory.other: None}
         path = run.result.path
@@ -374,7 +381,7 @@ class Page:
             layout.javascript: to_javascript(address, view),
             layout.curl: to_curl(address, view),
             layout.link: links.to_link(address, run.result.path, choices.linked()),
-            layout.summary: gr.update(told=overlay.summary(view, notes)),
+            layout.summary: gr.update(told=overlay.summary(view, tuple(filter(None, notes)))),
         }
         if choices.tab == "Effects":
             picture["second"] = sides.before_and_after(view, choices)

@@ -1,0 +1,281 @@
+"""Inside: the tab that shows, step by step, how the model came to its answer on the visitor's own photo.
+
+One extra run of the network keeps every step (`inference.look_inside`). After that, every picture is made
+from what was kept, and the network does not run again. What was kept takes up to 60 MB for a photo, so only
+the last photos of all visitors are kept. Who comes back later waits for another run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from answer.settings import MASK_RANGE
+from inference import look_inside
+from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, draw
+from inside.words import ABOUT, object_name, sentence
+from inside.words import WAYS as NAMES_OF_WAYS
+from network.inside import Inside
+from serving.kept import Kept
+from serving.photos import on_network_thread
+from serving.scheduler import Job
+from serving.service import Service, keep
+from ui.components import ForgivingSlider, picture_file
+
+NAME = "Inside"
+"""The name of the tab."""
+MOST_KEPT = 4
+"""The number of photos whose steps are kept, of all visitors together."""
+OVERLAP_RANGE = (0.1, 0.95)
+NO_RESULT = "Drop a photo above, or choose an example. Then this tab shows how the model looks at it."
+SHARED: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}
+Values = dict[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InsideTab:
+    """The components of the tab.
+
+    Args:
+        held: {"run": token of the result, "steps": token of what was kept}.
+        point: x and y of the place that was clicked, or None.
+        step: The number of the step, from 1. It is a part of `ui.choices.Choices`.
+        ways: The choosers of the steps that have several pictures.
+    """
+
+    held: gr.State
+    point: gr.State
+    step: gr.Radio
+    ways: dict[str, gr.Radio]
+    object: gr.Dropdown
+    level: ForgivingSlider
+    count: ForgivingSlider
+    overlap: ForgivingSlider
+    mask_threshold: ForgivingSlider
+    picture: gr.Image
+    sentence: gr.Markdown
+    lead: gr.Markdown
+    more: gr.Markdown
+
+    def inputs(self) -> set[Any]:
+        """Returns the components whose values `read` needs."""
+        sliders = {self.level, self.count, self.overlap, self.mask_threshold}
+        return {self.held, self.point, self.step, self.object, *self.ways.values(), *sliders}
+
+    def outputs(self) -> set[Any]:
+        """Returns the components that get new values."""
+        return self.inputs() - {self.step} | {self.picture, self.sentence, self.lead, self.more}
+
+    def read(self, values: Values) -> Look:
+        """Returns what the visitor wants to see, from the values of `inputs`."""
+        step = STEPS[values[self.step] - 1]
+        return Look(
+            step,
+            values[self.ways[step]] if step in self.ways else "",
+            values[self.object],
+            values[self.point],
+            int(values[self.level]) - 1,
+            int(values[self.count]),
+            float(values[self.overlap]),
+            float(values[self.mask_threshold]),
+        )
+
+
+def add_inside(parts: dict[str, Any], controls: dict[str, Any]) -> None:
+    """Adds the components to the tab that is open: `parts["inside"]` and `controls["step"]`."""
+    step = controls["step"] = gr.Radio(
+        [(f"{i}. {ABOUT[name].title}", i) for i, name in enumerate(STEPS, 1)],
+        value=1,
+        label="Step",
+        elem_id="inside-step",
+    )
+    lead = gr.Markdown(elem_id="inside-lead")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=7, min_width=320):
+            picture = gr.Image(
+                label="The step on your photo",
+                show_label=False,
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                elem_id="inside-picture",
+            )
+            told = gr.Markdown(NO_RESULT, elem_id="inside-sentence")
+        with gr.Column(scale=3, min_width=280):
+            object = gr.Dropdown([], label="Object", visible=False, elem_id="inside-object")
+            ways = {
+                name: gr.Radio(
+                    [(NAMES_OF_WAYS[way], way) for way in WAYS[name]],
+                    value=WAYS[name][0],
+                    label="Picture",
+                    visible=False,
+                    elem_id=f"inside-{name}",
+                )
+                for name in WAYS
+            }
+            level = _slider(1, 5, 1, 1, "Level of the pyramid", "1 has the finest cells.", "level")
+            count = _slider(20, MOST_PROPOSALS, 100, 20, "Best proposals", None, "count")
+            overlap = _slider(
+                *OVERLAP_RANGE,
+                0.5,
+                0.05,
+                "Threshold of overlap (IoU)",
+                "The network does not run again.",
+                "iou",
+            )
+            threshold = _slider(*MASK_RANGE, 0.5, 0.05, "Mask threshold", None, "mask")
+    with gr.Accordion("More, for students", open=False):
+        more = gr.Markdown(elem_id="inside-more")
+    parts["inside"] = InsideTab(
+        gr.State(None),
+        gr.State(None),
+        step,
+        ways,
+        object,
+        level,
+        count,
+        overlap,
+        threshold,
+        picture,
+        told,
+        lead,
+        more,
+    )
+
+
+def _slider(
+    least: float, most: float, value: float, step: float, label: str, info: str | None, id: str
+) -> ForgivingSlider:
+    return ForgivingSlider(
+        least,
+        most,
+        value=value,
+        step=step,
+        label=label,
+        info=info,
+        visible=False,
+        elem_id=f"inside-{id}",
+    )
+
+
+def add_inside_events(
+    tab: InsideTab, opened: gr.Tab, open_tab: gr.State, run: gr.State, service: Service
+) -> None:
+    """Makes the tab work.
+
+    Args:
+        opened: The tab itself.
+        open_tab: Holds the name of the tab that is open.
+        run: Holds the `ui.page.Run` that is on the stage, or None.
+    """
+    insides = Insides(tab, run, service)
+    inputs, outputs = tab.inputs() | {run}, tab.outputs()
+    waiting = SHARED | {"show_progress_on": [tab.picture], "trigger_mode": "always_last"}
+    opened.select(insides.show, inputs, outputs, **waiting)
+
+    async def follow(values: Values, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+        return await insides.show(values, progress) if values[open_tab] == NAME else gr.skip()
+
+    run.change(follow, inputs | {open_tab}, outputs, **waiting)
+    at_once = SHARED | {"show_progress": "hidden", "trigger_mode": "always_last"}
+    sliders = (tab.level, tab.count, tab.overlap, tab.mask_threshold)
+    moved = [component.input for component in (tab.step, *tab.ways.values(), *sliders)]
+    gr.on(moved, insides.show, inputs, outputs, **at_once)
+    tab.object.input(insides.choose, inputs, outputs, **at_once)
+    tab.picture.select(insides.point_at, inputs, outputs, **at_once)
+
+
+class Insides:
+    """What the tab does. Each method gets the values of the components, and returns new values."""
+
+    def __init__(self, tab: InsideTab, run: gr.State, service: Service) -> None:
+        self._tab, self._run, self._service = tab, run, service
+        self._kept = Kept[Inside](most=MOST_KEPT)
+
+    async def show(self, values: Values, progress: gr.Progress = gr.Progress()) -> Values:  # noqa: B008
+        """Returns the tab for what is set now. Runs the network if what it gave is not kept (any more)."""
+        run, tab = values[self._run], self._tab
+        if run is None:
+            return {tab.picture: None, tab.sentence: NO_RESULT, tab.lead: ""}
+        held = values[tab.held]
+        is_same = held is not None and held["run"] == run.token
+        steps = self._kept.get(held["steps"]) if held is not None and is_same else None
+        keep(run.result.path)
+        answer: Values = {}
+        if steps is None:
+            steps = await self._look(run, progress)
+            token = self._kept.put(steps, None if held is None else held["steps"])
+            answer[tab.held] = {"run": run.token, "steps": token}
+        look = tab.read(values)
+        if not is_same:
+            look, more = self._fresh(steps, look)
+            answer |= more
+        async with self._service.request("look inside") as request:
+            photo = run.result.working_image
+            shown = await request.look(lambda: self._shown(photo, steps, look))
+        for component, update in shown.items():
+            both = isinstance(answer.get(component), dict) and isinstance(update, dict)
+            answer[component] = answer[component] | update if both else update
+        return answer
+
+    async def choose(self, values: Values) -> Values:
+        """As `show`, for another object. The place that was clicked does not count any more."""
+        return {self._tab.point: None} | await self.show(values | {self._tab.point: None})
+
+    async def point_at(self, values: Values, event: gr.SelectData) -> Values:
+        """As `show`, for the place in the picture that was clicked."""
+        x, y = event.index
+        point = float(x), float(y)
+        return {self._tab.point: point} | await self.show(values | {self._tab.point: point})
+
+    async def _look(self, run: Any, progress: gr.Progress) -> Inside:
+        result = run.result
+
+        def work(job: Job) -> Inside:
+            job.stage(0.2, "Waiting for other photos")
+
+            def look() -> Inside:
+                job.stage(0.4, "Looking inside")
+                return look_inside(result.model, result.working_image, result.detail)
+
+            return on_network_thread(look)
+
+        async with self._service.request("inside", progress) as request:
+            return await request.run(work)
+
+    def _fresh(self, steps: Inside, look: Look) -> tuple[Look, Values]:
+        """Returns the look at a new photo, and the components that depend on the photo."""
+        tab = self._tab
+        first = 0 if len(steps.scores) else None
+        overlap = steps.pairs.threshold if steps.pairs else 0.5
+        names = [(object_name(steps, row), row) for row in range(len(steps.scores))]
+        level = min(look.level, len(steps.levels) - 1)
+        fresh = Look(look.step, look.way, first, None, level, look.count, overlap, look.mask_threshold)
+        return fresh, {
+            tab.point: None,
+            tab.object: gr.update(choices=names, value=first),
+            tab.overlap: gr.update(value=overlap),
+            tab.level: gr.update(maximum=max(2, len(steps.levels)), value=level + 1),
+        }
+
+    def _shown(self, photo: Any, steps: Inside, look: Look) -> Values:
+        tab, about, way = self._tab, ABOUT[look.step], look.the_way()
+        missing = "\n\n".join(steps.missing)
+        told = sentence(photo, steps, look)
+        if way in POINTED or look.step == "names":
+            told += " Click the picture to choose another place."
+        levelled = look.step in ("features", "proposals") and way != "best" and len(steps.levels) > 1
+        visible = {
+            tab.object: look.step in ("seen", "names", "once", "mask") and look.object is not None,
+            tab.level: levelled,
+            tab.count: look.step == "proposals" and way == "best",
+            tab.overlap: look.step == "once",
+            tab.mask_threshold: look.step == "mask" and way == "cut",
+        } | {chooser: name == look.step for name, chooser in tab.ways.items()}
+        return {component: gr.update(visible=shown) for component, shown in visible.items()} | {
+            tab.picture: picture_file(draw(photo, steps, look)),
+            tab.sentence: told,
+            tab.lead: f"{about.lead} **Try this:** {about.attempt}",
+            tab.more: f"{about.more}\n\n{missing}",
+        }
