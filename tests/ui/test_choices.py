@@ -54,6 +54,7 @@ def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> No
         "opacity": 0.2,
         "color_by": "category",
         "tab": "Compare",
+        "step": 2,
         "effect": "blur",
         "color": "#123456",
         "other_model": "starter",

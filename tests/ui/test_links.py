@@ -28,6 +28,7 @@ EVERYTHING: dict[str, Any] = {
     "opacity": 0,
     "color_by": "category",
     "tab": "Compare",
+    "step": 2,
     "effect": "blur",
     "color": "#12ab00",
     "other_threshold": 1,
@@ -97,7 +98,8 @@ def test_an_example_is_in_the_link_and_a_photo_of_the_visitors_is_not() -> None:
         ("show=masks,hats", "show"),
         ("color=red", "color"),
         ("color_by=", "color_by"),
-        ("tab=objects", "tab"),
+        ("tab=objetcs", "tab"),
+        ("step=0", "step"),
     ],
 )
 def test_what_cannot_be_read_is_named_and_left_as_by_default(query: str, fault: str) -> None:
@@ -138,3 +140,7 @@ def test_what_is_set_is_in_the_link_and_what_is_hidden_by_hand_is_not() -> None:
     )
     link = to_link(ADDRESS, Path("x"), changed.linked())
     assert link == f"{ADDRESS}/?score_threshold=0.2&without=cat&show=boxes,labels&tab=Code"
+
+
+def test_the_name_of_a_tab_may_be_in_small_letters() -> None:
+    assert read_query("tab=inside") == (DEFAULTS | {"tab": "Inside"}, [])

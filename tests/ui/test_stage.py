@@ -182,7 +182,7 @@ def expect_photo(page: Page, shape: str) -> None:
     page.wait_for_function(
         """(ratio) => {
             const photo = document.querySelector("#picture .photo");
-            return photo.complete && Math.abs(photo.naturalWidth / photo.naturalHeight - ratio) < 0.01;
+            return photo?.complete && Math.abs(photo.naturalWidth / photo.naturalHeight - ratio) < 0.01;
         }""",
         arg=width / height,
     )
