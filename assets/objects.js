@@ -95,6 +95,11 @@ function show(view = props.look) {
   details.querySelector(".none").hidden = inView.length > 0;
   details.querySelector(".more-line").hidden = inView.length === 0;
   sortRows();
+  if (fits && view.reset && hidden().length) {
+    props.value = { ...props.value, hidden: [] };
+    forgetSteps();
+    keepForReload();
+  }
   if (fits) showHidden(view.hidden);
   if (selected !== null && !shown.has(selected)) select(null);
   placeLabels();

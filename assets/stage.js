@@ -54,7 +54,7 @@ function plainly(error) {
 function begin(words, src) {
   last += 1;
   sources.set(last, { src, photo: null });
-  props.value = { ...props.value, photo: null, number: last, hidden: [] };
+  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [] };
   forgetSteps();
   dismiss();
   hint.hidden = true;

@@ -299,14 +299,16 @@ class Request:
         self._facts |= {"format": result.format, "width": width, "height": height}
         self._facts |= {"model": result.model.name, "instances": len(result.detections)}
         if not result.cached:
-            self._service.seconds.note(result.model, result.timings_ms["model"] / 1000)
+            self._service.seconds.note(result.model, result.detail, result.timings_ms["model"] / 1000)
         self._facts |= {"detail": result.detail} if result.detail != FULL_DETAIL else {}
         self._facts |= {"cached": True} if result.cached else {}
         return result
 
-    def expected_seconds(self, model: SegmentationModel) -> float:
-        """Returns how long `model` will probably need for a photo, in seconds."""
-        return self._service.seconds.expected(model)
+    def expected_seconds(self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL) -> float:
+        """Returns how long `model` will probably need for a photo, in seconds: 0 if its result is kept."""
+        if self._service.results.holds(path, model, detail):
+            return 0.0
+        return self._service.seconds.expected(model, detail)
 
     def needs(self, photo: Path) -> None:
         """Protects a photo's file from being deleted to make room, until the request has ended."""

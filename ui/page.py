@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,8 @@ FRESH = Choices()
 POLL_SECONDS = 1.0
 QUICK_LOOK_SECONDS = 1.0
 """If the model needs longer than this, the small model shows its answer first."""
+SENDING = {"sending": True}
+"""What the stage names as its photo while a photo is on its way. The event comes when it has arrived."""
 ODD = "The page sent something that it never sends. Please load it again."
 WELCOME = "Drop a photo, take one with the camera, paste one, or click an example."
 EXPIRED = "There is no result to look at (one is kept for an hour). Please send the photo again."
@@ -175,6 +178,9 @@ class Page:
         if photo is None:
             yield self._nothing(WELCOME)
             return
+        if photo == SENDING:
+            yield gr.skip()
+            return
         if not isinstance(photo, dict) or not isinstance(number, int):
             raise gr.Error(ODD, print_exception=False)
         try:
@@ -212,8 +218,8 @@ class Page:
                 choices = self._choices(values)
                 path = await _file_of(source, run, request)
                 network = await request.model(choices.model)
-                seconds = request.expected_seconds(network)
-                small = self._small_model(seconds)
+                seconds = request.expected_seconds(path, network, choices.detail)
+                small = await self._small_model(request, seconds)
 
                 def work(job: Job) -> Answer:
                     nonlocal foretold
@@ -232,14 +238,13 @@ class Page:
             models = isinstance(reason, ModelError | WeightsError)
             raise Refused(f"{error.message}{OTHER_MODEL if models else ''}", models) from error
 
-    def _small_model(self, seconds: float) -> SegmentationModel | None:
-        """Returns the small model for a quick look, or None if there is no need for one."""
+    async def _small_model(self, request: Request, seconds: float) -> SegmentationModel | None:
+        """Returns the small model for a quick look, or None if there is no need for one, or no such model."""
         if seconds <= QUICK_LOOK_SECONDS:
             return None
-        small = self._service.models.ready(FALLBACK_NAME)
-        if small is None:
-            self._service.models.start(FALLBACK_NAME)  # for the next photo
-        return small
+        with suppress(WeightsError):
+            return await request.model(FALLBACK_NAME)
+        return None
 
     def _preview(self, result: Result, values: Answer, number: int, seconds: float) -> Answer:
         """Returns the stage with a quick look. Nothing else of the page changes."""
@@ -329,7 +334,7 @@ class Page:
             choices = replace(choices, score_threshold=max(SCORE_RANGE[0], int(100 * best) / 100))
         answer = await self._look(values, choices)
         answer[layout.summary]["value"] = {"unticked": []}
-        answer[layout.picture]["value"] = values[layout.picture] | {"hidden": []}
+        answer[layout.picture]["look"]["reset"] = True  # the browser forgets what was hidden by hand
         return answer | {layout.controls["score_threshold"]: choices.score_threshold}
 
     async def compare(self, values: Answer, progress: gr.Progress = gr.Progress()) -> Answer:  # noqa: B008
