@@ -118,7 +118,7 @@ def quick(
     is_slow = "slow" in request.fixturenames
     monkeypatch.setattr(
         "serving.timing.Seconds.expected",
-        lambda self, model: EXPECTED_SECONDS if is_slow and model.name == "resnet50_fpn" else 0.1,
+        lambda self, model, detail: EXPECTED_SECONDS if is_slow and model.name == "resnet50_fpn" else 0.1,
     )
     full.runs.clear()
     small.runs.clear()
@@ -294,7 +294,7 @@ def test_stop_brings_back_the_photo_and_the_objects_from_before(
     page = looked_at(open_page(), files[WIDE])
     source = page.locator("#picture .photo").get_attribute("src") or ""
     if way != "button":
-        monkeypatch.setattr("serving.timing.Seconds.expected", lambda self, model: EXPECTED_SECONDS)
+        monkeypatch.setattr("serving.timing.Seconds.expected", lambda self, model, detail: EXPECTED_SECONDS)
     page.evaluate(WATCH)
     full.may_go = threading.Semaphore(0)
     upload(page, files[TALL])
