@@ -116,4 +116,7 @@ def forget(blocks: gr.Blocks, unread: Unread, unused_seconds: float, unread_seco
 
 
 def _result(state: SessionState) -> bool:
-    return any(isinstance(value, Result) for value in list(state.state_data.values()))
+    values = list(state.state_data.values())
+    return any(
+        isinstance(getattr(value, "result", value), Result) for value in values
+    )  # also in a `ui.page.Run`

@@ -655,7 +655,7 @@ def test_everything_of_a_visitor_is_gone_after_the_stated_time_and_examples_are_
     janitor.sweep(folder, app.KEEP_SECONDS, app.KEEP_BYTES, time.time() + app.KEEP_SECONDS + 1)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     assert client.predict(image=handle_file(SCENE), api_name="/segment")["instances"]
-    assert len(EXAMPLES) == 9 and all(path.is_file() for path in EXAMPLES.values())
+    assert len(EXAMPLES) == 16 and all(path.is_file() for path in EXAMPLES.values())
 
 
 @pytest.fixture

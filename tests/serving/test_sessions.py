@@ -16,13 +16,12 @@ from serving.models import Models
 from serving.sessions import SHARED, Sessions, Unread
 from tests import server
 from tests.calls import call
-from tests.samples import make_detections
+from tests.samples import make_detections, make_result
 from tests.server import running
 from tests.serving.test_service import wait_for
 from tests.truth import SCENE
-from tests.ui.test_page import make_result
 
-KEPT = make_result(make_detections([[0, 0, 9, 9]]), "a model")
+KEPT = make_result(make_detections([[0, 0, 9, 9]]))
 
 
 class Blocks:
