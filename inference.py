@@ -38,7 +38,7 @@ from network.inside import Inside, record
 from network.precision import PRECISIONS as PRECISIONS
 from network.precision import arithmetic, best_precision, has_tf32
 from network.weights import WeightsError, configured_name, find_weights, layout_of_file
-from network.zero_gpu import ACTIVE, can_place, on_gpu
+from network.zero_gpu import ACTIVE, NotLentError, can_place, on_gpu
 from photo.limits import MAX_ASPECT
 from photo.strips import fit_within
 
@@ -64,6 +64,7 @@ FAILURE_MESSAGES = re.compile(
     r"CUDA (driver )?error: |cuDNN error: |MPS backend out of memory|(.*\W)?DefaultCPUAllocator: "
 )
 """How the message of the same failures begins where torch raises a plain RuntimeError."""
+DEVICE_FAILED = "The graphics processor failed or had too little memory, so the CPU did this, slower."
 
 logger = logging.getLogger(__name__)
 
@@ -256,12 +257,14 @@ def segment_or_fall_back(
     image: NDArray[np.uint8],
     load_spare: Callable[[str], SegmentationModel] | None = None,
     detail: str = FULL_DETAIL,
+    run_spare: Callable[[Callable[[], Detections]], Detections] = lambda work: work(),
 ) -> tuple[Detections, SegmentationModel, str | None]:
-    """As `segment`. If the device runs out of memory or stops to answer, the CPU tries once more.
+    """As `segment`. If the device fails, has too little memory or is not lent, the CPU tries once more.
 
     Args:
         load_spare: Gives the model of a name on the CPU. None: only a model on the CPU tries again.
         detail: As for `segment`.
+        run_spare: Runs the work of the spare, for example in the thread for networks.
 
     Returns:
         The detections, the model that found them, and a sentence for the visitor if that model is not
@@ -272,9 +275,15 @@ def segment_or_fall_back(
     """
     try:
         return segment(model, image, detail), model, None
+    except NotLentError as error:
+        if load_spare is None:
+            raise
+        note = str(error)
+        logger.warning("%s was not lent a graphics processor: %s", model.name, error.__cause__)
     except Exception as error:
         if not _is_device_failure(error) or (load_spare is None and model.device.type != "cpu"):
             raise
+        note = DEVICE_FAILED
         logger.warning("%s failed on %s, the CPU tries again: %s", model.name, model.device, str(error))
     # The tensors of the failed run can only be freed here, where the error does not hold them any more.
     gc.collect()
@@ -283,18 +292,12 @@ def segment_or_fall_back(
             torch.cuda.empty_cache()
     spare = model if load_spare is None or model.device.type == "cpu" else load_spare(model.name)
     try:
-        found = segment(spare, image, detail)
+        found = run_spare(lambda: segment(spare, image, detail))
     except Exception as error:
         if _is_device_failure(error):
             raise MemoryError(str(error)) from error
         raise
-    if spare is model:
-        return found, spare, None
-    return (
-        found,
-        spare,
-        "The graphics processor failed or had too little memory, so the CPU did this, slower.",
-    )
+    return found, spare, None if spare is model else note
 
 
 def _is_device_failure(error: Exception) -> bool:
@@ -335,8 +338,12 @@ def _detections(
 
 
 def _batches(model: SegmentationModel, images: list[NDArray[np.uint8]], detail: str) -> list[list[int]]:
-    """Says which images run together. Each batch is `BATCH` images or one, so that two graphs are enough."""
-    if model.graphs is None or detail != FULL_DETAIL:
+    """Says which images run together. Each batch is `BATCH` images or one, so that two graphs are enough.
+
+    In float32 a batch saves no time on a graphics processor, and takes 40 GB there.
+    """
+    alone = model.device.type == "cuda" and model.precision == "float32"
+    if model.graphs is None or detail != FULL_DETAIL or alone:
         return [[i] for i in range(len(images))]
     same: dict[tuple[int, int], list[int]] = {}
     for i, image in enumerate(images):

@@ -40,7 +40,9 @@ function build() {
 /** Keeps the last full answer: it comes back if the next photo gets none. */
 function remember() {
   const { scene, look } = props;
-  if (!scene.preview && !look.preview && scene.photo_number === look.photo_number) full = { scene, look };
+  if (scene.preview || look.preview || scene.photo_number !== look.photo_number) return;
+  if (scene.token !== full.scene.token) dismiss(); // what was wrong before is over
+  full = { scene, look };
 }
 
 function draw(scene) {
@@ -93,6 +95,11 @@ function show(view = props.look) {
   details.querySelector(".none").hidden = inView.length > 0;
   details.querySelector(".more-line").hidden = inView.length === 0;
   sortRows();
+  if (fits && view.reset && hidden().length) {
+    props.value = { ...props.value, hidden: [] };
+    forgetSteps();
+    keepForReload();
+  }
   if (fits) showHidden(view.hidden);
   if (selected !== null && !shown.has(selected)) select(null);
   placeLabels();
@@ -117,7 +124,7 @@ function showParts() {
 
 function toggle(part) {
   const wanted = new Set(props.value?.show ?? []);
-  wanted.has(part) ? wanted.delete(part) : wanted.add(part);
+  if (!wanted.delete(part)) wanted.add(part);
   props.value = { ...props.value, show: [...wanted] };
   showParts();
   trigger("input");

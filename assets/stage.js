@@ -54,7 +54,7 @@ function plainly(error) {
 function begin(words, src) {
   last += 1;
   sources.set(last, { src, photo: null });
-  props.value = { ...props.value, photo: null, number: last, hidden: [] };
+  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [] };
   forgetSteps();
   dismiss();
   hint.hidden = true;
@@ -161,6 +161,14 @@ function hear() {
 
 // ---- the photo that the page opens with ----
 
+/** Does what the page's address asks for. If the visitor was quicker, their photo stays. */
+function openPage() {
+  const wanted = props.opened?.show;
+  if (wanted) props.value = { ...props.value, show: wanted };
+  showParts();
+  if (last === 0) openFirst();
+}
+
 /** Opens what a link names, what this tab showed before, or the first example. */
 function openFirst() {
   const { example, first } = props.opened ?? {};
@@ -243,7 +251,7 @@ const isField = (target) =>
 async function paste() {
   try {
     for (const item of await navigator.clipboard.read()) {
-      const type = item.types.find((type) => type.startsWith("image/"));
+      const type = item.types.find((one) => one.startsWith("image/"));
       if (type) return take([new File([await item.getType(type)], "pasted.png", { type })]);
     }
     complain("There is no picture in the clipboard. Copy one first.");
@@ -302,9 +310,9 @@ function closeCamera() {
 }
 
 async function shoot() {
-  const canvas = make("canvas", { width: video.videoWidth, height: video.videoHeight });
-  canvas.getContext("2d").drawImage(video, 0, 0);
+  const frame = make("canvas", { width: video.videoWidth, height: video.videoHeight });
+  frame.getContext("2d").drawImage(video, 0, 0);
   closeCamera();
-  const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95));
+  const blob = await new Promise((done) => frame.toBlob(done, "image/jpeg", 0.95));
   take([new File([blob], "camera.jpg", { type: "image/jpeg" })]);
 }

@@ -13,7 +13,8 @@ moveAway();
 
 // The names of the properties are not quoted, because Gradio takes every quoted name in this script for an event. A
 // property of this name would then stand for the event.
-const follows = { look: () => (remember(), show()), scene: build, said: hear, second: showSplit, opened: openFirst, value: showParts };
+// The scene comes before the look: if both have changed, the look fits the new scene only.
+const follows = { scene: build, look: () => (remember(), show()), said: hear, second: showSplit, opened: openPage, value: showParts };
 for (const [property, follow] of Object.entries(follows)) watch(property, follow);
 showParts();
 build();

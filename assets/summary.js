@@ -4,7 +4,7 @@
 // the visitor does not want to see. A kind stays there even while the photo has no object of this kind.
 "use strict";
 
-const [panel, chips, frame, list, words, how, actions] = ["summary", "chips", "kinds", "groups", "found", "how", "actions"].map(
+const [chips, frame, list, words, how, actions] = ["chips", "kinds", "groups", "found", "how", "actions"].map(
   (name) => element.querySelector(`.${name}`),
 );
 const unticked = () => new Set(props.value?.unticked ?? []);
@@ -109,13 +109,19 @@ function set(away) {
 /** Shows only these kinds of the photo. Kinds that the photo does not have stay as they were. */
 function showOnly(names) {
   const away = unticked();
-  for (const name of offered()) names.includes(name) ? away.delete(name) : away.add(name);
+  for (const name of offered()) {
+    if (names.includes(name)) away.delete(name);
+    else away.add(name);
+  }
   set(away);
 }
 
 list.addEventListener("change", ({ target }) => {
   const away = unticked();
-  for (const name of target.names) target.checked ? away.delete(name) : away.add(name);
+  for (const name of target.names) {
+    if (target.checked) away.delete(name);
+    else away.add(name);
+  }
   set(away);
 });
 element.addEventListener("click", (event) => {

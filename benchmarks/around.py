@@ -45,20 +45,19 @@ from answer import files as export
 from answer.result import Result, View
 from answer.settings import Filters
 from benchmarks.exports import peak_mb_over_idle, random_instances
-from benchmarks.filter import Page, blobs
+from benchmarks.filter import PageAnswers, blobs
 from detections import Detections
 from inference import SCORE_FLOOR, SegmentationModel, load
 from photo.client import Client
 from serving import photos
 from serving.photos import segment_file
 from tools.random_weights import random_picture
-from ui import overlay as scene
-from ui import page
+from ui import overlay, page
 
 STEPS: dict[str, tuple[ModuleType | type, str]] = {
     "decode": (Client, "ask"),
-    "areas": (scene, "areas"),
-    "outlines": (page, "scene"),
+    "areas": (overlay, "areas"),
+    "outlines": (overlay, "scene"),
     "JPEG": (page, "picture_file"),
     "RLE": (data, "to_rle"),
     "masks": (visualize, "_draw_masks"),
@@ -109,7 +108,7 @@ class Answers:
     def __init__(self) -> None:
         self.model: SegmentationModel = load("scenes", device="cpu")
         self.path, self.found = Path(), blobs(1, SMALL)
-        self._page: Page | None = None
+        self._page: PageAnswers | None = None
         setattr(photos, "segment_or_fall_back", self._network)  # noqa: B010
 
     def _network(
@@ -121,9 +120,9 @@ class Answers:
         return segment_file(self.path, self.model)
 
     def page(self) -> None:
-        self._page = self._page or Page(self._result())
+        self._page = self._page or PageAnswers(self._result())
         self._page.result = self._result()
-        self._page.answer(page.redraw, threshold=SCORE_FLOOR)
+        self._page.answer("redraw", score_threshold=SCORE_FLOOR)
 
     def segment(self) -> None:
         orjson.dumps(data.to_json(View(self._result(), EVERYTHING)))

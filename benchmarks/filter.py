@@ -44,9 +44,13 @@ from detections import Detections
 from inference import load
 from serving import service
 from serving.models import Models
+from serving.service import Service
 from tools.random_weights import random_picture
 from tools.screenshot import CHROMIUM_FLAGS
-from ui import page
+from ui.choices import Choices
+from ui.components import EMPTY_STAGE
+from ui.layout import add_layout
+from ui.page import Memory, Page, Run
 from visualize import Style, annotate
 
 RELEASE = """([threshold, count]) => new Promise((resolve) => {
@@ -95,34 +99,41 @@ def make_result(folder: Path, count: int, size_hw: tuple[int, int]) -> Result:
     return Result(path, picture, blobs(count, size_hw), load("scenes"), {"read": 0.0, "model": 0.0})
 
 
-class Page:
-    """Calls the page's handlers as Gradio calls them."""
+class PageAnswers:
+    """Calls the page's handlers as Gradio calls them, in a session that looks at `result`."""
 
     def __init__(self, result: Result) -> None:
-        self.demo = create_demo(Models(lambda: (result.model, None)))
-        self.state = SessionState(self.demo)
         self.result = result
+        self._handlers: dict[str, Any] = {}
+        with gr.Blocks() as self._blocks:
+            self._layout = add_layout()
+            self._memory = Memory(gr.State(None), gr.State(None), gr.State(""))
+            page = Page(self._layout, self._memory, Service(Models(lambda: (result.model, None))))
+            for handler in (page.show, page.redraw):
+                event = self._layout.run.click(handler, self._layout.inputs(), self._layout.outputs())
+                self._handlers[handler.__name__] = self._blocks.fns[event["id"]]
+        self._state = SessionState(self._blocks)
 
-    def answer(self, handler: Callable[..., Any], **settings: Any) -> bytes:
-        """Returns the JSON that reaches the browser after one change of the settings."""
-        values = {
-            "threshold": 0.5,
-            "kinds": {"unticked": []},
-            "mask_threshold": 0.5,
-            "shown": ["masks", "boxes", "labels"],
-            "opacity": 0.5,
-            "color_by": "instance",
-            "picture": {"hidden": []},
-        } | settings
-        predictions = handler(
-            self.result,
-            *(None, 0.3, "Objects", "http://127.0.0.1:7860", "auto", "blur", "#ffffff"),
-            *values.values(),
-        )
-        # The page wraps its handlers. Every event with the same outputs turns them into the same JSON.
-        block_fn = next(fn for fn in self.demo.fns.values() if len(fn.outputs) == len(predictions))
-        data = asyncio.run(self.demo.postprocess_data(block_fn, predictions, self.state))
-        return orjson.dumps(data, default=str)
+    def answer(self, handler: str, **settings: Any) -> bytes:
+        """Returns the JSON that reaches the browser after one change of the settings.
+
+        Args:
+            handler: The name of a method of `ui.page.Page`.
+            settings: As for `ui.choices.Choices`.
+        """
+        choices, layout, memory = Choices(**settings), self._layout, self._memory
+        values = {component: getattr(choices, name) for name, component in layout.controls.items()}
+        values[layout.summary] = {"unticked": list(choices.without)}
+        values[layout.picture] = EMPTY_STAGE | {"hidden": list(choices.hidden), "show": list(choices.show)}
+        values[memory.run] = Run(self.result, 1, choices, "token")
+        values |= {memory.other: None, memory.address: "http://127.0.0.1:7860"}
+
+        async def called() -> Any:
+            block_fn = self._handlers[handler]
+            predictions = await block_fn.fn(values)
+            return await self._blocks.postprocess_data(block_fn, predictions, self._state)
+
+        return orjson.dumps(asyncio.run(called()), default=str)
 
 
 def gradios_own(result: Result) -> Any:
@@ -143,16 +154,16 @@ def measure(result: Result, runs: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {}
     sizes: dict[str, int] = {}
     rng = random.Random(0)
-    app = Page(result)
+    app = PageAnswers(result)
     for run in tqdm(range(runs + 1), desc="runs", file=sys.stderr):
         works: dict[str, Callable[[], Any]] = {
-            "threshold": lambda: app.answer(page.show, threshold=rng.uniform(0.05, 0.06)),
-            "class": lambda: app.answer(page.show, threshold=0.05, kinds={"unticked": ["person"]}),
-            "opacity": lambda: app.answer(page.show, threshold=0.05, opacity=rng.random()),
-            "colouring": lambda: app.answer(page.show, threshold=0.05, color_by="category"),
-            "labels off": lambda: app.answer(page.show, threshold=0.05, shown=["masks", "boxes"]),
+            "threshold": lambda: app.answer("show", score_threshold=rng.uniform(0.05, 0.06)),
+            "class": lambda: app.answer("show", score_threshold=0.05, without=("person",)),
+            "opacity": lambda: app.answer("show", score_threshold=0.05, opacity=rng.random()),
+            "colouring": lambda: app.answer("show", score_threshold=0.05, color_by="category"),
+            "labels off": lambda: app.answer("show", score_threshold=0.05, show=("masks", "boxes")),
             "mask threshold": lambda: app.answer(
-                page.redraw, threshold=0.05, mask_threshold=rng.uniform(0.3, 0.7)
+                "redraw", score_threshold=0.05, mask_threshold=rng.uniform(0.3, 0.7)
             ),
             "AnnotatedImage": lambda: gradios_own(result),
         }
@@ -185,7 +196,7 @@ def measure_browser(result: Result, runs: int) -> dict[str, float]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         tab = browser.new_page(viewport={"width": 1400, "height": 1000})
-        tab.goto(url)
+        tab.goto(f"{url}?example=none")
         tab.set_input_files("#picture input[type=file]", result.path)
         tab.locator("#picture path[data-id]").first.wait_for(state="attached")
         tab.wait_for_timeout(1000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -72,6 +73,20 @@ UPLOAD_ROUTE = "/gradio_api/upload"
 
 HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
 """The hosts that may show the page in a frame and add a header to it. A Space's page on the hub does both."""
+FRAMES_VARIABLE = "SEGMENTATION_FRAMES"
+"""The environment variable with the owner's other sites that may show the page in a frame."""
+
+
+def framers(text: str) -> str:
+    """Returns the sites that may show the page in a frame: its own, the hub, and those in `text`.
+
+    Args:
+        text: Origins such as "https://example.org", separated by spaces. Everything else is left out.
+    """
+    origin = re.compile(r"https?://[\w.-]+(:\d+)?", re.ASCII)
+    return " ".join(["'self'", HUB, *filter(origin.fullmatch, text.split())])
+
+
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -81,7 +96,8 @@ SECURITY_HEADERS = {
         f"default-src 'self' {HUB}; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
         f"style-src 'self' 'unsafe-inline'; img-src 'self' data: blob: {HUB}; media-src 'self' data: blob:; "
         f"connect-src 'self' data: blob: {HUB}; worker-src 'self' blob:; font-src 'self' data:; "
-        f"object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self' {HUB}"
+        f"object-src 'none'; base-uri 'self'; form-action 'self'; "
+        f"frame-ancestors {framers(os.environ.get(FRAMES_VARIABLE, ''))}"
     ),
 }
 

@@ -8,6 +8,7 @@ less time.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from detections import Detections
 from inference import WORKING_SIDE, SegmentationModel, detail_of, look_inside, segment_or_fall_back
+from network import zero_gpu
 from network.detail import FULL_DETAIL
 from network.inside import Inside
 from photo.images import read_photo
@@ -30,12 +32,21 @@ FIRST_FRAME = "This file holds more than one picture; only the first was looked 
 
 T = TypeVar("T")
 
-_network_thread = ThreadPoolExecutor(1, "network")
+NETWORK = "network"
+"""How the name of the thread for networks begins."""
+
+_network_thread = ThreadPoolExecutor(1, NETWORK)
 
 
 def on_network_thread(work: Callable[[], T]) -> T:
     """Runs `work` alone in the thread for networks, and returns or raises what `work` does."""
     return _network_thread.submit(copy_context().run, work).result()
+
+
+def on_device(model: SegmentationModel, work: Callable[[], T]) -> T:
+    """Runs `work` in the thread for networks, or here if `model` borrows a processor of its own."""
+    lent = zero_gpu.ACTIVE and model.device.type == "cuda"
+    return work() if lent else on_network_thread(work)
 
 
 def segment_file(
@@ -61,13 +72,18 @@ def segment_file(
     read_ms = (time.perf_counter() - start) * 1000
     on_stage(0.2, "Waiting for other photos")
 
+    def run_spare(work: Callable[[], Detections]) -> Detections:
+        if threading.current_thread().name.startswith(NETWORK):  # it is there already
+            return work()
+        return on_network_thread(work)
+
     def look() -> tuple[Detections, SegmentationModel, str | None, float]:
         on_stage(0.3, "Looking for objects")
         start = time.perf_counter()
-        found = segment_or_fall_back(model, photo.pixels, load_spare, detail)
+        found = segment_or_fall_back(model, photo.pixels, load_spare, detail, run_spare)
         return *found, (time.perf_counter() - start) * 1000
 
-    found, used, note, model_ms = on_network_thread(look)
+    found, used, note, model_ms = on_device(model, look)
     return Result(
         Path(path),
         photo.pixels,

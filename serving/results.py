@@ -105,6 +105,15 @@ class Results:
                 del self._running[key]
             ours.set()
 
+    def holds(self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL) -> bool:
+        """Returns whether the result for the photo at `path` is kept."""
+        try:
+            key = key_of(path, model, detail)
+        except OSError:
+            return False
+        with self._lock:
+            return self._find(key, use=False) is not None
+
     def forget(self) -> None:
         """Drops the results that were not used for too long. They go before the next use in any case."""
         with self._lock:

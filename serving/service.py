@@ -59,6 +59,8 @@ FETCHES, FETCHES_EACH = 8, 2
 ROOM_BYTES = 64 * MEGABYTE
 """The room for a file whose size nobody has estimated. A picture of 12 megapixels needs less."""
 RESTARTING = "The server is restarting. Please try again in a minute."
+SLOTS = 2
+"""The number of photos that are worked on at once: one is in the network, one is read or written."""
 LOAD_SECONDS = 900.0
 """The longest time that a request waits for its model. The model may have to be downloaded first."""
 EXPECTED_ERRORS = (ImageError, ModelError, SettingsError, WeightsError)
@@ -99,7 +101,7 @@ class Service:
         self.requests: set[Request] = set()
         """The requests that have not ended, and those whose work still runs."""
         self.closing = self.giving_up = False
-        self.scheduler = scheduler or Scheduler()
+        self.scheduler = scheduler or Scheduler(zero_gpu.LEASES if zero_gpu.ACTIVE else SLOTS)
         self.views = views or Scheduler(waiting=100, waiting_each=50, wait_seconds=30.0, run_seconds=60.0)
         self.seconds = Seconds()
         self._fetching: Counter[str] = Counter()
@@ -297,14 +299,16 @@ class Request:
         self._facts |= {"format": result.format, "width": width, "height": height}
         self._facts |= {"model": result.model.name, "instances": len(result.detections)}
         if not result.cached:
-            self._service.seconds.note(result.model, result.timings_ms["model"] / 1000)
+            self._service.seconds.note(result.model, result.detail, result.timings_ms["model"] / 1000)
         self._facts |= {"detail": result.detail} if result.detail != FULL_DETAIL else {}
         self._facts |= {"cached": True} if result.cached else {}
         return result
 
-    def expected_seconds(self, model: SegmentationModel) -> float:
-        """Returns how long `model` will probably need for a photo, in seconds."""
-        return self._service.seconds.expected(model)
+    def expected_seconds(self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL) -> float:
+        """Returns how long `model` will probably need for a photo, in seconds: 0 if its result is kept."""
+        if self._service.results.holds(path, model, detail):
+            return 0.0
+        return self._service.seconds.expected(model, detail)
 
     def needs(self, photo: Path) -> None:
         """Protects a photo's file from being deleted to make room, until the request has ended."""

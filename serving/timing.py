@@ -13,21 +13,21 @@ NEWEST = 0.4
 
 
 class Seconds:
-    """Moving averages of the seconds that a photo takes, for each model on each device."""
+    """Moving averages of the seconds that a photo takes, for each model, detail and device."""
 
     def __init__(self) -> None:
-        self._averages: dict[tuple[str, str, str], float] = {}
+        self._averages: dict[tuple[str, ...], float] = {}
 
-    def note(self, model: SegmentationModel, seconds: float) -> None:
+    def note(self, model: SegmentationModel, detail: str, seconds: float) -> None:
         """Notes how long the model needed for a photo."""
-        before = self._averages.get(_key(model), seconds)
-        self._averages[_key(model)] = before + NEWEST * (seconds - before)
+        before = self._averages.get(_key(model, detail), seconds)
+        self._averages[_key(model, detail)] = before + NEWEST * (seconds - before)
 
-    def expected(self, model: SegmentationModel) -> float:
+    def expected(self, model: SegmentationModel, detail: str) -> float:
         """Returns how long the model will probably need for the next photo, in seconds."""
         guess = FIRST_GUESS.get(model.name, OTHERS) if model.device.type == "cpu" else OTHERS
-        return self._averages.get(_key(model), guess)
+        return self._averages.get(_key(model, detail), guess)
 
 
-def _key(model: SegmentationModel) -> tuple[str, str, str]:
-    return model.name, str(model.device), model.precision
+def _key(model: SegmentationModel, detail: str) -> tuple[str, ...]:
+    return model.name, str(model.device), model.precision, detail

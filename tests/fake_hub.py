@@ -58,6 +58,9 @@ class FakeHub:
     def add_space_variable(self, repo_id: str, key: str, value: str) -> None:
         self.calls.append(("add_space_variable", repo_id, key, value))
 
+    def set_space_volumes(self, repo_id: str, volumes: list[Any]) -> None:
+        self.calls.append(("set_space_volumes", repo_id, [volume.to_dict() for volume in volumes]))
+
     def request_space_hardware(self, repo_id: str, hardware: str) -> None:
         self.calls.append(("request_space_hardware", repo_id, hardware))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from app import create_demo, launch
-from inference import SegmentationModel
+from inference import SegmentationModel, load
+from network.weights import WeightsError
 from serving.models import Models
 
 SHORTFALL = (
@@ -15,13 +17,29 @@ SHORTFALL = (
 
 
 @contextmanager
-def running(model: SegmentationModel, shortfall: str | None = SHORTFALL, results: int = 0) -> Iterator[str]:
+def running(
+    model: SegmentationModel,
+    shortfall: str | None = SHORTFALL,
+    results: int = 0,
+    others: Mapping[str, SegmentationModel] | None = None,
+) -> Iterator[str]:
     """Runs the app until the block ends, and yields its address.
 
     `model` takes the place of "auto". `shortfall` is the reason that the page shows for it. `results` is the
     number of results that are kept. By default none is, so the model runs for each request of a test.
+    `others` are the only other models that can be had, by their names. By default they are the real ones.
     """
-    models = Models(lambda: (model, shortfall))
+
+    def load_named(name: str, **options: Any) -> SegmentationModel:
+        if others is None:
+            return load(name, **options)
+        if name not in others:
+            raise WeightsError(f"{name}.pth could not be fetched from download.pytorch.org: no connection.")
+        return others[name]
+
+    models = Models(lambda: (model, shortfall), load_named)
+    for name in others or ():
+        models.get(name)
     demo = create_demo(models)
     demo.service.results.most = results
     models.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms.functional import to_tensor
 
 import inference
+from detections import Detections
 from inference import (
     SCORE_FLOOR,
     WORKING_SIDE,
@@ -37,6 +39,7 @@ from inference import (
 )
 from network.architectures import COCO_LABELS
 from network.weights import WeightsError
+from network.zero_gpu import NotLentError
 from photo.strips import fit_within
 from tests.samples import CAT, fake_model, random_image
 from tools.random_weights import random_network, random_picture
@@ -354,6 +357,20 @@ def test_a_device_that_fails_leaves_the_photo_to_the_cpu_which_is_said(error: Ba
     found, used, note = segment_or_fall_back(model, random_image(0, 30, 40), load_spare)
     assert found.class_ids.tolist() == [CAT] and used is spare and asked == [model.name]
     assert note is not None and "so the CPU did this" in note
+
+
+def test_a_processor_that_is_not_lent_leaves_the_photo_to_the_cpu_with_the_reason() -> None:
+    spare = fake_model([[0, 0, 1, 1]], [CAT], [0.8])
+    model, ran = failing(NotLentError("None was free."), "meta"), []
+
+    def run_spare(work: Callable[[], Detections]) -> Detections:
+        ran.append(work)
+        return work()
+
+    found, used, note = segment_or_fall_back(
+        model, random_image(0, 30, 40), lambda name: spare, run_spare=run_spare
+    )
+    assert used is spare and note == "None was free." and len(found) == len(ran) == 1
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def here(code: str, server: str) -> str:
 
 def test_every_example_is_of_a_kind_that_is_run_here() -> None:
     assert [name for name, _ in BLOCKS].count("python") == 1
-    assert {name for name, _ in BLOCKS} == {"sh", "python", "javascript", "json"}
+    assert {name for name, _ in BLOCKS} == {"sh", "python", "javascript", "json", "markdown", "html"}
 
 
 def test_the_example_for_python(

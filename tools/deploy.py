@@ -2,17 +2,20 @@
 
     python tools/deploy.py owner/name --dry-run
     python tools/deploy.py owner/name --private --hardware cpu-upgrade
-    python tools/deploy.py owner/name --weights-repo owner/weights@v1.0
+    python tools/deploy.py owner/name --weights-repo owner/weights@v1.0 --mount
+    python tools/deploy.py owner/name --folder space
 
 The tool needs git and huggingface_hub, but not torch. It sends the files that git tracks, except the files
 that only developers need. The Space's settings are at the top of README.md. The tool deletes all other files
 on the Space (the Space's history keeps them). A setting that no option names stays as it is on the Space.
+A new Space gets ZeroGPU, which free accounts can host.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import subprocess  # nosec B404
 import sys
 import tempfile
@@ -22,12 +25,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, metadata_load, metadata_save
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    SpaceHardware,
+    Volume,
+    metadata_load,
+    metadata_save,
+)
 from huggingface_hub.errors import RepositoryNotFoundError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
-from tools.hub import ADDRESS, Client, HubError, plainly, repo_id, sign_in
+from tools.hub import ADDRESS, REASONS, Client, HubError, plainly, repo_id, sign_in
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = (
@@ -38,12 +48,30 @@ LEFT_OUT = (
     "training/*",
     "pyproject.toml",
     "requirements-dev.txt",
+    "Dockerfile",
+    "CHANGELOG.md",
 )
 """Patterns of files that git tracks but a Space does not need. A star also matches slashes."""
 KEPT = (".gitattributes",)
 """Files that the Hub puts into each repository and needs there."""
 REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"  # as in network/weights.py, which imports torch
+FILE_VARIABLE = "SEGMENTATION_WEIGHTS"
 WEIGHTS_FILE = "maskrcnn_resnet50_fpn.safetensors"
+MOUNT = "/weights"
+"""The folder of the Space in which a mounted repository lies."""
+ZERO = SpaceHardware.ZERO_A10G.value
+"""The Hub's name of ZeroGPU, whatever its cards are today."""
+PINS = {"torch": "2.11.0", "torchvision": "0.26.0"}
+"""The newest releases that ZeroGPU supports (https://huggingface.co/docs/hub/spaces-zerogpu).
+
+pip would take newer ones.
+"""
+OF_ZERO = (
+    "a free account can host two Spaces on ZeroGPU if its e-mail address is verified and it is older than "
+    "30 days, a PRO account can host ten, and an organization needs a Team or Enterprise plan"
+)
+OF_CPU = f"a Gradio Space on a CPU needs a paid plan; a free account can use --hardware {ZERO}"
+OF_PAID = f"this hardware is paid by the hour and needs a payment method; --hardware {ZERO} is free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +83,24 @@ class WeightsRepo:
     revision: str | None = None
     """A branch, a tag or a commit; None for the newest commit of the main branch."""
     private: bool = False
+    mounted: bool = False
+    """Whether the Hub mounts the repository into the Space, so that nothing is downloaded."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that tell the app where its weights are."""
+        if self.mounted:
+            return {FILE_VARIABLE: f"{MOUNT}/{WEIGHTS_FILE}"}
+        return {REPO_VARIABLE: self.variable}
+
+    @property
+    def volumes(self) -> list[Volume]:
+        """What the Hub mounts into the Space."""
+        if not self.mounted:
+            return []
+        return [
+            Volume(type="model", source=self.name, mount_path=MOUNT, revision=self.revision, read_only=True)
+        ]
 
     @property
     def variable(self) -> str:
@@ -132,7 +178,7 @@ def space_readme(readme: Path, space: str, weights: WeightsRepo | None) -> bytes
         matter = front_matter(copy)
         if weights:
             matter["models"] = [weights.name]
-            if not weights.private:  # the Hub builds the Space without a token
+            if not (weights.private or weights.mounted):  # the Hub builds the Space without a token
                 matter["preload_from_hub"] = [weights.preload]
         thumbnail = matter.get("thumbnail")
         if thumbnail and "://" not in thumbnail:
@@ -140,6 +186,22 @@ def space_readme(readme: Path, space: str, weights: WeightsRepo | None) -> bytes
         if matter != front_matter(readme):
             metadata_save(copy, matter)
         return copy.read_bytes()
+
+
+def space_requirements(text: str) -> str:
+    """Returns requirements.txt for the Space: each library in `PINS` has one version in place of a range."""
+    for name, version in PINS.items():
+        text = re.sub(rf"^{name}[<>=~!].*$", f"{name}=={version}", text, flags=re.MULTILINE)
+    return text
+
+
+def reasons_of(hardware: str | None) -> dict[int, str]:
+    """Returns why the Hub may refuse to run a Space on this hardware, by the HTTP status of its answer."""
+    if hardware == ZERO:
+        why = OF_ZERO
+    else:
+        why = OF_CPU if hardware in (None, SpaceHardware.CPU_BASIC.value) else OF_PAID
+    return REASONS | {402: why, 403: f"{why}; or {REASONS[403]}"}
 
 
 def front_matter(readme: Path) -> dict[str, Any]:
@@ -220,15 +282,17 @@ def _create(client: Client, space: str, settings: Settings) -> None:
     hardware = settings.hardware or settings.suggested
     on = f" on {hardware}" if hardware else ""
     print(f"Creating {space}{on} …")
-    variables = [{"key": REPO_VARIABLE, "value": settings.weights.variable}] if settings.weights else None
-    with plainly(f"The Space {space} could not be created{on}"):
+    named = settings.weights.variables if settings.weights else {}
+    variables = [{"key": key, "value": value} for key, value in named.items()]
+    with plainly(f"The Space {space} could not be created{on}", reasons_of(hardware)):
         client.create_repo(
             space,
             private=settings.private or None,
             repo_type="space",
             space_sdk=settings.sdk,
             space_hardware=hardware,
-            space_variables=variables,
+            space_variables=variables or None,
+            space_volumes=(settings.weights.volumes or None) if settings.weights else None,
         )
 
 
@@ -237,10 +301,15 @@ def _update(client: Client, space: str, settings: Settings) -> None:
         with plainly(f"{space} could not be made private"):
             client.update_repo_settings(space, private=True, repo_type="space")
     if settings.weights:
-        with plainly(f"{REPO_VARIABLE} could not be set on {space}"):
-            client.add_space_variable(space, REPO_VARIABLE, settings.weights.variable)
+        for key, value in settings.weights.variables.items():
+            with plainly(f"{key} could not be set on {space}"):
+                client.add_space_variable(space, key, value)
+        if settings.weights.volumes:
+            with plainly(f"{settings.weights.name} could not be mounted into {space}"):
+                client.set_space_volumes(space, settings.weights.volumes)
     if settings.hardware:
-        with plainly(f"{space} could not be given the hardware {settings.hardware}"):
+        refused = f"{space} could not be given the hardware {settings.hardware}"
+        with plainly(refused, reasons_of(settings.hardware)):
             client.request_space_hardware(space, settings.hardware)
 
 
@@ -270,7 +339,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("space", type=repo_id, metavar="owner/name", help="the Space's name")
     parser.add_argument(
         "--hardware",
-        help="the Space's hardware, such as cpu-upgrade (default for a new Space: README.md's suggestion)",
+        choices=[hardware.value for hardware in SpaceHardware],
+        metavar="NAME",
+        help=f"the Space's hardware, such as {ZERO} (ZeroGPU), cpu-basic or t4-small (default for a new "
+        f"Space: README.md's suggestion, {ZERO})",
     )
     parser.add_argument("--private", action="store_true", help="hide the Space from everybody but its owner")
     parser.add_argument(
@@ -280,11 +352,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="the repository with the Space's weights (see tools/publish_weights.py); the Hub downloads them "
         "while it builds the Space, if the repository is public",
     )
+    parser.add_argument(
+        "--mount",
+        action="store_true",
+        help="mount the repository with the weights into the Space: nothing is downloaded when the Space "
+        "wakes, and the repository may be private",
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="write the Space's files into this folder, without asking the Hub"
+    )
     parser.add_argument("--allow-dirty", action="store_true", help="also send changes that are not committed")
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be sent, without asking the Hub"
     )
     chosen = parser.parse_args(arguments)
+    if chosen.mount and not chosen.weights_repo:
+        parser.error("--mount needs --weights-repo, which says what is mounted.")
     try:
         _run(chosen)
     except HubError as error:
@@ -302,10 +385,12 @@ def _run(chosen: argparse.Namespace) -> None:
     if unknown:
         print(f"Not known to git, and so not sent: {', '.join(unknown)}.")
     matter = front_matter(ROOT / "README.md")
-    client = None if chosen.dry_run else sign_in()
+    client = None if chosen.dry_run or chosen.folder else sign_in()
     weights: WeightsRepo | None = chosen.weights_repo
     if client and weights:
         weights = check_weights(client, weights)
+    if weights:
+        weights = dataclasses.replace(weights, mounted=chosen.mount)
     settings = Settings(
         matter.get("sdk", ""), chosen.hardware, matter.get("suggested_hardware"), chosen.private, weights
     )
@@ -313,6 +398,14 @@ def _run(chosen: argparse.Namespace) -> None:
         raise HubError(f"README.md says sdk: {settings.sdk or 'nothing'}; this app needs sdk: gradio.")
     files = {name: (ROOT / name).read_bytes() for name in names}
     files["README.md"] = space_readme(ROOT / "README.md", chosen.space, weights)
+    if "requirements.txt" in files:
+        files["requirements.txt"] = space_requirements(files["requirements.txt"].decode()).encode()
+    if chosen.folder:
+        for name, content in files.items():
+            (chosen.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (chosen.folder / name).write_bytes(content)
+        print(f"{_amount(files)} are in {chosen.folder}. Nothing was sent.")
+        return
     if client is None:
         _show(chosen.space, files, settings, changed)
         return
@@ -320,7 +413,7 @@ def _run(chosen: argparse.Namespace) -> None:
     deploy(client, chosen.space, files, settings, f"Deploy {commit}{' with changes' if changed else ''}")
     address = f"{ADDRESS}/spaces/{chosen.space}"
     print(f"{address} is being built. Its log: {address}?logs=build, and then {address}?logs=container")
-    if weights and weights.private:
+    if weights and weights.private and not weights.mounted:
         print(f"{weights.name} is private: give the Space a secret HF_TOKEN to read it ({address}/settings).")
 
 
@@ -332,7 +425,12 @@ def _show(space: str, files: Mapping[str, bytes], settings: Settings, changed: S
     print(f"Space: {space}, {settings.sdk}, {'private' if settings.private else 'public, or as it is'}")
     new = settings.suggested or "cpu-basic"
     print(f"Hardware: {settings.hardware or f'{new} if it is new, else as it is'}")
-    print(f"{REPO_VARIABLE}: {settings.weights.variable if settings.weights else 'as it is'}")
+    named = settings.weights.variables if settings.weights else {REPO_VARIABLE: "as it is"}
+    for key, value in named.items():
+        print(f"{key}: {value}")
+    if settings.weights and settings.weights.mounted:
+        print(f"Mounted: {settings.weights.variable} at {MOUNT}")
+    print(f"Pinned: {', '.join(f'{name} {version}' for name, version in PINS.items())}")
     print(files["README.md"].decode().split("---\n", 2)[1], end="")
     print("Nothing was sent (--dry-run).")
 

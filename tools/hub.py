@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi, Volume, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HfHubHTTPError,
     HFValidationError,
@@ -50,11 +50,13 @@ class Client(Protocol):
         space_sdk: str | None = None,
         space_hardware: Any = None,
         space_variables: list[dict[str, str]] | None = None,
+        space_volumes: list[Volume] | None = None,
     ) -> Any: ...
     def update_repo_settings(
         self, repo_id: str, *, private: bool | None = None, repo_type: str | None = None
     ) -> None: ...
     def add_space_variable(self, repo_id: str, key: str, value: str) -> Any: ...
+    def set_space_volumes(self, repo_id: str, volumes: list[Volume]) -> Any: ...
     def request_space_hardware(self, repo_id: str, hardware: Any) -> Any: ...
     def list_repo_files(self, repo_id: str, *, repo_type: str | None = None) -> list[str]: ...
     def create_commit(
@@ -93,17 +95,20 @@ def repo_id(text: str) -> str:
 
 
 @contextmanager
-def plainly(failed: str) -> Iterator[None]:
+def plainly(failed: str, reasons: Mapping[int, str] = REASONS) -> Iterator[None]:
     """Turns an error of the Hub's client into a `HubError`.
 
     The message consists of `failed`, a colon and the reason. Other errors pass unchanged, because they are
     bugs.
+
+    Args:
+        reasons: Why the Hub refuses this, by the HTTP status of its answer.
     """
     try:
         yield
     except HfHubHTTPError as error:
         status = error.response.status_code
-        reason = REASONS.get(status, "the Hub has a fault; try again later" if status >= 500 else "refused")
+        reason = reasons.get(status, "the Hub has a fault; try again later" if status >= 500 else "refused")
         said = " ".join((error.server_message or "").split()).rstrip(".")
         raise HubError(f"{failed}: {reason} ({status}{', ' if said else ''}{said}).") from error
     except OfflineModeIsEnabled as error:

@@ -1,4 +1,4 @@
-"""Takes the README's pictures of the page. The page shows drawn scenes, segmented by the `scenes` model.
+"""Takes the README's pictures of the page. The built-in `starter` looks at the example photos.
 
     python tools/screenshot.py [--out docs]
 
@@ -50,12 +50,13 @@ def opened(page: Page, url: str, query: str, size: tuple[int, int]) -> Page:
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.goto(f"{url}?{query}")
     page.locator("#picture .outlines path").first.wait_for(state="attached")
+    page.locator("#picture .waiting").wait_for(state="hidden")
     page.wait_for_timeout(SETTLE_MS)
     return page
 
 
 def tour(page: Page) -> Iterator[Frame]:
-    """Points at objects, moves the threshold, unticks a kind and opens an effect. Yields the frames."""
+    """Points at objects, moves the threshold, shows one kind, drags the line of an effect. Yields frames."""
 
     def shot(milliseconds: int) -> Frame:
         page.evaluate("window.scrollTo(0, 0)")
@@ -63,22 +64,30 @@ def tour(page: Page) -> Iterator[Frame]:
         return page.screenshot(), milliseconds
 
     yield shot(1500)
-    for part in page.locator("#picture .outlines path:not([hidden])").all()[-3:]:
-        part.hover(force=True)
+    for part in page.locator("#picture .outlines path:not([hidden])").all()[:3]:
+        part.dispatch_event("pointermove", {"bubbles": True})
         yield shot(900)
-    page.mouse.move(5, 5)
+    page.locator("#picture .outlines").dispatch_event("pointerleave")
     number = page.locator("#threshold input[type=number]")
     for percent in (30, 20, 10, 30, 60, 80, 90, 50):
         number.fill(str(percent / 100))
         number.press("Enter")
         yield shot(1200 if percent in (10, 90) else 350)
-    box = page.locator("#kinds input").first
-    box.uncheck()
+    chip = page.locator("#summary .chip").last
+    chip.click()
     yield shot(1200)
-    box.check()
-    page.get_by_role("tab", name="Effects").click()
-    page.locator("#before-after img").first.wait_for()
-    yield shot(2000)
+    chip.click()
+    page.locator("#tabs button[data-tab-id=Effects]").click()
+    page.locator("#picture .divider").wait_for()
+    page.locator("#picture .divider").focus()
+    for key in ("Home", *["ArrowRight"] * 25):
+        page.keyboard.press(key)
+    yield shot(1200)
+    for _ in range(6):
+        for _ in range(3):
+            page.keyboard.press("ArrowLeft")
+        yield shot(150)
+    yield shot(1500)
 
 
 def save_still(screenshot: bytes, path: Path) -> None:
@@ -104,17 +113,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     out = parser.parse_args(arguments).out
-    models = Models(lambda: (load("scenes"), None))
+    models = Models(lambda: (load("starter", device="cpu"), None))
     demo = create_demo(models)
     models.start()
     _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         page = browser.new_page(color_scheme="light")
-        whole = opened(page, url, "example=scene-1", PAGE).screenshot(full_page=True)
+        whole = opened(page, url, "example=bicycles", PAGE).screenshot(full_page=True)
         save_still(whole, out / "screenshot.png")
-        save_still(opened(page, url, "example=scene-3", THUMBNAIL).screenshot(), out / "thumbnail.png")
-        save_animation(list(tour(opened(page, url, "example=scene-1", TOUR))), out / "tour.webp")
+        save_still(opened(page, url, "example=dogs", THUMBNAIL).screenshot(), out / "thumbnail.png")
+        save_animation(list(tour(opened(page, url, "example=bicycles", TOUR))), out / "tour.webp")
         browser.close()
     demo.close(verbose=False)
     for name in ("screenshot.png", "thumbnail.png", "tour.webp"):

@@ -113,6 +113,8 @@ def add_layout() -> Layout:
                 "How it works": _add_explanation,
             }.items()
         }
+    # Not inside of a tab: Gradio builds what is in a tab only when the tab is opened.
+    parts["file"] = gr.DownloadButton(visible="hidden", elem_id="saved")
     return Layout(**parts, tabs=tabs, tab_of=tab_of, controls=controls)
 
 
@@ -230,7 +232,6 @@ def _add_downloads(parts: dict[str, Any], controls: dict[str, Any]) -> None:
         parts["save"] = gr.Button("Download", variant="primary", scale=1, min_width=140, elem_id="save")
         parts["copy"] = gr.Button("Copy picture", scale=1, min_width=140, elem_id="copy")
         parts["share"] = gr.Button("Share", scale=1, min_width=140, elem_id="share")
-    parts["file"] = gr.DownloadButton(visible="hidden", elem_id="saved")
     parts["link"] = gr.Textbox(
         label="Link to this view",
         info="Opens this page with these settings. A photo of yours is not in it; an example is.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,9 @@ from serving.models import Models
 from serving.scheduler import Job
 from serving.service import Request, Service, keep
 from ui import links, overlay, sides
+from ui.api import detail_notice
 from ui.choices import SAME, Choices
-from ui.components import EMPTY_STAGE, picture_file, said
+from ui.components import picture_file, said
 from ui.histogram import histogram
 from ui.inside import add_inside_events
 from ui.layout import Layout, add_layout
@@ -40,6 +42,9 @@ FRESH = Choices()
 POLL_SECONDS = 1.0
 QUICK_LOOK_SECONDS = 1.0
 """If the model needs longer than this, the small model shows its answer first."""
+SENDING = {"sending": True}
+"""What the stage names as its photo while a photo is on its way. The event comes when it has arrived."""
+ODD = "The page sent something that it never sends. Please load it again."
 WELCOME = "Drop a photo, take one with the camera, paste one, or click an example."
 EXPIRED = "There is no result to look at (one is kept for an hour). Please send the photo again."
 NOT_KEPT = "This photo is not kept any more (one is kept for an hour). Please send it again."
@@ -158,16 +163,28 @@ class Page:
         self._layout, self._memory, self._service = layout, memory, service
         self._kept = Kept[Result]()
 
+    def _choices(self, values: Answer) -> Choices:
+        """Returns what the visitor has set. Refuses in a sentence what the page never sends."""
+        try:
+            return self._layout.read(values)
+        except (LookupError, TypeError, ValueError) as error:
+            raise gr.Error(ODD, print_exception=False) from error
+
     async def find(self, values: Answer) -> AsyncIterator[Answer]:
         """Looks for the objects in the photo that was sent last, and says on the stage how far it is."""
         layout, run = self._layout, values[self._memory.run]
-        sent = values[layout.picture]
-        number = sent["number"]
-        if sent["photo"] is None:
+        self._choices(values)
+        photo, number = (values[layout.picture].get(key) for key in ("photo", "number"))
+        if photo is None:
             yield self._nothing(WELCOME)
             return
+        if photo == SENDING:
+            yield gr.skip()
+            return
+        if not isinstance(photo, dict) or not isinstance(number, int):
+            raise gr.Error(ODD, print_exception=False)
         try:
-            async for answer in told_while(partial(self._find, values, sent["photo"], number)):
+            async for answer in told_while(partial(self._find, values, photo, number)):
                 yield answer
         except Refused as error:
             answer = {layout.picture: gr.update(said=said("error", str(error), number))}
@@ -190,23 +207,29 @@ class Page:
                 raise Refused(NOT_KEPT)
             return self._found(kept, values, number, source["kept"])
 
-        def tell_stage(share: float, words: str, seconds: float | None = None) -> None:
-            tell({picture: gr.update(said=said("working", words, number, seconds))})
+        foretold = False  # then the stage counts the seconds, and the next steps are not told
+
+        def tell_stage(share: float, words: str) -> None:
+            if not foretold:
+                tell({picture: gr.update(said=said("working", words, number))})
 
         try:
             async with self._service.request("page", tell_stage) as request:
-                choices = self._layout.read(values)
+                choices = self._choices(values)
                 path = await _file_of(source, run, request)
                 network = await request.model(choices.model)
-                seconds = request.expected_seconds(network)
-                small = self._small_model(seconds)
+                seconds = request.expected_seconds(path, network, choices.detail)
+                small = await self._small_model(request, seconds)
 
                 def work(job: Job) -> Answer:
+                    nonlocal foretold
                     if small is not None:
                         preview = request.segment(path, small, job)
                         tell(self._preview(preview, values, number, seconds))
                     elif seconds >= 1:
-                        tell_stage(0.3, "Looking for objects", seconds)
+                        words = "Looking for objects"
+                        tell({picture: gr.update(said=said("working", words, number, seconds))})
+                    foretold = seconds >= 1
                     return self._found(request.segment(path, network, job, choices.detail), values, number)
 
                 return await request.run(work)
@@ -215,18 +238,17 @@ class Page:
             models = isinstance(reason, ModelError | WeightsError)
             raise Refused(f"{error.message}{OTHER_MODEL if models else ''}", models) from error
 
-    def _small_model(self, seconds: float) -> SegmentationModel | None:
-        """Returns the small model for a quick look, or None if there is no need for one."""
+    async def _small_model(self, request: Request, seconds: float) -> SegmentationModel | None:
+        """Returns the small model for a quick look, or None if there is no need for one, or no such model."""
         if seconds <= QUICK_LOOK_SECONDS:
             return None
-        small = self._service.models.ready(FALLBACK_NAME)
-        if small is None:
-            self._service.models.start(FALLBACK_NAME)  # for the next photo
-        return small
+        with suppress(WeightsError):
+            return await request.model(FALLBACK_NAME)
+        return None
 
     def _preview(self, result: Result, values: Answer, number: int, seconds: float) -> Answer:
         """Returns the stage with a quick look. Nothing else of the page changes."""
-        view = replace(self._layout.read(values), hidden=()).view(result)
+        view = replace(self._choices(values), hidden=()).view(result)
         words = f"Quick look. The full answer comes in about {max(1, round(seconds))} s."
         mark = {"photo_number": number, "preview": True}
         return {
@@ -239,21 +261,15 @@ class Page:
 
     def _found(self, result: Result, values: Answer, number: int, token: str | None = None) -> Answer:
         """Returns the page with a new result, and with one that was kept under `token`."""
-        layout, run, choices = self._layout, values[self._memory.run], self._layout.read(values)
+        layout, run, choices = self._layout, values[self._memory.run], self._choices(values)
         keep(result.path)
         if token is None:
             choices = replace(choices, hidden=())  # the ids of another photo
             token = self._kept.put(result, run.token if run else None)
         fitting = _showing_something(choices, result)
+        notes = (FILTERS_RESET if fitting != choices else "", detail_notice(result, choices.detail))
         new = Run(result, number, fitting, token)
-        answer = self._shown(
-            new,
-            None,
-            fitting,
-            values[self._memory.address],
-            (FILTERS_RESET,) if fitting != choices else (),
-            True,
-        )
+        answer = self._shown(new, None, fitting, values[self._memory.address], notes, whole=True)
         if fitting != choices:
             answer |= {layout.controls["score_threshold"]: fitting.score_threshold}
             answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
@@ -275,29 +291,26 @@ class Page:
         if faults:
             gr.Warning(f"The link's {', '.join(faults)} cannot be read, and is left as it is by default.")
         example = wanted["example"]
-        opened = (
-            {"example": next(iter(links.PHOTOS)), "first": True} if example is None else {"example": example}
-        )
+        opened: dict[str, Any] = {"example": None if example == links.NO_EXAMPLE else example}
+        if example is None:
+            opened = {"example": next(iter(links.PHOTOS)), "first": True}
         names = wanted.keys() - {"example", "without", "show"}
         return {
             self._memory.address: address,
             layout.agents: AGENTS.format(address=address),
             layout.tabs: gr.update(selected=wanted["tab"]),
             layout.summary: {"unticked": wanted["without"]},
-            layout.picture: gr.update(
-                value=EMPTY_STAGE | {"show": wanted["show"]},
-                opened=opened if example != links.NO_EXAMPLE else {"example": None},
-            ),
+            layout.picture: gr.update(opened=opened | {"show": wanted["show"]}),
             **{layout.controls[name]: wanted[name] for name in names},
         }
 
     async def show(self, values: Answer) -> Answer:
         """Returns the page for what is set now."""
-        return await self._look(values, self._layout.read(values))
+        return await self._look(values, self._choices(values))
 
     async def redraw(self, values: Answer) -> Answer:
         """As `show`, with new outlines, because the mask threshold has changed."""
-        return await self._look(values, self._layout.read(values), whole=True)
+        return await self._look(values, self._choices(values), whole=True)
 
     async def turn(self, values: Answer) -> Any:
         """As `show`, for a tab that was opened. Where there is no result yet, nothing changes."""
@@ -305,7 +318,7 @@ class Page:
 
     async def catch_up(self, values: Answer) -> Any:
         """As `redraw`, if something was set while the model ran."""
-        run, choices = values[self._memory.run], self._layout.read(values)
+        run, choices = values[self._memory.run], self._choices(values)
         if run is None or replace(choices, hidden=run.choices.hidden) == run.choices:
             return gr.skip()
         return await self._look(values, choices, whole=True)
@@ -315,18 +328,18 @@ class Page:
         layout, run = self._layout, values[self._memory.run]
         if run is None:
             return gr.skip()
-        choices = replace(layout.read(values), without=(), hidden=())
+        choices = replace(self._choices(values), without=(), hidden=())
         if not len(choices.view(run.result).shown) and len(run.result.detections):
             best = float(run.result.detections.scores.max())
             choices = replace(choices, score_threshold=max(SCORE_RANGE[0], int(100 * best) / 100))
         answer = await self._look(values, choices)
         answer[layout.summary]["value"] = {"unticked": []}
-        answer[layout.picture]["value"] = values[layout.picture] | {"hidden": []}
+        answer[layout.picture]["look"]["reset"] = True  # the browser forgets what was hidden by hand
         return answer | {layout.controls["score_threshold"]: choices.score_threshold}
 
     async def compare(self, values: Answer, progress: gr.Progress = gr.Progress()) -> Answer:  # noqa: B008
         """Looks for the objects in the same photo with another model."""
-        run, choices = values[self._memory.run], self._layout.read(values)
+        run, choices = values[self._memory.run], self._choices(values)
         if run is None or choices.other_model == SAME:
             return {self._memory.other: None}
         path = run.result.path
@@ -373,7 +386,7 @@ class Page:
             layout.javascript: to_javascript(address, view),
             layout.curl: to_curl(address, view),
             layout.link: links.to_link(address, run.result.path, choices.linked()),
-            layout.summary: gr.update(told=overlay.summary(view, notes)),
+            layout.summary: gr.update(told=overlay.summary(view, tuple(filter(None, notes)))),
         }
         if choices.tab == "Effects":
             picture["second"] = sides.before_and_after(view, choices)

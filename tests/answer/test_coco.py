@@ -59,3 +59,28 @@ def test_the_categories_of_a_supercategory_stand_together() -> None:
 def test_a_gap_has_a_name_of_its_own() -> None:
     assert coco.name_of(12) == "category 12"
     assert coco.name_of(1) == "person"
+
+
+IRREGULAR = {
+    "person": "people", "bus": "buses", "bench": "benches", "sheep": "sheep", "skis": "skis",
+    "wine glass": "wine glasses", "knife": "knives", "sandwich": "sandwiches", "broccoli": "broccoli",
+    "couch": "couches", "mouse": "mice", "scissors": "scissors", "toothbrush": "toothbrushes",
+}  # fmt: skip
+"""The plurals that are not the name with an "s"."""
+
+
+def test_the_plural_of_every_kind_is_english() -> None:
+    assert IRREGULAR.keys() <= coco.BY_NAME.keys()
+    plurals = {category.name: category.plural for category in coco.CATEGORIES}
+    assert plurals == {name: IRREGULAR.get(name, f"{name}s") for name in coco.BY_NAME}
+
+
+def test_two_are_plural_and_one_is_not() -> None:
+    counted = [
+        coco.counted(*what) for what in (("person", 2), ("person", 1), ("knife", 0), ("teddy bear", 3))
+    ]
+    assert counted == ["2 people", "1 person", "0 knives", "3 teddy bears"]
+
+
+def test_a_name_that_is_not_one_of_cocos_has_no_plural() -> None:
+    assert coco.counted("category 12", 2) == "2 category 12"

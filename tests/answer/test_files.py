@@ -35,9 +35,11 @@ from answer.result import Result, View, in_view, names
 from answer.settings import Filters, SettingsError
 from detections import Detections
 from inference import SegmentationModel, load
+from photo.colours import srgb_profile
 from photo.errors import ImageError
 from photo.images import read_image
 from serving.photos import segment_file
+from tests.conftest import ROOT
 from tests.samples import (
     CAT,
     DOG,
@@ -68,6 +70,33 @@ def test_the_annotated_photo_has_its_original_size_and_shows_what_passes(tmp_pat
     expected = annotate(read_image(result.path), shown, names(shown), style, detections)
     np.testing.assert_array_equal(picture, expected)
     assert picture.shape == (90, 120, 3)
+
+
+@pytest.mark.parametrize("size", [(90, 120), (1, 1), (7, 200)])
+def test_the_jpeg_shows_what_the_png_shows_and_declares_srgb(
+    size: tuple[int, int], tmp_path: Path, folder: Path
+) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.full((*size, 3), 128, np.uint8)).save(path)
+    result = make_result(random_detections(17, 4, size), path)
+    view = View(result, FILTERS, Style(labels=False, opacity=0.8))
+    with Image.open(export_file(view, "jpeg", folder)) as jpeg:
+        assert (jpeg.format, jpeg.size, jpeg.mode) == ("JPEG", size[::-1], "RGB")
+        assert jpeg.info["icc_profile"] == srgb_profile()
+        assert not jpeg.getexif() and "comment" not in jpeg.info
+        seen = np.asarray(jpeg).astype(int)
+    exact = picture(export_file(view, "annotated", folder).read_bytes()).astype(int)
+    assert np.abs(seen - exact).mean() < 6
+
+
+def test_the_jpeg_of_a_photo_is_about_as_large_as_the_photo(tmp_path: Path, folder: Path) -> None:
+    photo = ROOT / "examples" / "dogs.jpg"
+    with Image.open(photo) as opened:
+        size = opened.height, opened.width
+    result = make_result(random_detections(18, 6, size), photo)
+    jpeg = export_file(View(result), "jpeg", folder).stat().st_size
+    png = export_file(View(result), "annotated", folder).stat().st_size
+    assert jpeg < 2.5 * photo.stat().st_size < png
 
 
 def test_a_photo_in_which_nothing_passes_comes_back_as_it_is(tmp_path: Path) -> None:
@@ -512,7 +541,7 @@ def test_what_needs_no_pixels_outlives_the_photo(format: str, folder: Path) -> N
 
 @pytest.mark.parametrize("format", ["svg", "", None, ["zip"]])
 def test_an_unknown_format_is_refused(format: Any, tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(SettingsError, match=r"format: expected one of annotated, coco, .*, got"):
+    with pytest.raises(SettingsError, match=r"format: expected one of jpeg, annotated, coco, .*, got"):
         exported(street(tmp_path), format, folder)
     assert not list(folder.iterdir())
 

@@ -104,7 +104,7 @@ def test_areas_of_other_instances_are_refused() -> None:
     ("class_ids", "sentence"),
     [
         ([CAT], "1 object: 1 cat."),
-        ([CAT, PERSON, PERSON], "3 objects: 2 person, 1 cat."),
+        ([CAT, PERSON, PERSON], "3 objects: 2 people, 1 cat."),
         ([], "No object was found in this photo."),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_score_just_below_the_threshold_reads_as_below() -> None:
     [
         ([CAT, CAT, DOG], (2,), "2 objects: 1 cat, 1 dog (1 more hidden by you)."),
         ([CAT, CAT, DOG], (1, 2), "1 object: 1 dog (2 more hidden by you)."),
-        ([CAT, CAT, DOG], (99,), "3 objects: 2 cat, 1 dog."),
+        ([CAT, CAT, DOG], (99,), "3 objects: 2 cats, 1 dog."),
     ],
     ids=["one", "two", "not in this photo"],
 )

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 import inference
 from detections import Detections
@@ -108,6 +111,27 @@ def test_a_strip_goes_stage_by_stage() -> None:
     recorder = Recorder()
     assert segment(model_with(recorder), random_picture(35, 1024)).image_size == (35, 1024)
     assert recorder.recorded == 0
+
+
+def test_everything_that_a_graph_reads_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorded graph reads addresses that Python does not know of. Freed tables once ended the process."""
+    read: list[weakref.ref[Tensor]] = []
+    layout = graphs.layout
+
+    def noted(network: GeneralizedRCNN, images: Tensor) -> Any:
+        made = layout(network, images)
+        read.append(weakref.ref(made.anchors))
+        return made
+
+    def record(step: Step, pool: Any) -> Step:
+        answer = step()
+        return lambda: answer  # as a graph: it does not keep the step
+
+    monkeypatch.setattr(graphs, "layout", noted)
+    model = model_with(record)
+    segment(model, random_picture(*SIZES[0]))
+    gc.collect()
+    assert len(read) == 1 and read[0]() is not None
 
 
 @pytest.mark.parametrize("record", [None, Recorder()], ids=["stages", "graphs"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -42,6 +43,58 @@ def test_without_the_library_a_function_stays_as_it_is(monkeypatch: pytest.Monke
         assert zero_gpu.on_gpu(double) is double
         assert not zero_gpu.ACTIVE
     importlib.reload(zero_gpu)
+
+
+def test_a_call_asks_for_the_time_that_its_pictures_need() -> None:
+    assert zero_gpu.seconds_for(1) == 7
+    assert zero_gpu.seconds_for(0) < zero_gpu.seconds_for(100) <= 30
+
+
+def titled(title: str, message: str) -> Exception:
+    error = Exception(message)
+    error.title, error.message = title, message  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (titled("ZeroGPU quota exceeded", "You have exceeded your free ZeroGPU quota"), "used up"),
+        (titled("ZeroGPU quota exceeded", "Space app has reached its GPU limit."), "used up"),
+        (titled("ZeroGPU pending credits exceeded", "You have too many ZeroGPU credits"), "used up"),
+        (
+            titled("ZeroGPU quota exceeded", "No GPU was available after 60s."),
+            "No graphics processor was free",
+        ),
+        (titled("ZeroGPU queue timeout", "No GPU was available after 60s. Sign up"), "was free"),
+        (titled("ZeroGPU client error", "Expired ZeroGPU proxy token"), "could be borrowed"),
+        (titled("ZeroGPU illegal duration", "The requested GPU duration is larger"), "could be borrowed"),
+        (titled("ZeroGPU worker error", "GPU task aborted"), "taken back"),
+        (titled("ZeroGPU worker error", "OutOfMemoryError"), "failed"),
+        (httpx.ConnectError("refused"), "could be borrowed"),
+        (RuntimeError("ZeroGPU API /schedule error: 500 (Internal Server Error)"), "could be borrowed"),
+        (RuntimeError("Unexpected end of stream"), "could be borrowed"),
+    ],
+    ids=str,
+)
+def test_every_refusal_is_one_sentence_that_says_what_the_cpu_did(error: Exception, told: str) -> None:
+    sentence = zero_gpu._refusal(error)
+    assert sentence is not None and told in sentence and zero_gpu.SLOWER in sentence
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        titled("ZeroGPU worker error", "TypeError"),
+        titled("ZeroGPU worker error", "RuntimeError"),
+        titled("Error", "Your quota is used up."),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        pickle.PicklingError("Only models that `serving.models.Models` holds"),
+    ],
+    ids=str,
+)
+def test_a_fault_of_ours_is_no_refusal(error: Exception) -> None:
+    assert zero_gpu._refusal(error) is None
 
 
 def test_a_model_is_pickled_as_the_one_that_is_in_memory(scenes_model: SegmentationModel) -> None:
@@ -94,8 +147,14 @@ def test_on_such_a_space_the_network_runs_in_a_process_that_is_lent_the_processo
     facts = json.loads(child.stdout.splitlines()[-1])
     assert facts["placed_on"] == "cuda:0"
     assert facts["placed_later_on"] == "cpu"
-    assert facts["seconds"] == [zero_gpu.SECONDS]  # it was lent for the first photo, and not before
+    assert facts["seconds"] == [zero_gpu.seconds_for(1)]  # it was lent for the first photo, and not before
     assert facts["cached"] == [False, True]
+    assert facts["at_once"] == [True, True]
+    devices, words = zip(*(facts["refusals"][kind] for kind in ("quota", "full", "aborted")), strict=True)
+    assert devices == ("cpu",) * 3
+    assert "used up" in words[0] and "signed in to Hugging Face has more" in words[0]
+    assert "No graphics processor was free" in words[1] and "signed in" in words[1]
+    assert "taken back too early" in words[2]
     here = segment(load("scenes", device="cpu"), read_image(SCENE))
     sure = here.select(here.scores >= np.float32(0.5))
     assert facts["counts"] == [counts(sure)] * 2

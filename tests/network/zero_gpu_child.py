@@ -2,7 +2,7 @@
 
 `test_zero_gpu` runs this script with the environment of such a Space. The script has a process of its own,
 because the library `spaces` changes the process for good. The library emulates "cuda", forks and pickles as
-on a Space. Two parts are replaced. The broker here lends every GPU that is asked for. Nothing moves to the
+on a Space. Two parts are replaced. The broker here lends or refuses, as it is told. Nothing moves to the
 GPU's memory: tensors stay where they are, and the forked process calculates on the CPU. The script prints the
 answers of `/segment`, and the seconds for which a GPU was lent.
 """
@@ -10,8 +10,11 @@ answers of `/segment`, and the seconds for which a GPU was lent.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +26,26 @@ import spaces.zero.client as client
 import spaces.zero.torch as lent
 import torch
 from gradio_client import Client, handle_file
-from spaces.zero.api import ScheduleMetadata, ScheduleResponse
+from spaces.zero.api import QuotaInfos, ScheduleMetadata, ScheduleResponse
 from spaces.zero.torch import patching
 
 from network import weights
 
 
 class Broker:
-    """Lends a GPU to everybody at once."""
+    """Lends a GPU to everybody at once, or gives the answer that it is told."""
 
     asked: list[dict[str, Any]] = []
+    answer: Any = None
+    together = threading.Barrier(1)
 
-    def schedule(self, **wish: Any) -> tuple[ScheduleResponse, ScheduleMetadata]:
+    def schedule(self, **wish: Any) -> tuple[Any, ScheduleMetadata]:
         self.asked.append(wish)
-        granted = ScheduleResponse(idle=True, nvidiaIndex=0, nvidiaUUID="", allowToken="")
-        return granted, ScheduleMetadata()
+        self.together.wait(60)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        granted = ScheduleResponse(idle=True, nvidiaIndex=len(self.asked), nvidiaUUID="", allowToken="")
+        return self.answer or granted, ScheduleMetadata()
 
     def __getattr__(self, name: str) -> Any:
         return lambda **arguments: httpx.codes.OK
@@ -64,13 +72,38 @@ from inference import load
 
 model = app.models.get()
 _, url, _ = app.launch(app.demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-photo = handle_file(ROOT / "examples" / "scenes" / "scene-1.png")
 program = Client(url, verbose=False)
-answers = [program.predict(image=photo, api_name="/segment") for _ in range(2)]
+
+
+def segment(number: int) -> Any:
+    photo = handle_file(ROOT / "examples" / "scenes" / f"scene-{number}.png")
+    return program.predict(image=photo, api_name="/segment")
+
+
+def refused(number: int, answer: object) -> list[str]:
+    Broker.answer = answer
+    told = segment(number)
+    return [told["model"]["device"], told["warnings"][-1]]
+
+
+answers = [segment(1) for _ in range(2)]
+seconds = [wish["duration_seconds"] for wish in Broker.asked]
+Broker.together = threading.Barrier(2)  # who asks waits until another visitor asks as well
+with ThreadPoolExecutor() as visitors:
+    at_once = [bool(answer["counts"]) for answer in visitors.map(segment, [2, 3])]
+Broker.together = threading.Barrier(1)
+refusals = {
+    "quota": refused(4, QuotaInfos(left=0, wait=timedelta(hours=1))),
+    "full": refused(5, httpx.codes.SERVICE_UNAVAILABLE),
+}
+Broker.answer, lent.init = None, lambda uuid: os._exit(1)  # the broker ends the process
+refusals["aborted"] = refused(6, None)
 facts = {
     "placed_on": str(next(model.network.parameters()).device),
     "placed_later_on": ThreadPoolExecutor().submit(load, "scenes").result().device.type,
-    "seconds": [wish["duration_seconds"] for wish in Broker.asked],
+    "seconds": seconds,
+    "at_once": at_once,
+    "refusals": refusals,
     "cached": [answer["cached"] for answer in answers],
     "counts": [answer["counts"] for answer in answers],
     "scores": [instance["score"] for instance in answers[0]["instances"]],

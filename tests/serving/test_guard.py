@@ -586,6 +586,14 @@ def test_every_answer_carries_the_security_headers(door: Callable[..., Any]) -> 
             assert answer.headers[name.lower()] == value
 
 
+def test_an_owner_can_name_sites_that_may_frame_the_page() -> None:
+    named = guard.framers(
+        "https://example.org http://localhost:8000 * javascript:x https://a.b;script-src x'y"
+    )
+    assert named == f"'self' {guard.HUB} https://example.org http://localhost:8000"
+    assert guard.framers("") == f"'self' {guard.HUB}"
+
+
 def test_the_page_may_be_framed_by_its_hub_and_by_nobody_else(door: Callable[..., Any]) -> None:
     headers = door().headers
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))

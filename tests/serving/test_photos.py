@@ -14,7 +14,7 @@ from answer.result import View, names
 from inference import segment
 from photo.errors import ImageError
 from photo.images import read_image
-from serving.photos import FIRST_FRAME, on_network_thread, segment_file
+from serving.photos import FIRST_FRAME, on_device, on_network_thread, segment_file
 from tests.samples import CAR, CAT, DOG, fake_model, random_image
 
 
@@ -153,6 +153,16 @@ def test_of_an_animation_the_first_picture_is_looked_at_and_that_is_said(tmp_pat
     assert (moving.notes, still.notes) == ((FIRST_FRAME,), ())
     assert (moving.format, still.format) == ("GIF", "GIF")
     assert summary(View(moving)).endswith(FIRST_FRAME)
+
+
+def test_a_network_that_borrows_a_processor_does_not_wait_for_the_networks_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+    monkeypatch.setattr("serving.photos.zero_gpu.ACTIVE", True)
+    for device in ("cuda", "cpu"):
+        on_device(fake_model(device=device), lambda: threads.append(threading.current_thread().name))
+    assert threads == [threading.current_thread().name, "network_0"]
 
 
 def test_what_the_cpu_had_to_do_is_said_with_the_result(

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from packaging.requirements import Requirement
 
 from network import weights
 from network.architectures import ARCHITECTURES
@@ -327,6 +328,54 @@ def test_an_existing_space_gets_its_settings_before_its_files() -> None:
     ]
 
 
+MOUNTED = WeightsRepo("me/weights", COMMIT, private=True, mounted=True)
+
+
+def test_a_mounted_repository_is_read_where_it_lies_and_not_preloaded(tmp_path: Path) -> None:
+    new, there = FakeHub(), FakeHub(**{SPACE: {}})
+    for hub in (new, there):
+        deploy.deploy(hub, SPACE, FILES, Settings(weights=MOUNTED), "Deploy")
+    volume = {
+        "type": "model", "source": "me/weights", "mountPath": "/weights", "revision": COMMIT, "readOnly": True
+    }  # fmt: skip
+    created = new.calls[1][2]
+    assert [one.to_dict() for one in created["space_volumes"]] == [volume]
+    file = "/weights/maskrcnn_resnet50_fpn.safetensors"
+    assert created["space_variables"] == [{"key": "SEGMENTATION_WEIGHTS", "value": file}]
+    assert there.calls[1:3] == [
+        ("add_space_variable", SPACE, "SEGMENTATION_WEIGHTS", file),
+        ("set_space_volumes", SPACE, [volume]),
+    ]
+    assert "preload_from_hub" not in matter_of(space_readme(tmp_path, README, MOUNTED))
+
+
+def test_the_space_gets_a_torch_that_zero_gpu_supports() -> None:
+    text = (ROOT / "requirements.txt").read_text()
+    pinned = deploy.space_requirements(text)
+    assert "\ntorch==2.11.0\ntorchvision==0.26.0\n" in pinned
+    changed = set(pinned.splitlines()) ^ set(text.splitlines())
+    assert len(changed) == 4
+    for line in text.splitlines():
+        if line.startswith("torch"):
+            wanted = Requirement(line)
+            assert deploy.PINS[wanted.name] in wanted.specifier
+
+
+@pytest.mark.parametrize(
+    ("hardware", "status", "why"),
+    [
+        ("zero-a10g", 402, "a free account can host two .* a PRO account can host ten"),
+        ("zero-a10g", 403, "older than 30 days.*; or the token may not do that"),
+        ("cpu-basic", 402, "needs a paid plan; a free account can use --hardware zero-a10g"),
+        ("a100-large", 402, "paid by the hour"),
+        ("zero-a10g", 401, "does not accept the token"),
+        ("zero-a10g", 429, "too many requests"),
+    ],
+)
+def test_a_refusal_says_what_each_kind_of_account_can_host(hardware: str, status: int, why: str) -> None:
+    assert re.search(why, deploy.reasons_of(hardware)[status])
+
+
 def test_a_space_of_another_kind_is_left_alone() -> None:
     hub = FakeHub(**{SPACE: {"Dockerfile": b""}})
     hub.sdk = "docker"
@@ -346,7 +395,10 @@ def test_hardware_that_must_be_paid_is_said_and_nothing_is_sent(
     hub = FakeHub(**({SPACE: {}} if exists else {}))
     monkeypatch.setattr(hub, "create_repo", refuse)
     monkeypatch.setattr(hub, "request_space_hardware", refuse)
-    with pytest.raises(HubError, match=r"t4-small.*: the Hub wants to be paid .*Add a payment method\)"):
+    with pytest.raises(
+        HubError,
+        match=r"t4-small.*: this hardware is paid by the hour .*zero-a10g is free .*payment method\)",
+    ):
         deploy.deploy(hub, SPACE, FILES, Settings(hardware="t4-small"), "Deploy")
     assert "create_commit" not in hub.asked()
 
@@ -480,6 +532,25 @@ def test_a_dry_run_shows_files_and_settings_and_wants_no_token(
     assert "tests/" not in said
 
 
+def test_the_files_can_be_written_into_a_folder(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "requirements.txt").write_text("torch>=2.8,<3\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "torch")
+    run(monkeypatch, None, "--folder", str(tmp_path / "space"))
+    written = {str(path.relative_to(tmp_path / "space")) for path in (tmp_path / "space").rglob("*.*")}
+    assert written == {"README.md", "app.py", "docs/picture.png", "examples/a.png", "requirements.txt"}
+    assert (tmp_path / "space" / "requirements.txt").read_text() == "torch==2.11.0\n"
+
+
+@pytest.mark.parametrize("arguments", [["--mount"], ["--hardware", "warp-drive"]])
+def test_options_that_make_no_sense_end_the_command_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        deploy.main([SPACE, *arguments])
+    assert caught.value.code == 2
+
+
 def test_a_readme_for_another_kind_of_space_is_refused(checkout: Path) -> None:
     (checkout / "README.md").write_text(README.replace("sdk: gradio", "sdk: docker"))
     with pytest.raises(SystemExit, match=r"README\.md says sdk: docker"):
@@ -548,7 +619,12 @@ def test_the_real_client_updates_a_space(online: None) -> None:
             "could not be looked at: .*token",
         ),
         ("repos/create", 403, "You don't have the rights", "could not be created: .*the rights"),
-        ("repos/create", 402, "Subscribe to PRO", "could not be created: .*paid for that .*Subscribe to PRO"),
+        (
+            "repos/create",
+            402,
+            "Subscribe to PRO",
+            "could not be created: .*needs a paid plan.*zero-a10g .*Subscribe to PRO",
+        ),
         ("repos/create", 401, "Invalid username or password.", "could not be created: .*accept the token"),
         ("commit/main", 403, "Forbidden", "files could not be sent to me/objects: .*may not do that"),
         ("commit/main", 500, "Oops", "files could not be sent to me/objects: .*has a fault"),

@@ -391,6 +391,25 @@ def test_stages_compute_in_the_precision_asked_for_and_answer_in_float32() -> No
     assert stage(torch.rand(1, 48, 8, 8)).dtype == torch.float32 and inside == [torch.bfloat16]
 
 
+def test_a_run_can_draw_on_its_device_and_begin_with_weights_of_another_run(
+    tmp_path: Path, teacher: Teacher, network_file: Path
+) -> None:
+    checkpoint = tmp_path / "run.pt"
+    options = replace(
+        SHORT,
+        on_device=True,
+        begin_with=network_file,
+        truth_from=math.inf,
+        stages_rate=1e-12,
+        learning_rate=1e-12,
+    )
+    trained = starter_run.train(known_photos(tmp_path), teacher, options, checkpoint)
+    history = torch.load(checkpoint, weights_only=True)["run"]["history"]
+    assert history[-1]["views_per_second"] > 0
+    before = load_file(network_file)["rpn.head.cls_logits.weight"].float()
+    torch.testing.assert_close(trained.network.rpn.head.cls_logits.weight.detach(), before, atol=1e-4, rtol=0)
+
+
 def test_a_run_that_is_over_is_not_begun_again(tmp_path: Path, teacher: Teacher) -> None:
     photos, checkpoint = known_photos(tmp_path), tmp_path / "run.pt"
     first = starter_run.train(photos, teacher, replace(SHORT, iterations=1), checkpoint)

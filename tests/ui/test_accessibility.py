@@ -11,9 +11,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from tests.patience import expect
+from tests.ui.visitor import EMPTY, hold, open_kinds, open_tab, set_threshold, upload
+from ui.choices import TABS
+from ui.links import PHOTOS
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-PANELS = ("Display", "Model", "Use it from a program", "How it works")
+PANELS = ("Display", "Model")
 
 
 def faults(page: Page, part: str = "html") -> list[str]:
@@ -33,10 +36,10 @@ def faults(page: Page, part: str = "html") -> list[str]:
 def open_page(request: pytest.FixtureRequest, browser: Browser, server: str) -> Iterator[Callable[..., Page]]:
     page = browser.new_page(color_scheme=request.param, viewport={"width": 1300, "height": 900})
 
-    def open_page(query: str = "") -> Page:
+    def open_page(query: str = EMPTY) -> Page:
         page.goto(f"{server}{query}")
         expect(page.locator("#picture input[type=file]")).to_be_attached()
-        expect(page.locator("#picture .example-list button[aria-label]")).to_have_count(9)
+        expect(page.locator("#picture .example-list button[aria-label]")).to_have_count(len(PHOTOS))
         return page
 
     yield open_page
@@ -47,7 +50,7 @@ def test_rules_are_heeded_and_what_breaks_one_is_noticed(open_page: Callable[...
     page = open_page()
     assert faults(page) == []
     # Screen readers read changes of the summary aloud.
-    expect(page.locator("#summary[aria-live=polite]")).to_contain_text("Drop a photo")
+    expect(page.locator("#summary [aria-live=polite]")).to_contain_text("Drop a photo")
     page.evaluate("""() => {
         const picture = document.createElement("img");
         picture.src = "favicon.ico";
@@ -62,12 +65,45 @@ def test_a_result_with_all_panels_open_heeds_them(open_page: Callable[..., Page]
     expect(page.locator("#picture .outlines path").first).to_be_attached()
     for panel in PANELS:
         page.locator(f"button:has-text('{panel}')").first.click()
+    open_kinds(page)
+    page.get_by_label("More numbers").check()
     page.locator(".objects-details tbody tr").first.click()
+    page.locator("#selected summary").click()
     assert faults(page) == []
-    for tab, shown in (("Effects", "#before-after"), ("Compare", "#left-right")):
-        page.get_by_role("tab", name=tab).click()
-        expect(page.locator(f"{shown} img").first).to_be_visible()
+    for tab in TABS[1:]:
+        open_tab(page, tab)
+        if tab in ("Effects", "Compare"):
+            expect(page.locator("#picture .divider")).to_be_visible()
+            assert faults(page, "#picture") == []
         assert faults(page, "#tabs") == []
+
+
+@pytest.mark.parametrize("open_page", ["light"], indirect=True)
+def test_filters_that_hide_everything_heed_them(open_page: Callable[..., Page]) -> None:
+    page = open_page("?example=scene-1")
+    expect(page.locator("#picture .outlines path").first).to_be_attached()
+    page.locator(".objects-details tbody tr").first.click()
+    page.keyboard.press("Delete")
+    expect(page.locator("#picture .hidden-list")).to_be_visible()
+    page.locator("#summary .chip").first.click()
+    expect(page.locator("#summary .chip[aria-pressed=true]")).to_be_visible()
+    assert faults(page) == []
+    set_threshold(page, 1)
+    expect(page.get_by_role("button", name="Show what was found")).to_be_visible()
+    assert faults(page) == []
+
+
+def test_waiting_heeds_them(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+    page = open_page()
+    began, may_go = hold(monkeypatch)
+    upload(page)
+    assert began.acquire(timeout=20)
+    expect(page.locator("#picture .waiting")).to_be_visible()
+    # The spinner turns for ever, so there is no end of the animations to wait for.
+    page.emulate_media(reduced_motion="reduce")
+    assert faults(page, "#picture") == []
+    may_go.release()
+    expect(page.locator("#picture .waiting")).to_be_hidden()
 
 
 @pytest.mark.parametrize("open_page", ["light"], indirect=True)
@@ -88,7 +124,8 @@ def test_everything_is_reached_by_tab_in_the_order_in_which_it_is_read(
     order = page.evaluate("""() => [...document.querySelectorAll("[tabindex]")]
         .filter((element) => element.tabIndex > 0).length""")
     assert order == 0, "a positive tabindex takes an element out of its order"
-    stations = ["#picture", "#threshold input", "#kinds", ".objects-details", "#format", "#save"]
+    open_kinds(page)
+    stations = ["#picture", "#summary", "#threshold input", "#tabs [role=tablist]", ".objects-details"]
     page.locator("#title").click()
     passed: list[str] = []
     for _ in range(80):

@@ -27,7 +27,7 @@ from photo.errors import ImageError
 from tests.conftest import UPLOADS
 from tests.patience import SECONDS, expect
 from tests.truth import SCENE
-from tests.ui.test_page import segmented
+from tests.ui.visitor import EMPTY, downloaded, open_tab, segmented
 
 RUN = "window.__xss=1"
 ELSEWHERE = "http://evil.test/"
@@ -173,7 +173,7 @@ class Watched:
 def opened(browser: Browser, server: str) -> Iterator[Watched]:
     """The app's page. It opens once for all tests, because opening takes a while."""
     watched = Watched(browser.new_page(viewport={"width": 1400, "height": 1000}))
-    watched.page.goto(server)
+    watched.page.goto(f"{server}{EMPTY}")
     expect(watched.page.locator("#picture input[type=file]")).to_be_attached()
     watched.page.get_by_text("Model", exact=True).first.click()  # where the button "Look again" is
     yield watched
@@ -298,8 +298,7 @@ each_way = pytest.mark.parametrize(
 def test_no_name_of_a_photo_runs(step: int, watched: Watched) -> None:
     """Sends the names through the browser. The next test sends all names without a browser."""
     page = watched.page
-    if not page.locator("#python").is_visible():
-        page.get_by_text("Use it from a program").click()
+    open_tab(page, "Code")
     for number, payload in enumerate(PAYLOADS[::step], 1000 * step):
         # No file system allows these characters in a name, so no browser sends them.
         name = re.sub(r"[\x00-\x1f]", " ", payload).replace("/", "\u2215")
@@ -361,8 +360,8 @@ def test_no_error_toast_runs_that_repeats_an_argument(count: int, watched: Watch
 
     def with_payload(route: Route) -> None:
         body = route.request.post_data_json
-        if len(body["data"]) > 1 and body["data"][1] == "auto":
-            body["data"][1] = f"no. {number}: {payload}"
+        if "auto" in body["data"]:
+            body["data"][body["data"].index("auto")] = f"no. {number}: {payload}"
         route.continue_(post_data=json.dumps(body))
 
     put(page, "photo.png", small_picture(202))
@@ -489,10 +488,11 @@ def test_what_is_written_inside_of_a_picture_runs_nowhere_and_is_in_no_output(
 ) -> None:
     content, page = hidden_words(kind), watched.page
     put(page, f"photo.{kind.lower()}", content)
-    page.get_by_role("tab", name="Effects").click()
-    expect(page.locator("#before-after img").last).to_be_visible()
+    open_tab(page, "Effects")
+    after = page.locator("#picture img.right-side")
+    expect(after).to_be_visible()
     watched.assert_nothing_ran(kind)
-    shown = page.locator("#before-after img").last.evaluate("image => image.src")
+    shown = after.evaluate("image => image.src")
     assert b"__xss" not in httpx.get(shown).content
     assert "__xss" not in page.content()
     with httpx.Client(base_url=f"{server}gradio_api/", timeout=60) as http:
@@ -537,25 +537,25 @@ def test_the_policy_refuses_nothing_that_the_page_needs_and_what_comes_from_else
         "addEventListener('securitypolicyviolation', (event) => "
         "__refused(`${event.violatedDirective} ${event.blockedURI}`))"
     )
-    page.goto(server)
+    page.goto(f"{server}{EMPTY}")
     expect(page.locator("#picture input[type=file]")).to_be_attached()
     segmented(page)
     page.locator(".objects-details tbody tr").first.click()
-    page.get_by_role("tab", name="Effects").click()
-    expect(page.locator("#before-after img").last).to_be_visible()
+    open_tab(page, "Effects")
+    expect(page.locator("#picture img.right-side")).to_be_visible()
     page.get_by_label("Plain background").check()
     expect(page.locator("#color")).to_be_visible()
     page.locator("#color button").first.click()
-    page.get_by_role("tab", name="Compare").click()
-    expect(page.locator("#left-right img")).to_have_count(2)
-    with page.expect_download() as download:
-        page.locator("#save").click()
-    download.value.save_as(tmp_path / "picture.png")
-    with Image.open(tmp_path / "picture.png") as picture:
+    open_tab(page, "Compare")
+    expect(page.locator("#comparison")).to_contain_text("Right:")
+    open_tab(page, "Download")
+    downloaded(page, page.locator("#save"), tmp_path / "picture")
+    with Image.open(tmp_path / "picture") as picture:
         picture.verify()
-    page.get_by_text("Use it from a program").click()
+    open_tab(page, "Code")
     expect(page.locator("#python .cm-line").first).to_be_visible()
-    page.get_by_text("How it works").click()
+    open_tab(page, "How it works")
+    expect(page.locator(".how img").first).to_be_visible()
     for name in ("Use via API", "Settings"):
         button = page.locator("footer button", has_text=name)
         if button.count():

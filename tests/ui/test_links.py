@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import gradio as gr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from answer import coco
 from inference import NAMES
-from ui.components import stage
-from ui.controls import add_controls, to_settings
-from ui.links import EXAMPLES, LONGEST, SETTINGS, TABS, read_query, to_link
+from network.detail import DETAILS
+from ui.choices import TABS, Choices
+from ui.links import EXAMPLES, LONGEST, NO_EXAMPLE, PHOTOS, SETTINGS, read_query, to_link
 from visualize import EFFECTS, PARTS
 
 ADDRESS = "https://example.org/demo"
@@ -21,6 +20,7 @@ DEFAULTS = {name: setting.default for name, setting in SETTINGS.items()}
 EVERYTHING: dict[str, Any] = {
     "example": "coffee",
     "model": "resnet50_fpn_v2",
+    "detail": "fast",
     "score_threshold": 0.07,
     "mask_threshold": 0.95,
     "without": ["person", "hot dog"],
@@ -28,6 +28,7 @@ EVERYTHING: dict[str, Any] = {
     "opacity": 0,
     "color_by": "category",
     "tab": "Compare",
+    "step": 2,
     "effect": "blur",
     "color": "#12ab00",
     "other_threshold": 1,
@@ -55,6 +56,7 @@ def test_every_setting_comes_back() -> None:
         {},
         optional={
             "model": st.sampled_from(NAMES),
+            "detail": st.sampled_from(list(DETAILS)),
             "score_threshold": st.integers(5, 100).map(lambda percent: percent / 100),
             "without": st.lists(st.sampled_from(list(coco.BY_NAME)), unique=True, max_size=79),
             "show": st.sets(st.sampled_from(PARTS)).map(lambda parts: [p for p in PARTS if p in parts]),
@@ -91,11 +93,13 @@ def test_an_example_is_in_the_link_and_a_photo_of_the_visitors_is_not() -> None:
         ("score_threshold=", "score_threshold"),
         ("example=../../app", "example"),
         ("model=yolo", "model"),
+        ("detail=none", "detail"),
         ("without=cats", "without"),
         ("show=masks,hats", "show"),
         ("color=red", "color"),
         ("color_by=", "color_by"),
-        ("tab=objects", "tab"),
+        ("tab=objetcs", "tab"),
+        ("step=0", "step"),
     ],
 )
 def test_what_cannot_be_read_is_named_and_left_as_by_default(query: str, fault: str) -> None:
@@ -112,12 +116,31 @@ def test_a_long_query_is_cut() -> None:
     assert read_query("x=" + "y" * LONGEST + "&opacity=0.2") == (DEFAULTS, [])
 
 
-def test_controls_that_nobody_has_touched_are_as_by_default_in_a_link() -> None:
-    with gr.Blocks():
-        looks = add_controls(stage({}))
-    values = to_settings(*(component.value for component in looks.inputs()))
+def test_every_example_that_is_offered_is_a_photo_that_a_link_can_open() -> None:
+    assert 6 <= len(PHOTOS) <= 8
+    for name in PHOTOS:
+        assert read_query(f"example={name}")[0]["example"] == name
+        assert EXAMPLES[name].stat().st_size <= 600_000
+
+
+def test_a_link_can_ask_for_an_empty_page() -> None:
+    assert NO_EXAMPLE not in EXAMPLES
+    assert read_query(f"example={NO_EXAMPLE}") == (DEFAULTS | {"example": NO_EXAMPLE}, [])
+
+
+def test_what_nobody_has_touched_is_as_by_default_in_a_link() -> None:
+    values = Choices().linked()
     assert values == {name: DEFAULTS[name] for name in values}
-    assert to_settings(0.2, {"unticked": ["cat"]}, 0.6, ["boxes"], 0.1, "category", None) == {
-        "score_threshold": 0.2, "without": ["cat"], "mask_threshold": 0.6, "show": ["boxes"],
-        "opacity": 0.1, "color_by": "category",
-    }  # fmt: skip
+    assert DEFAULTS.keys() - values.keys() == {"example"}
+
+
+def test_what_is_set_is_in_the_link_and_what_is_hidden_by_hand_is_not() -> None:
+    changed = Choices(
+        score_threshold=0.2, without=("cat",), show=("labels", "boxes"), hidden=(3,), tab="Code"
+    )
+    link = to_link(ADDRESS, Path("x"), changed.linked())
+    assert link == f"{ADDRESS}/?score_threshold=0.2&without=cat&show=boxes,labels&tab=Code"
+
+
+def test_the_name_of_a_tab_may_be_in_small_letters() -> None:
+    assert read_query("tab=inside") == (DEFAULTS | {"tab": "Inside"}, [])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from answer import coco
 from answer.report import TABLE_HEADERS, table
 from answer.result import Result, View, in_view, names
 from answer.settings import Filters
@@ -14,8 +15,8 @@ from inference import WORKING_SIDE
 from marks import instance_colors
 from photo.strips import fit_within
 from tests.answer.test_outlines import rasterised
-from tests.samples import CAT, PERSON, fake_model, make_detections, random_detections
-from ui.overlay import look, scene
+from tests.samples import CAT, DOG, PERSON, fake_model, make_detections, random_detections
+from ui.overlay import MOST_DOTS, look, scene, summary
 from visualize import Style
 
 SIZES = [(60, 80), (80, 60), (50, 50), (1, 1), (35, 1050), (3001, 2004), (1503, 4000)]
@@ -23,7 +24,8 @@ SIZES = [(60, 80), (80, 60), (50, 50), (1, 1), (35, 1050), (3001, 2004), (1503, 
 
 
 def make_result(detections: Detections) -> Result:
-    return Result(Path("photo.png"), np.zeros((6, 8, 3), np.uint8), detections, fake_model(), {})
+    picture = np.zeros((6, 8, 3), np.uint8)
+    return Result(Path("photo.png"), picture, detections, fake_model(), {"model": 1.0})
 
 
 def contrast(a: str, b: str) -> float:
@@ -219,3 +221,63 @@ def test_a_color_that_is_looked_at_is_in_the_scene() -> None:
     (instance,) = scene(result)["instances"]
     for by in ("instance", "category"):
         assert look(View(result, Filters(), Style(color_by=by)))["color_by"] in instance["colors"]
+
+
+PETS = make_detections([[9 * i, 0, 9 * i + 9, 9] for i in range(4)], class_ids=[CAT, DOG, CAT, PERSON])
+
+
+def chips(view: View) -> dict[str, tuple[str, list[str]]]:
+    """Returns the words and the dots of each chip, by the name of its kind."""
+    groups = summary(view)["groups"]
+    return {kind["name"]: (kind["words"], kind["dots"]) for group in groups for kind in group["kinds"]}
+
+
+def test_a_chip_says_how_many_there_are_and_has_their_colors() -> None:
+    result = make_result(PETS)
+    fills = {one["id"]: one["colors"]["instance"]["fill"] for one in scene(result)["instances"]}
+    assert chips(View(result)) == {
+        "cat": ("2 cats", [fills[1], fills[3]]),
+        "dog": ("1 dog", [fills[2]]),
+        "person": ("1 person", [fills[4]]),
+    }
+    assert summary(View(result))["found"].startswith("4 objects: 2 cats, ")
+
+
+@pytest.mark.parametrize("name", coco.BY_NAME)
+def test_the_chip_and_the_sentence_use_the_same_plural(name: str) -> None:
+    detections = make_detections([[0, 0, 9, 9]] * 2, class_ids=[coco.BY_NAME[name].id] * 2)
+    view = View(make_result(detections))
+    ((words, _),) = chips(view).values()
+    assert words == f"2 {coco.BY_NAME[name].plural}"
+    assert summary(view)["found"] == f"2 objects: {words}."
+
+
+def test_a_chip_has_each_color_once_and_not_too_many() -> None:
+    detections = random_detections(8, 60, (60, 80))
+    detections.class_ids[:] = PERSON
+    for style, most in ((Style(), MOST_DOTS), (Style(color_by="category"), 1)):
+        ((_, dots),) = chips(View(make_result(detections), Filters(0), style)).values()
+        assert len(dots) == len(set(dots)) == most
+
+
+def test_a_kind_that_is_not_shown_keeps_its_chip_and_loses_its_dots() -> None:
+    view = View(make_result(PETS), Filters(classes=("dog",)))
+    assert chips(view)["cat"] == ("2 cats", [])
+    assert chips(view)["dog"][1] != []
+
+
+def test_the_sentence_is_plain_if_the_chips_say_it_all() -> None:
+    result = make_result(PETS)
+    assert summary(View(result))["plain"]
+    assert not summary(View(result, Filters(hidden=(1,))))["plain"]
+    assert not summary(View(result), ("A note.",))["plain"]
+    assert summary(View(result), ("A note.",))["found"].endswith(" A note.")
+    assert not summary(View(result, Filters(1)))["plain"]
+
+
+def test_what_hides_everything_can_be_reset_if_there_is_something() -> None:
+    result, nothing = make_result(PETS), make_result(make_detections([]))
+    for filters in (Filters(1), Filters(classes=()), Filters(hidden=(1, 2, 3, 4))):
+        assert summary(View(result, filters))["resettable"]
+    assert not summary(View(result))["resettable"]
+    assert not summary(View(nothing))["resettable"]

@@ -6,7 +6,6 @@ The file is long because all tests share one window, which is slow to open.
 from __future__ import annotations
 
 import csv
-import functools
 import json
 import queue
 import re
@@ -14,21 +13,20 @@ import shutil
 import subprocess
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page
+from playwright.sync_api import Browser, Page
 
-from answer import coco, result
-from detections import Detections
+from answer import coco
+from answer.result import Result
 from inference import SegmentationModel
 from marks import shown_score
 from photo.images import read_image
@@ -37,118 +35,34 @@ from serving.models import Models
 from serving.service import Service
 from tests.loops import in_a_loop
 from tests.patience import SECONDS, expect
-from tests.samples import CAR, DOG, PERSON, fake_model, make_detections
 from tests.truth import SCENE, SCENES, share_found
-from ui.page import save_effect, save_format, show
-
-
-@pytest.fixture(scope="module")
-def window(browser: Browser) -> Iterator[Page]:
-    """One window for all tests, so Chromium fetches and compiles the page's files only once."""
-    page = browser.new_page()
-    page.set_default_timeout(20 * SECONDS)
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def open_page(window: Page, server: str) -> Iterator[Callable[..., Page]]:
-    """Opens the page as in a new browser, but faster. Fails if a script of the page raises an error."""
-    faults: list[str] = []
-
-    def note_error(error: Error) -> None:
-        faults.append(str(error))
-
-    def note_line(line: ConsoleMessage) -> None:
-        """Notes errors in the scripts of components, which Gradio catches and logs to the console."""
-        if "Error" in line.text:
-            faults.append(line.text)
-
-    def open_page(width: int = 1400, height: int = 1000, scheme: Any = "light", query: str = "") -> Page:
-        window.set_viewport_size({"width": width, "height": height})
-        window.emulate_media(color_scheme=scheme)
-        window.goto(f"{server}{query}")
-        expect(window.locator("#picture input[type=file]")).to_be_attached()
-        return window
-
-    window.on("pageerror", note_error)
-    window.on("console", note_line)
-    yield open_page
-    window.remove_listener("pageerror", note_error)
-    window.remove_listener("console", note_line)
-    window.evaluate("localStorage.clear(); sessionStorage.clear()")
-    window.context.clear_cookies()
-    window.goto("about:blank")
-    window.mouse.move(0, 0)
-    assert faults == [], "errors of the page's own scripts"
-
-
-@pytest.fixture
-def page(open_page: Callable[[], Page]) -> Page:
-    return open_page()
-
-
-def upload(page: Page, file: Path = SCENE) -> None:
-    page.set_input_files("#picture input[type=file]", file)
-
-
-def segmented(page: Page, file: Path = SCENE) -> Page:
-    upload(page, file)
-    expect(page.locator("#summary")).to_contain_text("Model scenes")
-    expect(masks(page).first).to_be_attached()
-    return page
-
-
-def masks(page: Page) -> Locator:
-    """Returns the outlines of the instances in view."""
-    return page.locator("#picture .outlines path:not([hidden])")
-
-
-def rows(page: Page) -> list[list[str]]:
-    lines = page.locator(".objects-details tbody tr:not([hidden])").all()
-    return [[cell.strip() for cell in line.locator("td").all_inner_texts()] for line in lines]
-
-
-def kind(page: Page, name: str) -> Locator:
-    """Returns the checkbox of a kind or of a group of kinds."""
-    return page.locator(f"#kinds input[data-key='{name}']")
-
-
-def part(page: Page, name: str, id: int) -> Locator:
-    """Returns the element of an instance in ".outlines", ".spots", ".labels" or "tbody"."""
-    home = ".objects-details" if name == "tbody" else "#picture"
-    return page.locator(f"{home} {name} [data-id='{id}']")
-
-
-def spot_on(page: Page, id: int) -> tuple[float, float]:
-    """Returns a point on the screen (x, y) where the pointer meets instance `id` and no other instance."""
-    found: list[float] | None = page.evaluate(
-        """(id) => {
-            const box = document.querySelector(`#picture .spots [data-id="${id}"]`).getBoundingClientRect();
-            for (let y = box.top + 1; y < box.bottom; y += 2)
-                for (let x = box.left + 1; x < box.right; x += 2)
-                    if (document.elementFromPoint(x, y)?.dataset.id === String(id)) return [x, y];
-            return null;
-        }""",
-        id,
-    )
-    assert found is not None, f"the pointer meets instance {id} nowhere"
-    return found[0], found[1]
-
-
-def set_threshold(page: Page, value: float) -> None:
-    number = page.locator("#threshold input[type=number]")
-    number.fill(str(value))
-    number.press("Enter")
-
-
-@functools.cache
-def instances(server: str, scene: Path = SCENE, **arguments: float) -> list[dict[str, Any]]:
-    """Returns the instances that the API finds. Asks only once for the same arguments."""
-    client = Client(server, verbose=False)
-    answer = client.predict(image=handle_file(scene), api_name="/segment", **arguments)
-    found: list[dict[str, Any]] = answer["instances"]
-    return found
+from tests.ui.visitor import (
+    EMPTY,
+    card,
+    chip,
+    choose,
+    downloaded,
+    drop,
+    example,
+    hold,
+    instances,
+    kind,
+    masks,
+    open_kinds,
+    open_tab,
+    part,
+    rows,
+    segmented,
+    set_number,
+    set_threshold,
+    spot_on,
+    upload,
+)
+from ui import links
+from ui.choices import Choices
+from ui.layout import add_layout
+from ui.page import Run
+from ui.saving import Saver
 
 
 def test_an_uploaded_photo_is_segmented_at_once_and_agrees_with_the_api(page: Page, server: str) -> None:
@@ -171,13 +85,25 @@ def test_an_uploaded_photo_is_segmented_at_once_and_agrees_with_the_api(page: Pa
     assert [int(row[3].replace(",", "")) for row in table] == [i["area"] for i in expected]
 
 
+def test_the_page_opens_with_a_finished_example(open_page: Callable[..., Page]) -> None:
+    page = open_page(query="")
+    expect(page.locator("#picture .waiting")).to_be_hidden()
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+    expect(page.locator("#picture .hint")).to_contain_text("An example.")
+    expect(page.locator("#picture .photo")).to_have_attribute("src", re.compile("bicycles"))
+    expect(page.locator("#picture .drop")).to_be_hidden()
+    segmented(page)
+    expect(page.locator("#picture .hint")).to_be_hidden()
+
+
 def test_before_a_photo_the_page_says_what_to_do(page: Page) -> None:
-    page.get_by_role("tab", name="Effects").click()
-    page.get_by_role("tab", name="Objects").click()
     expect(page.locator("#summary")).to_contain_text("Drop a photo, take one")
     expect(page.locator("#picture .drop")).to_contain_text("Drop a photo here")
-    for button in ("#save", "#save-effect"):
-        expect(page.locator(button)).to_be_disabled()
+    for tab, button in (("Download", "#save"), ("Effects", "#save-effect")):
+        open_tab(page, tab)
+        page.locator(button).click()
+        expect(page.locator(".toast-body.error")).to_contain_text("There is no result to save")
+        page.locator(".toast-close").click()
     set_threshold(page, 0.7)
     expect(page.locator("#summary")).to_contain_text("There is no result to look at")
 
@@ -188,9 +114,9 @@ def test_a_photo_that_is_taken_away_takes_everything_with_it(page: Page) -> None
     page.get_by_role("button", name="Remove this photo").click()
     expect(page.locator("#summary")).to_contain_text("Drop a photo")
     expect(page.locator("#picture .drop")).to_be_visible()
-    for gone in ("#kinds", "#histogram", ".objects-details .card", "#picture .canvas", "#picture .tools"):
+    away = ("#summary .chips", "#summary .kinds", "#histogram", "#selected .objects-card", "#picture .canvas")
+    for gone in (*away, "#picture .tools", ".objects-details table"):
         expect(page.locator(gone)).to_be_hidden()
-    expect(page.locator("#save")).to_be_disabled()
 
 
 def test_a_dragged_slider_ends_with_the_picture_of_where_it_was_let_go(page: Page, server: str) -> None:
@@ -249,7 +175,9 @@ def test_an_unticked_kind_disappears_and_stays_away(page: Page, server: str) -> 
     everything = [instance["category_name"] for instance in instances(server, score_threshold=0.05)]
     name = kinds[0]
     segmented(page)
-    expect(page.locator("#kinds label", has_text=f"{name} ({kinds.count(name)})")).to_be_visible()
+    expect(page.locator("#summary .kinds")).not_to_have_attribute("open", "")
+    open_kinds(page)
+    expect(page.locator(".kinds label", has_text=f"{name} ({kinds.count(name)})")).to_be_visible()
     assert name in [row[1] for row in rows(page)]
     kind(page, name).uncheck()
     expect(masks(page)).to_have_count(len(kinds) - kinds.count(name))
@@ -269,6 +197,7 @@ def test_an_unticked_kind_stays_away_in_the_next_photo_too(page: Page, server: s
         if (shared := sorted(first & {i["category_name"] for i in instances(server, scene)}))
     )
     segmented(page)
+    open_kinds(page)
     kind(page, name).uncheck()
     expect(page.locator(".objects-details tbody tr:not([hidden])", has_text=name)).to_have_count(0)
     kinds = [instance["category_name"] for instance in instances(server, other)]
@@ -280,10 +209,11 @@ def test_an_unticked_kind_stays_away_in_the_next_photo_too(page: Page, server: s
 def test_all_and_none_tick_every_kind(page: Page, server: str) -> None:
     count = len(instances(server))
     segmented(page)
-    page.locator("#kinds [data-action=none]").click()
+    open_kinds(page)
+    page.locator("#summary .kinds [data-action=none]").click()
     expect(page.locator("#summary")).to_contain_text(f"All {count} objects above 0.50 are of kinds")
     expect(masks(page)).to_have_count(0)
-    page.locator("#kinds [data-action=all]").click()
+    page.locator("#summary .kinds [data-action=all]").click()
     expect(masks(page)).to_have_count(count)
 
 
@@ -296,15 +226,16 @@ def test_a_group_of_kinds_is_ticked_at_once_and_one_of_them_alone(page: Page, se
     )
     count = len(instances(server, scene))
     segmented(page, scene)
+    open_kinds(page)
     box = kind(page, f"group {group}")
     box.uncheck()
     expect(masks(page)).to_have_count(count - len(members))
     kind(page, members[0]).check()
     expect(masks(page)).to_have_count(count - len(members) + members.count(members[0]))
     assert box.evaluate("box => box.indeterminate") is True
-    page.locator(f"#kinds button[data-key='only {members[0]}']").click()
+    page.locator(f"#summary .kinds button[data-key='only {members[0]}']").click()
     expect(masks(page)).to_have_count(members.count(members[0]))
-    page.locator(f"#kinds button[data-key='only group {group}']").click()
+    page.locator(f"#summary .kinds button[data-key='only group {group}']").click()
     expect(masks(page)).to_have_count(len(members))
     expect(box).to_be_checked()
 
@@ -355,12 +286,14 @@ def test_a_click_selects_the_object_its_row_and_its_numbers(page: Page) -> None:
     )
     assert frame is not None and line is not None
     assert frame["y"] <= line["y"] and line["y"] + line["height"] <= frame["y"] + frame["height"] + 1
-    card = page.locator(".objects-details .card")
-    expect(card).to_contain_text(f"{row[1]} {id}")
+    expect(card(page)).to_contain_text(f"{row[1]} {id}")
+    expect(card(page).locator(".short")).to_have_text(f"score {row[2][:4]} · {row[4]} % of the photo")
     for text in row[2:5]:
-        expect(card).to_contain_text(text)
+        expect(card(page).locator(".numbers")).to_contain_text(text)
+    place = card(page).bounding_box()
+    assert place is not None and place["y"] + place["height"] <= 1000  # it is seen without scrolling
     path = part(page, ".outlines", id).get_attribute("d")
-    expect(card.locator("clipPath path")).to_have_attribute("d", path or "")
+    expect(card(page).locator("clipPath path")).to_have_attribute("d", path or "")
     photo = page.locator("#picture .photo").bounding_box()
     assert photo is not None
     empty = page.evaluate(
@@ -373,7 +306,7 @@ def test_a_click_selects_the_object_its_row_and_its_numbers(page: Page) -> None:
     )
     page.mouse.click(*empty)
     expect(page.locator("#picture .selected")).to_have_count(0)
-    expect(card).to_be_hidden()
+    expect(card(page)).to_be_hidden()
 
 
 def test_a_click_on_a_row_selects_the_object_and_escape_lets_it_go(page: Page) -> None:
@@ -415,21 +348,20 @@ def test_a_wrong_object_is_hidden_by_the_delete_key_and_brought_back(page: Page,
     expect(page.locator("#summary")).to_contain_text(f"{len(before) - 1} objects")
     expect(page.locator("#summary")).to_contain_text("1 more hidden by you")
     assert rows(page) == before[:1] + before[2:]
-    expect(part(page, ".spots", int(before[2][0]))).to_be_focused()
-    page.locator("#format input").click()
-    page.get_by_role("option", name="Table (CSV)").click()
-    with page.expect_download() as download:
-        page.locator("#save").click()
-    download.value.save_as(tmp_path / "table.csv")
+    expect(page.locator("#picture .selected")).to_have_count(0)  # a second Delete would hide another one
+    expect(card(page)).to_be_hidden()
+    page.keyboard.press("Delete")
+    open_tab(page, "Download")
+    choose(page, "#format", "Table (CSV)")
+    downloaded(page, page.locator("#save"), tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [row["id"] for row in csv.DictReader(file)] == [row[0] for row in before if int(row[0]) != id]
     page.locator("#picture").get_by_role("button", name=f"Bring back {name} {id}").click()
     expect(masks(page)).to_have_count(len(before))
-    part(page, "tbody", id).click()
-    page.get_by_role("button", name="Hide this object").click()
+    page.mouse.click(*spot_on(page, id))
+    card(page).get_by_role("button", name="Hide").click()
     expect(masks(page)).to_have_count(len(before) - 1)
-    part(page, "tbody", int(before[0][0])).click()
-    page.keyboard.press("Control+z")
+    page.locator("#picture").get_by_role("button", name="Bring all back").click()
     expect(masks(page)).to_have_count(len(before))
 
 
@@ -446,12 +378,12 @@ def test_what_was_hidden_by_hand_is_shown_in_the_next_photo(page: Page, server: 
 def test_touch_selects_an_object(browser: Browser, server: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
     page = context.new_page()
-    page.goto(server)
+    page.goto(f"{server}{EMPTY}")
     segmented(page)
     page.locator("#picture .stage").scroll_into_view_if_needed()
     id = int(rows(page)[0][0])
     page.touchscreen.tap(*spot_on(page, id))
-    expect(page.locator(".objects-details .card")).to_contain_text(f" {id}")
+    expect(card(page)).to_contain_text(f" {id}")
     context.close()
 
 
@@ -459,6 +391,11 @@ def test_a_click_on_a_column_sorts_the_table_and_another_turns_it(page: Page) ->
     segmented(page)
     areas = [int(row[3].replace(",", "")) for row in rows(page)]
     header = page.locator(".objects-details th button", has_text="area (px)")
+    shown = page.locator(".objects-details th:visible")
+    expect(header).to_be_hidden()
+    assert shown.all_inner_texts() == ["id", "object", "score", "area (%)"]
+    page.get_by_label("More numbers").check()
+    assert len(shown.all()) == 9
     header.click()
     assert [int(row[3].replace(",", "")) for row in rows(page)] == sorted(areas)
     header.click()
@@ -487,14 +424,15 @@ def test_display_settings_change_the_picture_and_not_the_numbers(page: Page) -> 
     fill, opacity = first.evaluate(look)
     page.get_by_label("each kind").check()
     expect(first).not_to_have_css("fill", fill)
-    page.locator("#opacity input[type=number]").fill("0.8")
-    page.locator("#opacity input[type=number]").press("Enter")
+    set_number(page, "#opacity", 0.8)
     expect(first).to_have_css("fill-opacity", "0.8")
     assert opacity == "0.5"
-    for part_name, seen in (("Labels", ".labels span"), ("Masks", None), ("Boxes", None)):
-        page.get_by_label(part_name, exact=True).uncheck()
-        if seen:
-            expect(page.locator(f"#picture {seen}").first).not_to_be_visible()
+    for name in ("labels", "masks", "boxes"):
+        toggle = page.locator(f"#picture [data-action={name}]")
+        expect(toggle).to_have_attribute("aria-pressed", "true")
+        toggle.click()
+        expect(toggle).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#picture .labels span").first).not_to_be_visible()
     expect(first).to_have_css("fill-opacity", "0")
     expect(page.locator("#picture .spots li").first).to_have_css("border-top-color", "rgba(0, 0, 0, 0)")
     assert rows(page) == numbers != []
@@ -504,35 +442,62 @@ def test_the_mask_threshold_draws_new_outlines(page: Page, server: str) -> None:
     page.get_by_text("Display", exact=True).click()  # long before it is used: Gradio builds it only now
     segmented(page)
     before = part(page, ".outlines", 1).get_attribute("d")
-    number = page.locator("#mask-threshold input[type=number]")
-    number.fill("0.8")
-    number.press("Enter")
+    set_number(page, "#mask-threshold", 0.8)
     expect(part(page, ".outlines", 1)).not_to_have_attribute("d", before or "")
     expected = instances(server, mask_threshold=0.8)
     assert [int(row[3].replace(",", "")) for row in rows(page)] == [i["area"] for i in expected]
 
 
-def downloaded(page: Page, button: Locator, path: Path) -> str:
-    """Clicks the button and saves the download at `path`. Returns the name that the app suggests for it."""
-    with page.expect_download() as download:
-        button.click()
-    download.value.save_as(path)
-    return download.value.suggested_filename
-
-
-def test_the_annotated_picture_downloads_in_its_own_size(page: Page, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("format", "ending"), [(None, "jpg"), ("Picture with the objects (PNG, exact)", "png")]
+)
+def test_the_picture_with_the_objects_downloads_in_its_own_size(
+    format: str | None, ending: str, page: Page, tmp_path: Path
+) -> None:
     segmented(page)
-    name = downloaded(page, page.locator("#save"), tmp_path / "annotated.png")
-    assert name == f"{SCENE.stem}-segmented.png"
-    with Image.open(tmp_path / "annotated.png") as annotated, Image.open(SCENE) as original:
+    open_tab(page, "Download")
+    if format:
+        choose(page, "#format", format)
+    name = downloaded(page, page.locator("#save"), tmp_path / "annotated")
+    assert name == f"{SCENE.stem}-segmented.{ending}"
+    with Image.open(tmp_path / "annotated") as annotated, Image.open(SCENE) as original:
         assert annotated.size == original.size
         assert np.any(np.asarray(annotated) != np.asarray(original))
 
 
+@pytest.mark.parametrize("button", ["#copy", "#share"])
+def test_where_the_browser_cannot_copy_or_share_the_picture_is_downloaded(
+    button: str, page: Page, tmp_path: Path
+) -> None:
+    segmented(page)
+    page.evaluate("() => { navigator.clipboard.write = () => Promise.reject(new Error()); }")
+    open_tab(page, "Download")
+    name = downloaded(page, page.locator(button), tmp_path / "picture")
+    assert name.startswith(f"{SCENE.stem}-segmented.")
+    with Image.open(tmp_path / "picture") as picture, Image.open(SCENE) as original:
+        assert picture.size == original.size
+
+
+def test_the_picture_with_the_objects_is_copied_to_the_clipboard(page: Page) -> None:
+    segmented(page)
+    page.evaluate(
+        """() => {
+            navigator.clipboard.write = async ([item]) => {
+                window.copied = [item.types[0], (await item.getType("image/png")).size];
+            };
+        }"""
+    )
+    open_tab(page, "Download")
+    page.locator("#copy").click()
+    expect(page.locator("#copy")).to_have_text("Copied")
+    type, size = page.evaluate("window.copied")
+    assert type == "image/png" and size > 1000
+
+
 def test_everything_downloads_as_one_zip(page: Page, tmp_path: Path, server: str) -> None:
     segmented(page)
-    page.locator("#format input").click()
-    page.get_by_role("option", name="Everything (ZIP)").click()
+    open_tab(page, "Download")
+    choose(page, "#format", "Everything (ZIP)")
     page.get_by_label("Soft edges").check()
     assert downloaded(page, page.locator("#save"), tmp_path / "all.zip") == f"{SCENE.stem}.zip"
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
@@ -545,21 +510,21 @@ def test_the_selected_object_downloads_as_a_cut_out(page: Page, tmp_path: Path) 
     segmented(page)
     id, name = rows(page)[0][:2]
     part(page, "tbody", int(id)).click()
-    suggested = downloaded(
-        page, page.get_by_role("button", name="Download cut-out"), tmp_path / "cut-out.png"
-    )
+    button = card(page).get_by_role("button", name="Cut out")
+    suggested = downloaded(page, button, tmp_path / "cut-out.png")
     assert suggested == f"{SCENE.stem}-{int(id):03d}-{name.replace(' ', '-')}.png"
     with Image.open(tmp_path / "cut-out.png") as picture:
         assert picture.mode == "RGBA" and 0 < picture.width < Image.open(SCENE).width
 
 
-def test_an_effect_is_shown_beside_the_photo_follows_the_filters_and_downloads(
-    page: Page, tmp_path: Path
-) -> None:
+def test_an_effect_stands_on_the_stage_follows_the_filters_and_downloads(page: Page, tmp_path: Path) -> None:
     segmented(page)
-    page.get_by_role("tab", name="Effects").click()
-    after = page.locator("#before-after img").last
+    after, divider = page.locator("#picture img.right-side"), page.locator("#picture .divider")
+    expect(after).to_be_hidden()
+    open_tab(page, "Effects")
     expect(after).to_be_visible()
+    expect(divider).to_be_visible()
+    expect(masks(page).first).not_to_be_visible()  # on the left is the photo without any drawing
     source = after.get_attribute("src") or ""
     page.get_by_label("Blur the objects").check()
     expect(after).not_to_have_attribute("src", source)
@@ -571,12 +536,63 @@ def test_an_effect_is_shown_beside_the_photo_follows_the_filters_and_downloads(
     assert name == f"{SCENE.stem}-cut-out.png"
     with Image.open(tmp_path / "cut-out.png") as picture:
         assert picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (0, 0)  # nothing is in view
+    set_threshold(page, 0.5)
+    open_tab(page, "Objects")
+    expect(after).to_be_hidden()
+    expect(divider).to_be_hidden()
+    expect(masks(page).first).to_be_visible()
+
+
+def right_side_begins(page: Page) -> float:
+    """Returns where the right side begins to be seen, as a share of the stage's width."""
+    share: float = page.evaluate(
+        """() => {
+            const [stage, side] = [".stage", ".right-side"].map((one) =>
+                document.querySelector(`#picture ${one}`));
+            const cut = parseFloat(getComputedStyle(side).clipPath.match(/ ([\\d.]+)(px|%)\\)$/)[1]) / 100;
+            const [frame, box] = [stage, side].map((one) => one.getBoundingClientRect());
+            return (box.left + cut * box.width - frame.left) / frame.width;
+        }"""
+    )
+    return share
+
+
+def test_the_line_between_two_pictures_is_moved_by_keys_and_by_dragging(page: Page) -> None:
+    segmented(page)
+    open_tab(page, "Effects")
+    divider, stage = page.locator("#picture .divider"), page.locator("#picture .stage").bounding_box()
+    expect(divider).to_be_visible()
+    assert stage is not None
+    assert right_side_begins(page) == pytest.approx(0.5, abs=0.005)
+    divider.focus()
+    for key, place in [("ArrowRight", 52), ("ArrowRight", 54), ("ArrowLeft", 52), ("Home", 0), ("End", 100)]:
+        page.keyboard.press(key)
+        expect(divider).to_have_attribute("aria-valuenow", str(place))
+        assert right_side_begins(page) == pytest.approx(place / 100, abs=0.005)
+    page.keyboard.press("ArrowRight")  # it ends there
+    expect(divider).to_have_attribute("aria-valuenow", "100")
+    middle = stage["y"] + stage["height"] / 2
+    page.mouse.move(stage["x"] + stage["width"] - 4, middle)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + 0.25 * stage["width"], middle, steps=4)
+    expect(divider).to_have_attribute("aria-valuenow", "25")
+    page.mouse.move(stage["x"] - 200, middle)
+    page.mouse.up()
+    expect(divider).to_have_attribute("aria-valuenow", "0")
+    page.mouse.move(stage["x"] + 0.8 * stage["width"], middle)
+    expect(divider).to_have_attribute("aria-valuenow", "0")  # it was let go
+    divider.focus()
+    page.keyboard.press("End")
+    for _ in range(25):
+        page.keyboard.press("ArrowLeft")
+    page.locator("#picture .tools").get_by_role("button", name="Zoom in").click()
+    assert right_side_begins(page) == pytest.approx(0.5, abs=0.005)  # it stays, and the pictures grow
 
 
 def test_two_thresholds_and_two_models_are_compared_side_by_side(page: Page, server: str) -> None:
     scores = [instance["score"] for instance in instances(server, score_threshold=0.05)]
     segmented(page)
-    page.get_by_role("tab", name="Compare").click()
+    open_tab(page, "Compare")
     words = page.locator("#comparison")
     expect(words).to_contain_text(
         f"Left: {sum(s >= 0.5 for s in scores)} objects, model scenes, threshold 0.50"
@@ -584,32 +600,35 @@ def test_two_thresholds_and_two_models_are_compared_side_by_side(page: Page, ser
     expect(words).to_contain_text(
         f"Right: {sum(s >= 0.3 for s in scores)} objects, model scenes, threshold 0.30"
     )
-    expect(page.locator("#left-right img")).to_have_count(2)
-    number = page.locator("#other-threshold input[type=number]")
-    number.fill("0.9")
-    number.press("Enter")
+    right = page.locator("#picture img.right-side")
+    expect(right).to_be_visible()
+    expect(masks(page).first).to_be_visible()  # the left side stays as it is set
+    source = right.get_attribute("src") or ""
+    set_number(page, "#other-threshold", 0.9)
     expect(words).to_contain_text(f"Right: {sum(s >= 0.9 for s in scores)} objects")
-    page.locator("#other-model input").click()
-    page.get_by_role("option", name="v2").click()
+    expect(right).not_to_have_attribute("src", source)
+    choose(page, "#other-model", "v2")
     expect(page.get_by_text("could not be fetched from download.pytorch.org").first).to_be_visible()
 
 
 def test_a_new_photo_is_compared_with_itself(page: Page, server: str) -> None:
     segmented(page)
-    page.get_by_role("tab", name="Compare").click()
-    page.locator("#other-model input").click()
-    page.get_by_role("option", name="Drawn scenes").click()
+    open_tab(page, "Compare")
+    choose(page, "#other-model", "Drawn scenes")
     words = page.locator("#comparison")
     expect(words).to_contain_text("Right: ")
     segmented(page, SCENES[1])
     count = len(instances(server, SCENES[1], score_threshold=0.3))
     expect(words).to_contain_text(f"Right: {count} object")
     expect(page.locator("#other-model input")).to_have_value("the same model")
-    left, right = page.locator("#left-right img").evaluate_all(
-        "images => images.map((image) => image.naturalWidth / image.naturalHeight)"
+    page.wait_for_function(
+        """() => {
+            const [photo, right] = ["photo", "right-side"].map((one) =>
+                document.querySelector(`#picture .${one}`));
+            return photo.naturalWidth / photo.naturalHeight === right.naturalWidth / right.naturalHeight;
+        }"""
     )
-    assert left == right
-    page.get_by_role("tab", name="Objects").click()
+    open_tab(page, "Objects")
     expect(masks(page)).to_have_count(len(instances(server, SCENES[1])))
 
 
@@ -622,7 +641,7 @@ def test_the_call_that_is_shown_gives_what_is_on_the_screen(
     expect(page.locator("#summary")).to_contain_text("1 more hidden by you")
     set_threshold(page, 0.7)
     expect(page.locator("#histogram")).to_contain_text("and 0.70")
-    page.get_by_text("Use it from a program").click()
+    open_tab(page, "Code")
     lines = page.locator("#python .cm-line")
     expect(lines.first).to_be_visible()
     code = "\n".join(lines.all_inner_texts())
@@ -647,29 +666,35 @@ def test_a_link_opens_an_example_as_it_was_looked_at(open_page: Callable[..., Pa
     expect(page.locator("#threshold input[type=number]")).to_have_value("0.3")
     shown = {row[1] for row in rows(page)}
     assert shown and not shown & {"umbrella", "clock"}
+    open_kinds(page)
     expect(kind(page, "umbrella")).not_to_be_checked()
+    open_tab(page, "Download")
+    query += "&tab=Download"
     expect(page.locator("#link textarea")).to_have_value(f"{server}{query.replace('__theme=light&', '')}")
+    page.wait_for_function("location.search.includes('tab=Download')")
     assert parse_qs(urlsplit(page.url).query) == parse_qs(query[1:])
 
 
-def test_the_address_follows_what_is_set_and_leads_back_to_it(page: Page, server: str) -> None:
-    example(page, -1)
+def test_the_address_follows_what_is_set_and_leads_back_to_it(
+    open_page: Callable[..., Page], server: str
+) -> None:
+    page = open_page(query="?example=scene-6")
     expect(masks(page).first).to_be_attached()
-    page.locator("#threshold input[type=number]").fill("0.8")
-    page.locator("#threshold input[type=number]").press("Enter")
-    page.get_by_role("tab", name="Effects").click()
-    expect(page.locator("#link textarea")).to_have_value(re.compile("score_threshold=0.8&tab=Effects"))
-    counted = page.locator("#summary").inner_text().partition(".")[0]
-    address = page.url
-    assert address.startswith(f"{server}?example=scene-6&score_threshold=0.8")
+    set_threshold(page, 0.8)
+    page.locator("#picture [data-action=boxes]").click()
+    open_tab(page, "Effects")
+    address = f"{server}?example=scene-6&score_threshold=0.8&show=masks,labels&tab=Effects"
+    page.wait_for_function("(address) => decodeURIComponent(location.href) === address", arg=address)
+    counted = page.locator("#summary .found").inner_text()
     page.goto("about:blank")
     page.goto(address)
-    expect(page.locator("#summary")).to_contain_text(counted)
-    expect(page.locator("#before-after img").first).to_be_visible()
+    expect(page.locator("#summary .found")).to_have_text(counted)
+    expect(page.locator("#picture img.right-side")).to_be_visible()
+    expect(page.locator("#picture [data-action=boxes]")).to_have_attribute("aria-pressed", "false")
 
 
 def test_a_link_that_cannot_be_read_is_said_and_the_rest_of_it_holds(open_page: Callable[..., Page]) -> None:
-    page = open_page(query="?score_threshold=lots&opacity=0.25")
+    page = open_page(query=f"{EMPTY}&score_threshold=lots&opacity=0.25")
     expect(page.get_by_text("The link's score_threshold cannot be read")).to_be_visible()
     expect(page.locator("#threshold input[type=number]")).to_have_value("0.5")
 
@@ -700,69 +725,61 @@ def test_a_model_that_cannot_be_had_is_said_and_the_result_stays(page: Page, ser
     expect(page.locator("#picture .message")).to_contain_text(
         "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth could not be"
     )
+    expect(page.locator("#picture .message")).to_contain_text("Choose another model")
+    expect(page.locator("#model input:checked")).to_have_value("auto")  # the choice is put back
     expect(masks(page)).to_have_count(len(instances(server)))
     page.get_by_label("Drawn scenes").check()
+    expect(page.locator("#picture .message")).to_be_hidden()
     expect(page.locator("#summary")).to_contain_text("Model scenes")
 
 
-def test_the_banner_says_which_model_stands_in_and_what_to_do(page: Page) -> None:
+def test_the_banner_says_which_model_stands_in_and_hides_what_only_the_owner_needs(page: Page) -> None:
     banner = page.locator("#banner")
-    expect(banner).to_contain_text("The COCO weights could not be loaded")
-    expect(banner).to_contain_text("no connection), so the small built-in model answers")
-    expect(banner).to_contain_text("less accurate")
+    expect(banner).to_contain_text("The accurate model could not be loaded, so a smaller one answers.")
+    expect(banner).to_contain_text("misses and mistakes more")
+    reason = banner.locator("details", has_text="no connection")
+    expect(reason).to_have_js_property("open", False)
+    banner.get_by_text("For the owner").click()
+    expect(reason).to_have_js_property("open", True)
     expect(banner).to_contain_text("SEGMENTATION_WEIGHTS=file")
     page.locator("#again").click()
-    expect(banner).to_contain_text("The COCO weights could not be loaded")
+    expect(banner).to_contain_text("The accurate model could not be loaded")
 
 
 def test_a_click_on_an_example_segments_it(page: Page) -> None:
-    example(page, -1)
+    example(page, "traffic")
+    expect(page.locator("#picture .waiting")).to_be_hidden()
     expect(page.locator("#summary")).to_contain_text("Model scenes")
-    expect(masks(page)).not_to_have_count(0)
-
-
-def drop(page: Page, file: Path) -> None:
-    """Drops a file onto the photo on the page."""
-    page.locator("#picture .stage").evaluate(
-        """(element, [bytes, name]) => {
-            const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
-            element.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }));
-        }""",
-        [list(file.read_bytes()), file.name],
-    )
-
-
-def example(page: Page, index: int) -> None:
-    page.locator("#picture .example-list button").nth(index).click()
+    expect(page.locator("#picture .photo")).to_have_attribute("src", re.compile("traffic"))
+    expect(page.locator("#picture .hint")).to_be_hidden()  # it is known to be an example
 
 
 def test_each_photo_is_looked_at_once_however_it_comes(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: queue.Queue[str] = queue.Queue()
 
-    def counted(path: str, *rest: Any) -> result.Result:
+    def counted(path: str, *rest: Any) -> Result:
         runs.put(Path(path).name)
         return photos.segment_file(path, *rest)
 
     monkeypatch.setattr("serving.service.segment_file", counted)
-    last, first = SCENES[-1], SCENES[0]
+    last, first = "ship.jpg", SCENES[0]
     page.get_by_text("Model", exact=True).first.click()  # where the button is
     ways: list[tuple[Callable[[], None], list[str]]] = [
         (lambda: upload(page, SCENES[1]), [SCENES[1].name]),
         (lambda: upload(page, SCENES[2]), [SCENES[2].name]),
         (lambda: drop(page, SCENES[3]), [SCENES[3].name]),
         (lambda: drop(page, SCENES[3]), [SCENES[3].name]),  # a photo may be sent again
-        (lambda: example(page, -1), [last.name]),
-        (page.locator("#run").click, [last.name]),
+        (lambda: example(page, "ship"), [last]),
+        (page.locator("#run").click, [last]),
         (lambda: upload(page, first), [first.name]),
     ]
     for send, expected in ways:
         send()
         for name in expected:
             assert runs.get(timeout=20) == name
-        page.wait_for_timeout(0.5 * SECONDS)  # enough time for a second run, which must not come
-        expect(page.locator("#stop")).to_be_hidden()
-        assert runs.empty()
+        expect(page.locator("#picture .waiting")).to_be_hidden()
+    page.wait_for_timeout(0.5 * SECONDS)  # enough time for one more run, which must not come
+    assert runs.empty()
 
 
 def test_a_photo_that_comes_while_another_is_looked_at_is_the_last(
@@ -779,10 +796,10 @@ def test_a_photo_that_comes_while_another_is_looked_at_is_the_last(
     may_go.release()
     assert began.acquire(timeout=20)
     page.wait_for_timeout(0.5 * SECONDS)  # until the page knows that the first run has ended
-    expect(page.locator("#stop")).to_be_visible()
+    expect(page.locator("#picture .waiting")).to_be_visible()
     may_go.release()
     expect(masks(page)).to_have_count(count)
-    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator("#picture .waiting")).to_be_hidden()
     assert not began.acquire(timeout=0.5)
 
 
@@ -793,12 +810,12 @@ def test_what_is_opened_or_moved_while_the_model_runs_is_heeded(
     began, may_go = hold(monkeypatch)
     upload(page)
     assert began.acquire(timeout=20)
-    page.get_by_role("tab", name="Effects").click()
+    open_tab(page, "Effects")
     set_threshold(page, 0.95)
     expect(page.locator("#summary")).to_contain_text("There is no result to look at")
     may_go.release()
-    expect(page.locator("#before-after img").first).to_be_visible()
-    page.get_by_role("tab", name="Objects").click()
+    expect(page.locator("#picture img.right-side")).to_be_visible()
+    open_tab(page, "Objects")
     expect(masks(page)).to_have_count(sum(score >= 0.95 for score in scores))
 
 
@@ -811,27 +828,9 @@ def test_the_same_photo_may_be_sent_again_after_a_failure(
     with monkeypatch.context() as patch:
         patch.setattr("serving.service.segment_file", fail)
         upload(page)
-        expect(page.locator(".toast-body.error")).to_contain_text("ran out of memory")
-        expect(page.locator("#stop")).to_be_hidden()
+        expect(page.locator("#picture .message[role=alert]")).to_contain_text("ran out of memory")
+        expect(page.locator("#picture .waiting")).to_be_hidden()
     segmented(page)
-
-
-def hold(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Semaphore, threading.Semaphore]:
-    """Makes the model wait before each run.
-
-    Returns two semaphores. Each run releases the first one when it begins. To let a run go on, release the
-    second.
-    """
-    began, may_go = threading.Semaphore(0), threading.Semaphore(0)
-    segment = photos.segment_or_fall_back
-
-    def held(*args: Any) -> Any:
-        began.release()
-        may_go.acquire(timeout=20)
-        return segment(*args)
-
-    monkeypatch.setattr(photos, "segment_or_fall_back", held)
-    return began, may_go
 
 
 def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -848,64 +847,23 @@ def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyP
     assert ran.wait(20)
 
 
-def test_stop_brings_back_the_photo_and_the_objects_from_before(
-    page: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    segmented(page, SCENES[0])
-    before, count = page.locator("#picture .photo").get_attribute("src"), masks(page).count()
-    began, may_go = hold(monkeypatch)
-    stop = page.locator("#stop")
-    upload(page, SCENES[1])
-    expect(page.locator("#picture .waiting")).to_be_visible()
-    expect(masks(page).first).not_to_be_visible()  # no photo stands beside another photo's objects
-    assert began.acquire(timeout=20)
-    stop.click()
-    expect(page.locator("#picture .waiting")).to_be_hidden()
-    expect(page.locator("#picture .photo")).to_have_attribute("src", before or "")
-    expect(masks(page)).to_have_count(count)
-    expect(masks(page).first).to_be_visible()
-    expect(stop).to_be_hidden()
-    may_go.release(2)
-    upload(page, SCENES[1])
-    expect(page.locator("#picture .photo")).not_to_have_attribute("src", before or "")
-    expect(page.locator("#picture .waiting")).to_be_hidden()
-    expect(masks(page)).not_to_have_count(0)
-    expect(stop).to_be_hidden()
-
-
 def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
     scenes_model: SegmentationModel, tmp_path: Path
 ) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(SCENE.read_bytes())
     found = photos.segment_file(photo, scenes_model)
-    look = (0.5, {"unticked": []}, 0.5, ["masks"], 0.5, "instance", {"hidden": []})
     photo.unlink()
-    service = Service(Models(lambda: (scenes_model, None)))
-    with pytest.raises(gr.Error, match="could not be opened"):
-        in_a_loop(save_format(service, "annotated", found, False, *look))
-    with pytest.raises(gr.Error, match="could not be opened"):
-        in_a_loop(save_effect(service, "blur", "#ffffff", found, False, *look))
-    with pytest.raises(gr.Error, match="no result to look at"):
-        in_a_loop(save_format(service, "annotated", None, False, *look))
-
-
-def test_a_comparison_hides_by_hand_on_both_sides_and_knows_the_other_models_kinds() -> None:
-    found = make_result(make_detections([[0, 0, 9, 9]] * 3, class_ids=[PERSON, DOG, DOG]), "left")
-    other = make_result(make_detections([[0, 0, 9, 9]] * 2, class_ids=[PERSON, CAR]), "right")
-    look = (0.5, {"unticked": ["person"]}, 0.5, ["masks"], 0.5, "instance", {"hidden": [2]})
-    where = ("Compare", "", "auto", "blur", "#ffffff")
-    same = show(found, None, 0.3, *where, *look)[-2]
-    assert "**Left:** 1 object, model left" in same and "**Right:** 1 object, model left" in same
-    different = show(found, other, 0.3, *where, *look)[-2]
-    assert "**Left:** 1 object, model left" in different and "**Right:** 1 object, model right" in different
-
-
-def make_result(detections: Detections, model: str) -> result.Result:
-    picture = np.zeros((60, 80, 3), np.uint8)
-    return result.Result(
-        Path("photo.png"), picture, detections, replace(fake_model(), name=model), {"read": 1, "model": 1}
-    )
+    with gr.Blocks():
+        layout, run = add_layout(), gr.State(None)
+    saver = Saver(layout, run, Service(Models(lambda: (scenes_model, None))))
+    values = {component: component.value for component in layout.inputs()}
+    values |= {run: Run(found, 1, Choices(), "token"), layout.format: "annotated", layout.soft: False}
+    for save in (saver.save, saver.save_to_copy, saver.save_to_share, saver.save_effect):
+        with pytest.raises(gr.Error, match="could not be opened"):
+            in_a_loop(save(values))
+        with pytest.raises(gr.Error, match="no result to save"):
+            in_a_loop(save(values | {run: None}))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -913,24 +871,24 @@ def test_a_narrow_window_shows_everything_without_scrolling_sideways(
     scheme: str, open_page: Callable[..., Page]
 ) -> None:
     page = segmented(open_page(390, 844, scheme))
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for name in (
-        "#threshold",
-        "#kinds",
-        "#picture .stage",
-        "#summary",
-        ".objects-details .frame",
-        "#save",
+    for tab, names in (
+        ("Objects", ("#title", "#picture .stage", "#picture .tools", "#summary", "#threshold", ".frame")),
+        ("Download", ("#format", "#save", "#copy", "#link")),
+        ("Effects", ("#effect", "#save-effect")),
     ):
-        box = page.locator(name).bounding_box()
-        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+        open_tab(page, tab)
+        for name in names:
+            expect(page.locator(name).first).to_be_visible()
+            box = page.locator(name).first.bounding_box()
+            assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_no_other_host_is_asked_for_anything(browser: Browser, server: str) -> None:
     page = browser.new_page()
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
-    page.goto(server)
+    page.goto(f"{server}{EMPTY}")
     segmented(page)
     page.close()
     assert hosts - {"", "127.0.0.1"} == set()
@@ -1039,3 +997,121 @@ def test_labels_are_names_that_cover_no_other_label(page: Page) -> None:
         for other in boxes[:i]:
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
     assert not re.search(r"\d", " ".join(labels.all_inner_texts()))
+
+
+def test_a_chip_shows_only_its_kind_and_then_all_again(page: Page, server: str) -> None:
+    kinds = [instance["category_name"] for instance in instances(server)]
+    segmented(page)
+    words = [text.strip() for text in page.locator("#summary .chip").all_inner_texts()]
+    assert sorted(words) == sorted(coco.counted(name, kinds.count(name)) for name in set(kinds))
+    assert [int(text.split()[0]) for text in words] == sorted(
+        (kinds.count(n) for n in set(kinds)), reverse=True
+    )
+    first, second = sorted(set(kinds))[:2]
+    for name in (first, second):
+        chip(page, name).click()
+        expect(page.locator("#picture .labels span:not([hidden])")).to_have_text([name] * kinds.count(name))
+        expect(chip(page, name)).to_have_attribute("aria-pressed", "true")
+        assert {row[1] for row in rows(page)} == {name}
+    expect(chip(page, first)).to_have_attribute("aria-pressed", "false")
+    chip(page, second).click()
+    expect(masks(page)).to_have_count(len(kinds))
+    expect(chip(page, second)).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_chip_keeps_the_focus_when_it_is_pressed_by_key(page: Page) -> None:
+    segmented(page)
+    name = rows(page)[0][1]
+    chip(page, name).focus()
+    page.keyboard.press("Enter")
+    expect(chip(page, name)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#summary .chip.away").first).to_be_attached()
+    expect(chip(page, name)).to_be_focused()
+
+
+@pytest.mark.parametrize("filter", ["threshold", "kinds", "hand", "kinds and threshold"])
+def test_what_hides_everything_is_reset_by_a_click(filter: str, page: Page, server: str) -> None:
+    count = len(instances(server))
+    segmented(page)
+    if "kinds" in filter:
+        open_kinds(page)
+        page.locator("#summary .kinds [data-action=none]").click()
+    if "threshold" in filter:
+        set_threshold(page, 1)
+    if filter == "hand":
+        for left in range(count - 1, -1, -1):
+            page.locator(".objects-details tbody tr:not([hidden])").first.click()
+            page.keyboard.press("Delete")
+            expect(masks(page)).to_have_count(left)
+    expect(masks(page)).to_have_count(0)
+    reset = page.get_by_role("button", name="Show what was found")
+    reset.click()
+    expect(masks(page)).not_to_have_count(0)
+    expect(reset).to_be_hidden()
+    if "threshold" not in filter:
+        expect(masks(page)).to_have_count(count)
+    value = float(page.locator("#threshold input[type=number]").input_value())
+    scores = [instance["score"] for instance in instances(server)]
+    assert value == (0.5 if "threshold" not in filter else int(100 * max(scores)) / 100)
+    expect(page.locator("#picture .hidden-list")).to_be_hidden()
+    expect(page.locator("#summary .chip.away")).to_have_count(0)
+
+
+def test_undo_and_redo_work_from_anywhere_but_text_fields(page: Page) -> None:
+    segmented(page)
+    before = [int(row[0]) for row in rows(page)]
+    undo, redo = (page.locator(f"#picture .tools [data-action={name}]") for name in ("undo", "redo"))
+    expect(undo).to_be_disabled()
+    for id in before[:2]:
+        part(page, "tbody", id).click()
+        page.keyboard.press("Delete")
+        expect(part(page, "tbody", id)).to_be_hidden()
+    expect(redo).to_be_disabled()
+    places = ("#title", "#threshold input[type=range]", "#tabs button[data-tab-id=Objects]")
+    for place in places:
+        page.locator(place).evaluate("element => (element.tabIndex < 0 ? document.body : element).focus()")
+        page.keyboard.press("Control+z")
+        expect(masks(page)).to_have_count(len(before) - 1)
+        expect(part(page, "tbody", before[1])).to_be_visible()
+        page.keyboard.press("Control+z")
+        expect(masks(page)).to_have_count(len(before))
+        expect(undo).to_be_disabled()
+        page.keyboard.press("Control+Shift+Z")
+        page.keyboard.press("Control+Shift+Z")
+        expect(masks(page)).to_have_count(len(before) - 2)
+        expect(redo).to_be_disabled()
+    page.locator("#threshold input[type=number]").focus()
+    page.keyboard.press("Control+z")  # belongs to the field
+    undo.click()
+    expect(masks(page)).to_have_count(len(before) - 1)
+    redo.click()
+    expect(masks(page)).to_have_count(len(before) - 2)
+    undo.click()
+    part(page, "tbody", before[2]).click()
+    page.keyboard.press("Delete")
+    expect(redo).to_be_disabled()  # what was undone is gone for good
+    expect(masks(page)).to_have_count(len(before) - 2)
+
+
+@pytest.mark.parametrize("query", ["?example=scene-6&show=masks", f"{EMPTY}&show=masks"])
+def test_a_photo_that_comes_before_the_page_has_read_its_address_stays(
+    query: str, open_page: Callable[..., Page], server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, may_read = len(instances(server)), threading.Event()
+
+    def read_query(text: str) -> Any:
+        assert may_read.wait(20)
+        return links.read_query(text)
+
+    monkeypatch.setattr("ui.page.links", SimpleNamespace(**vars(links) | {"read_query": read_query}))
+    page = open_page(query=query)
+    upload(page)
+    expect(masks(page)).to_have_count(count)
+    source = page.locator("#picture .photo").get_attribute("src") or ""
+    may_read.set()
+    expect(page.locator("#picture [data-action=boxes]")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#picture .waiting")).to_be_hidden()
+    expect(page.locator("#picture .photo")).to_have_attribute("src", source)
+    expect(masks(page)).to_have_count(count)
+    set_threshold(page, 0.7)
+    expect(page.locator("#histogram")).to_contain_text("and 0.70")

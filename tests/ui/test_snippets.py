@@ -78,7 +78,8 @@ export class Client {
 
 def make_result(name: str = "photo.png", detections: Detections = NO_DETECTIONS) -> Result:
     model = replace(fake_model(), name="scenes")
-    return Result(Path("folder") / name, np.zeros((6, 8, 3), np.uint8), detections, model, {})
+    picture = np.zeros((6, 8, 3), np.uint8)
+    return Result(Path("folder") / name, picture, detections, model, {"model": 1.0})
 
 
 def python_asks(code: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -168,20 +169,25 @@ def test_the_calls_ask_the_endpoints_for_exactly_what_is_on_the_screen(
     def segment_file(path: Path, model: SegmentationModel, *rest: object) -> Result:
         return replace(make_result(), path=path, model=model)
 
-    def note(found: Result, *settings: Any, **options: Any) -> Path:
-        seen.append(((found.path.name, found.model.name), *settings[:3]))
+    def note(view: View, *rest: Any, **options: Any) -> Path:
+        found = view.result.path.name, view.result.model.name
+        seen.append((found, view.filters, view.style, *rest[:1]))
         return Path("picture.png")
 
     monkeypatch.setattr("serving.service.segment_file", segment_file)
-    monkeypatch.setattr(api, "to_json", lambda found, filters, warnings: note(found, filters))
-    monkeypatch.setattr(api, "export_file", lambda *arguments, **options: note(*arguments[:4]))
+    monkeypatch.setattr(api, "to_json", lambda view, warnings: note(view))
+    monkeypatch.setattr(api, "export_file", note)
     _, asked = python_asks(to_python(ADDRESS, View(make_result(), filters, style)), monkeypatch)
     body = json.loads(after(curl_asks(to_curl(ADDRESS, View(make_result(), filters)), tmp_path)[1], "-d"))
     uploaded = {"path": str(Path(get_upload_folder()) / "photo.png")}
     for name, arguments in (*asked.items(), ("/segment", body)):
         in_a_loop(endpoints[name](**arguments | {"image": uploaded}))
     found = ("photo.png", "scenes")
-    assert seen == [(found, filters), (found, filters, style, "annotated"), (found, filters)]
+    assert seen == [
+        (found, filters, Style()),
+        (found, filters, style, "annotated"),
+        (found, filters, Style()),
+    ]
 
 
 @pytest.mark.parametrize(

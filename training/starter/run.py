@@ -21,18 +21,20 @@ import math
 import pickle  # nosec B403
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from network.architectures import starter
 from training.common import Muon, collate, learning_rate, parameter_groups, save_checkpoint, start_worker
+from training.starter.canvas import Canvas, label_at_once
 from training.starter.photos import Photos
 from training.starter.student import Student, total
 from training.starter.teacher import Maps, Teacher
@@ -77,6 +79,10 @@ class Options:
     warm_up: int = 50
     precision: torch.dtype = torch.bfloat16
     workers: int = 1
+    on_device: bool = False
+    """Whether views are drawn and labelled on the device that trains."""
+    begin_with: Path | None = None
+    """Weights of an earlier run. None begins with random weights."""
 
 
 @dataclass(slots=True)
@@ -125,6 +131,8 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
     torch.manual_seed(options.seed)
     network = starter()
     network.transform.min_size = TRUTH_SIDES
+    if options.begin_with:
+        network.load_state_dict({key: value.float() for key, value in load_file(options.begin_with).items()})
     (anchors,) = network.rpn.anchor_generator.cell_anchors
     theirs = teacher.anchors.cpu()
     if theirs.shape != anchors.shape or (theirs - anchors).abs().max() > 1:
@@ -136,9 +144,10 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
     optimizers = make_optimizers(student, options)
     run = _resume(checkpoint, student, optimizers, device)
     # A continued run must see new views. So it skips a million views for each time that it was saved.
-    views = lessons(photos.learnt, teacher, anchors, options, 1_000_000 * len(run.history))
+    draw = _drawing(photos.learnt, teacher, anchors, options, 1_000_000 * len(run.history))
+    first = run.iteration
     if not run.iteration:
-        shown = _next(views, EXAM_VIEWS, device)
+        shown = draw(EXAM_VIEWS)
         if not len(shown.masks):
             raise TrainingError(
                 "The teacher sees no object in any of the first views: nothing can be learnt."
@@ -147,7 +156,7 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
     truth = iter(
         DataLoader(photos.truth, options.truth_photos, sampler=_count(run.iteration), collate_fn=collate)
     )
-    saved = time.monotonic()
+    started = saved = time.monotonic()
     began = saved - run.seconds
     means: dict[str, float] = {}
     progress = tqdm(
@@ -163,7 +172,7 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
             run.since, optimizers = iteration, make_optimizers(student, options)
         for group in itertools.chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
             group["lr"] = _rate(options, run.since, iteration, done)
-        batch = _next(views, options.batch_size, device)
+        batch = draw(options.batch_size)
         losses = student.losses(batch, _maps(teacher, batch) if run.since is None else None)
         if done >= options.truth_from:
             images, targets = next(truth)
@@ -182,13 +191,31 @@ def train(photos: Photos, teacher: Teacher, options: Options, checkpoint: Path) 
         if over or time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
             run.iteration, run.seconds = iteration + 1, saved - began
-            figures = {"iteration": run.iteration, "seconds": round(run.seconds)} | examine(student, exam)
+            drawn = options.batch_size * (run.iteration - first)
+            figures = {
+                "iteration": run.iteration,
+                "seconds": round(run.seconds),
+                "views_per_second": round(drawn / (saved - started), 1),
+            } | examine(student, exam)
             run.history.append(figures)
             progress.write(json.dumps(figures), file=sys.stderr)
             _save(checkpoint, student, optimizers, run)
         if over:
             break
     return student.eval()
+
+
+def _drawing(
+    photos: Sequence[Path], teacher: Teacher, anchors: Tensor, options: Options, first: int
+) -> Callable[[int], Batch]:
+    """Returns a function that draws and labels a number of views, from number `first` on."""
+    if options.on_device:
+        canvas = Canvas(photos, teacher.device, options.seed + first)
+        return lambda count: label_at_once(
+            teacher, canvas.draw(count, options.side), anchors, canvas.generator
+        )
+    views = lessons(photos, teacher, anchors, options, first)
+    return lambda count: _next(views, count, teacher.device)
 
 
 def _next(views: Iterator[View], count: int, device: torch.device) -> Batch:

@@ -74,6 +74,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default="bfloat16",
         help="precision of most of the arithmetic (default: bfloat16)",
     )
+    training.add_argument(
+        "--side", type=count, default=256, help="side of the views in px, a multiple of 16 (default: 256)"
+    )
+    training.add_argument(
+        "--stages-until",
+        type=float,
+        default=0.15,
+        help="share of the run in which each stage learns by itself",
+    )
+    training.add_argument(
+        "--truth-from",
+        type=float,
+        help="share of the run after which true objects are added (default: 0.85; on a graphics processor "
+        "never, because there they changed nothing and cost time)",
+    )
+    training.add_argument("--begin-with", type=Path, metavar="FILE", help="weights of an earlier run")
     training.add_argument("--workers", type=int, default=1, help="processes that draw views (default: 1)")
     training.add_argument(
         "--device", choices=("cpu", "cuda"), help="where to compute (default: cuda if there is one)"
@@ -105,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     """Runs the training with the chosen options, and sets the new weights as the ones to measure."""
+    device = torch.device(chosen.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    on_card = device.type == "cuda"
+    truth_from = (math.inf if on_card else 0.85) if chosen.truth_from is None else chosen.truth_from
     options = Options(
         iterations=chosen.iterations,
         minutes=chosen.minutes,
@@ -114,8 +133,12 @@ def _train(chosen: argparse.Namespace) -> None:
         learning_rate=chosen.learning_rate,
         precision=PRECISIONS[chosen.precision],
         workers=chosen.workers,
+        side=chosen.side,
+        stages_until=chosen.stages_until,
+        truth_from=truth_from,
+        on_device=on_card,
+        begin_with=chosen.begin_with,
     )
-    device = torch.device(chosen.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     teacher = Teacher(chosen.teacher, device, options.precision)
     read_annotations(chosen.val_annotations)  # a bad file stops the run now and not after hours
     photos = find_photos(chosen.images, chosen.annotations, chosen.unlabelled, options.seed)
