@@ -16,12 +16,16 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from detections import Detections
-from inference import WORKING_SIDE, SegmentationModel, detail_of, segment_or_fall_back
+from inference import WORKING_SIDE, SegmentationModel, detail_of, look_inside, segment_or_fall_back
 from network import zero_gpu
 from network.detail import FULL_DETAIL
+from network.inside import Inside
 from photo.images import read_photo
 
 FIRST_FRAME = "This file holds more than one picture; only the first was looked at."
@@ -91,3 +95,38 @@ def segment_file(
         note,
         detail_of(used, detail),
     )
+
+
+def inside_file(
+    path: str | os.PathLike[str],
+    model: SegmentationModel,
+    on_stage: OnStage = ignore_stage,
+    detail: str = FULL_DETAIL,
+) -> Inside:
+    """Reads a photo and returns every step that `model` takes for it.
+
+    Args:
+        on_stage: Called before each stage.
+        detail: As for `inference.look_inside`.
+
+    Raises:
+        ImageError: As `images.read_photo`.
+    """
+    on_stage(0.1, "Reading the photo")
+    return inside_image(read_photo(path, WORKING_SIDE).pixels, model, on_stage, detail)
+
+
+def inside_image(
+    image: NDArray[np.uint8],
+    model: SegmentationModel,
+    on_stage: OnStage = ignore_stage,
+    detail: str = FULL_DETAIL,
+) -> Inside:
+    """Returns every step that `model` takes for an image that was read before, (H, W, 3) uint8 RGB."""
+    on_stage(0.2, "Waiting for other photos")
+
+    def look() -> Inside:
+        on_stage(0.4, "Looking inside")
+        return look_inside(model, image, detail)
+
+    return on_network_thread(look)

@@ -1,4 +1,4 @@
-"""API: adds the endpoints that programs call: `/segment`, `/annotate` and `/export`."""
+"""API: adds the endpoints that programs call: `/segment`, `/annotate`, `/export` and `/inside`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from answer.data import to_json
 from answer.files import check_format, effect_file, export_file
 from answer.result import Result, View
 from answer.settings import Filters, SettingsError, check_detail, check_effect, check_fraction, rgb, said
+from inference import SegmentationModel, detail_of
+from inside.data import save, saved_bytes
+from inside.data import to_json as to_inside_json
+from network.inside import Inside
 from serving.estimates import effect_bytes, export_bytes
 from serving.models import Models
+from serving.photos import inside_file
 from serving.scheduler import Job
 from serving.service import Service, new_folder
 from visualize import PARTS, Style
+
+INSIDE_SCHEMA_VERSION = 1
 
 
 def add_endpoints(service: Service) -> None:
@@ -159,9 +166,62 @@ def add_endpoints(service: Service) -> None:
 
             return FileData(path=str(await request.run(work)))
 
-    for endpoint in (segment, annotate, export):
+    async def inside(
+        image: gr.FileData,
+        model: str = "auto",
+        detail: str = "full",
+        arrays: bool = False,
+    ) -> dict:  # type: ignore[type-arg]
+        """Show how the model came to its answer: proposals, scores of each kind, and what was removed.
+
+        Args:
+            image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
+            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+            arrays: Whether "arrays" holds a .npz file of at most 60 MB with every step, or null.
+
+        Returns:
+            One object: schema_version, model, picture_size, seen_size, padded_size, levels, proposals,
+            instances, suppression, missing, warnings, arrays. Boxes are in pixels of what the network sees.
+        """
+        async with service.request("inside") as request:
+            check_detail(detail)
+            if not isinstance(arrays, bool):
+                raise SettingsError(f"arrays: expected true or false, got {said(arrays)}.")
+            path, network = await request.photo(image), await request.model(model)
+
+            def work(job: Job) -> dict[str, Any]:
+                steps = inside_file(path, network, job.stage, detail)
+                facts = inside_facts(steps, network, detail)
+                if not arrays:
+                    return facts
+                job.stage(0.8, "Writing the arrays")
+                file = save(steps, new_folder(saved_bytes(steps)))
+                return facts | {"arrays": FileData(path=str(file)).model_dump()}
+
+            return await request.run(work)
+
+    for endpoint in (segment, annotate, export, inside):
         # Gradio sets no limit, because its queue cannot tell visitors apart. The scheduler gives the turns.
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+
+
+def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[str, Any]:
+    """Returns the JSON of `/inside` for a client who asked for this detail, without arrays."""
+    used = detail_of(model, detail)
+    return {
+        "schema_version": INSIDE_SCHEMA_VERSION,
+        "model": {
+            "name": model.name,
+            "sha256": model.sha256,
+            "device": str(model.device),
+            "precision": model.precision,
+            "detail": used,
+        },
+        **to_inside_json(steps),
+        "warnings": [one_detail(model.name, detail)] if used != detail else [],
+        "arrays": None,
+    }
 
 
 def filters_of(
@@ -221,7 +281,12 @@ def detail_notice(result: Result, detail: str) -> str:
     """Returns a sentence for a visitor who asked for a detail that the model does not have, or nothing."""
     if result.detail == detail:
         return ""
-    return f"The model {result.model.name} has one detail only, so {detail!r} changed nothing."
+    return one_detail(result.model.name, detail)
+
+
+def one_detail(name: str, detail: str) -> str:
+    """Returns a sentence that says that the model of this name does not have the detail."""
+    return f"The model {name} has one detail only, so {detail!r} changed nothing."
 
 
 def fallback_notice(reason: str) -> str:

@@ -13,14 +13,12 @@ from typing import Any
 import gradio as gr
 
 from answer.settings import MASK_RANGE
-from inference import look_inside
 from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, draw
 from inside.words import ABOUT, object_name, sentence
 from inside.words import WAYS as NAMES_OF_WAYS
 from network.inside import Inside
 from serving.kept import Kept
-from serving.photos import on_network_thread
-from serving.scheduler import Job
+from serving.photos import inside_image
 from serving.service import Service, keep
 from ui.components import ForgivingSlider, picture_file
 
@@ -231,18 +229,10 @@ class Insides:
 
     async def _look(self, run: Any, progress: gr.Progress) -> Inside:
         result = run.result
-
-        def work(job: Job) -> Inside:
-            job.stage(0.2, "Waiting for other photos")
-
-            def look() -> Inside:
-                job.stage(0.4, "Looking inside")
-                return look_inside(result.model, result.working_image, result.detail)
-
-            return on_network_thread(look)
-
         async with self._service.request("inside", progress) as request:
-            return await request.run(work)
+            return await request.run(
+                lambda job: inside_image(result.working_image, result.model, job.stage, result.detail)
+            )
 
     def _fresh(self, steps: Inside, look: Look) -> tuple[Look, Values]:
         """Returns the look at a new photo, and the components that depend on the photo."""

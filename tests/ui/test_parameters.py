@@ -37,6 +37,7 @@ from tests.conftest import ROOT, UPLOADS
 from tests.loops import in_a_loop
 from tests.samples import fake_model
 from tests.truth import SCENE
+from ui import api
 from ui.agents import TOOLS
 from ui.api import add_endpoints
 from visualize import EFFECTS, PARTS, Style
@@ -106,6 +107,7 @@ ARGUMENTS = {
     }
     | DETAIL,
     "export": {"format": one_of(EXPORTS)} | FILTERS | {"edges": one_of(("hard", "soft"))} | DETAIL,
+    "inside": {"model": FILTERS["model"]} | DETAIL | {"arrays": lambda value: isinstance(value, bool)},
 }
 """The arguments of each endpoint beside the image, in their order, with a check of each value."""
 
@@ -123,6 +125,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "format": st.sampled_from(sorted(EXPORTS)),
     "edges": st.sampled_from(["hard", "soft"]),
     "detail": st.sampled_from(["full", "balanced", "fast"]),
+    "arrays": st.booleans(),
 }
 """Values that the endpoints accept, for each argument."""
 
@@ -197,7 +200,7 @@ def assert_plain(sentence: object) -> str:
 
 @pytest.fixture(scope="module")
 def endpoints() -> dict[str, Callable[..., Any]]:
-    """The functions of the three endpoints, with models that are loaded already."""
+    """The functions of the four endpoints, with models that are loaded already."""
     models = Models(lambda: (fake_model(), None), lambda name: fake_model())
     models.start().result()
     with gr.Blocks() as blocks:
@@ -221,6 +224,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImageError(TAKEN)
 
     monkeypatch.setattr(service, "segment_file", segment_file)
+    monkeypatch.setattr(api, "inside_file", segment_file)
 
 
 def answer(endpoint: Callable[..., Any], arguments: dict[str, Any]) -> str:
@@ -424,15 +428,20 @@ def caller(server: str) -> Iterator[Caller]:
 def model_runs(monkeypatch: pytest.MonkeyPatch, caller: Caller) -> Iterator[list[object]]:
     """Notes each run of the model. Only the first run is real; later runs return its result."""
     runs: list[object] = []
-    real, results = service.segment_file, []
 
-    def segment_file(*args: Any) -> Any:
-        runs.append(args)
-        if not results:
-            results.append(real(*args))
-        return results[0]
+    def once(real: Callable[..., Any]) -> Callable[..., Any]:
+        results: list[Any] = []
 
-    monkeypatch.setattr(service, "segment_file", segment_file)
+        def run(*args: Any) -> Any:
+            runs.append(args)
+            if not results:
+                results.append(real(*args))
+            return results[0]
+
+        return run
+
+    monkeypatch.setattr(service, "segment_file", once(service.segment_file))
+    monkeypatch.setattr(api, "inside_file", once(api.inside_file))
     yield runs
 
 
@@ -459,6 +468,7 @@ def check_over_http(
 DEFAULTS = {
     "score_threshold": 0.5, "mask_threshold": 0.5, "model": "auto", "opacity": 0.5, "color_by": "instance",
     "color": "#ffffff", "format": "coco", "edges": "hard", "detail": "full",
+    "arrays": False,
 }  # fmt: skip
 
 
