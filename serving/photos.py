@@ -129,4 +129,4 @@ def inside_image(
         on_stage(0.4, "Looking inside")
         return look_inside(model, image, detail)
 
-    return on_network_thread(look)
+    return on_device(model, look)

@@ -7,11 +7,13 @@ the last photos of all visitors are kept. Who comes back later waits for another
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
+from answer.result import Result
 from answer.settings import MASK_RANGE
 from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, draw
 from inside.words import ABOUT, object_name, sentence
@@ -28,6 +30,10 @@ MOST_KEPT = 4
 """The number of photos whose steps are kept, of all visitors together."""
 OVERLAP_RANGE = (0.1, 0.95)
 NO_RESULT = "Drop a photo above, or choose an example. Then this tab shows how the model looks at it."
+SELECTED = """() =>
+  Number(document.querySelector("#picture [role=option][aria-selected=true]")?.dataset.id ?? 0)
+"""
+"""Returns the id of the object that is selected on the stage, or 0."""
 SHARED: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}
 Values = dict[Any, Any]
 
@@ -39,12 +45,14 @@ class InsideTab:
     Args:
         held: {"run": token of the result, "steps": token of what was kept}.
         point: x and y of the place that was clicked, or None.
+        selected: Out of sight: the id of the object that was selected on the stage when the tab was opened.
         step: The number of the step, from 1. It is a part of `ui.choices.Choices`.
         ways: The choosers of the steps that have several pictures.
     """
 
     held: gr.State
     point: gr.State
+    selected: gr.Number
     step: gr.Radio
     ways: dict[str, gr.Radio]
     object: gr.Dropdown
@@ -60,7 +68,7 @@ class InsideTab:
     def inputs(self) -> set[Any]:
         """Returns the components whose values `read` needs."""
         sliders = {self.level, self.count, self.overlap, self.mask_threshold}
-        return {self.held, self.point, self.step, self.object, *self.ways.values(), *sliders}
+        return {self.held, self.point, self.selected, self.step, self.object, *self.ways.values(), *sliders}
 
     def outputs(self) -> set[Any]:
         """Returns the components that get new values."""
@@ -128,6 +136,7 @@ def add_inside(parts: dict[str, Any], controls: dict[str, Any]) -> None:
     parts["inside"] = InsideTab(
         gr.State(None),
         gr.State(None),
+        gr.Number(0, visible="hidden", elem_id="inside-selected"),
         step,
         ways,
         object,
@@ -170,7 +179,9 @@ def add_inside_events(
     insides = Insides(tab, run, service)
     inputs, outputs = tab.inputs() | {run}, tab.outputs()
     waiting = SHARED | {"show_progress_on": [tab.picture], "trigger_mode": "always_last"}
-    opened.select(insides.show, inputs, outputs, **waiting)
+    opened.select(None, None, tab.selected, js=SELECTED, api_visibility="private").then(
+        insides.open, inputs, outputs, **waiting
+    )
 
     async def follow(values: Values, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
         return await insides.show(values, progress) if values[open_tab] == NAME else gr.skip()
@@ -191,30 +202,51 @@ class Insides:
         self._tab, self._run, self._service = tab, run, service
         self._kept = Kept[Inside](most=MOST_KEPT)
 
-    async def show(self, values: Values, progress: gr.Progress = gr.Progress()) -> Values:  # noqa: B008
-        """Returns the tab for what is set now. Runs the network if what it gave is not kept (any more)."""
-        run, tab = values[self._run], self._tab
+    async def open(self, values: Values, progress: gr.Progress = gr.Progress()) -> Values:  # noqa: B008
+        """As `show`, for the object that is selected on the stage, if there is one."""
+        id = values[self._tab.selected]
+        if not id:
+            return await self.show(values, progress)
+        return await self.show(values, progress, int(id) - 1)
+
+    async def show(
+        self,
+        values: Values,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+        object: int | None = None,
+    ) -> Values:
+        """Returns the tab for what is set now. Runs the network if what it gave is not kept (any more).
+
+        Args:
+            object: The object that is meant. None means the one that is chosen in the tab.
+        """
+        run, tab, held = values[self._run], self._tab, values[self._tab.held]
         if run is None:
             return {tab.picture: None, tab.sentence: NO_RESULT, tab.lead: ""}
-        held = values[tab.held]
+        answer: Values = {}
         is_same = held is not None and held["run"] == run.token
         steps = self._kept.get(held["steps"]) if held is not None and is_same else None
         keep(run.result.path)
-        answer: Values = {}
         if steps is None:
-            steps = await self._look(run, progress)
+            steps = await self._look(run.result, progress)
             token = self._kept.put(steps, None if held is None else held["steps"])
             answer[tab.held] = {"run": run.token, "steps": token}
         look = tab.read(values)
         if not is_same:
-            look, more = self._fresh(steps, look)
-            answer |= more
+            look, about_photo = self._fresh(steps, look)
+            answer |= about_photo
+        if object is not None and object != look.object:
+            look = replace(look, object=object, point=None)
+            answer[tab.point] = None
+        if look.object is not None and not 0 <= look.object < len(steps.scores):
+            look = replace(look, object=0 if len(steps.scores) else None)
+        answer[tab.object] = answer.get(tab.object, {}) | gr.update(value=look.object)
         async with self._service.request("look inside") as request:
             photo = run.result.working_image
             shown = await request.look(lambda: self._shown(photo, steps, look))
         for component, update in shown.items():
-            both = isinstance(answer.get(component), dict) and isinstance(update, dict)
-            answer[component] = answer[component] | update if both else update
+            before = answer.get(component)
+            answer[component] = before | update if isinstance(before, dict) else update
         return answer
 
     async def choose(self, values: Values) -> Values:
@@ -223,12 +255,16 @@ class Insides:
 
     async def point_at(self, values: Values, event: gr.SelectData) -> Values:
         """As `show`, for the place in the picture that was clicked."""
-        x, y = event.index
-        point = float(x), float(y)
+        try:
+            x, y = event.index
+            point = float(x), float(y)
+        except (TypeError, ValueError):  # no page of ours sends this
+            return await self.show(values)
+        if not (math.isfinite(x) and math.isfinite(y)):
+            return await self.show(values)
         return {self._tab.point: point} | await self.show(values | {self._tab.point: point})
 
-    async def _look(self, run: Any, progress: gr.Progress) -> Inside:
-        result = run.result
+    async def _look(self, result: Result, progress: gr.Progress) -> Inside:
         async with self._service.request("inside", progress) as request:
             return await request.run(
                 lambda job: inside_image(result.working_image, result.model, job.stage, result.detail)
@@ -241,10 +277,10 @@ class Insides:
         overlap = steps.pairs.threshold if steps.pairs else 0.5
         names = [(object_name(steps, row), row) for row in range(len(steps.scores))]
         level = min(look.level, len(steps.levels) - 1)
-        fresh = Look(look.step, look.way, first, None, level, look.count, overlap, look.mask_threshold)
+        fresh = replace(look, object=first, point=None, level=level, overlap=overlap)
         return fresh, {
             tab.point: None,
-            tab.object: gr.update(choices=names, value=first),
+            tab.object: gr.update(choices=names),
             tab.overlap: gr.update(value=overlap),
             tab.level: gr.update(maximum=max(2, len(steps.levels)), value=level + 1),
         }
