@@ -30,6 +30,19 @@ MOST_KEPT = 4
 """The number of photos whose steps are kept, of all visitors together."""
 OVERLAP_RANGE = (0.1, 0.95)
 NO_RESULT = "Drop a photo above, or choose an example. Then this tab shows how the model looks at it."
+NAMED = """() => {
+  const picture = document.querySelector("#inside-picture");
+  if (!picture || picture.dataset.named) return;
+  picture.dataset.named = true;
+  const name = () => {
+    for (const button of picture.querySelectorAll("button:not([aria-label])"))
+      button.setAttribute("aria-label", "Point at a place in the picture");
+    picture.querySelector(".empty")?.setAttribute("role", "img");
+  };
+  new MutationObserver(name).observe(picture, { childList: true, subtree: true });
+  name();
+}"""
+"""Gives names to the parts of Gradio's image that have none."""
 SELECTED = """() =>
   Number(document.querySelector("#picture [role=option][aria-selected=true]")?.dataset.id ?? 0)
 """
@@ -104,7 +117,7 @@ def add_inside(parts: dict[str, Any], controls: dict[str, Any]) -> None:
                 label="The step on your photo",
                 show_label=False,
                 interactive=False,
-                buttons=["download", "fullscreen"],
+                buttons=[],
                 elem_id="inside-picture",
             )
             told = gr.Markdown(NO_RESULT, elem_id="inside-sentence")
@@ -179,6 +192,7 @@ def add_inside_events(
     insides = Insides(tab, run, service)
     inputs, outputs = tab.inputs() | {run}, tab.outputs()
     waiting = SHARED | {"show_progress_on": [tab.picture], "trigger_mode": "always_last"}
+    opened.select(None, js=NAMED, api_visibility="private")
     opened.select(None, None, tab.selected, js=SELECTED, api_visibility="private").then(
         insides.open, inputs, outputs, **waiting
     )
