@@ -252,7 +252,8 @@ class Insides:
         if object is not None and object != look.object:
             look = replace(look, object=object, point=None)
             answer[tab.point] = None
-        if look.object is not None and not 0 <= look.object < len(steps.scores):
+        # The browser may have asked before it knew the objects of this photo.
+        if look.object is None or not 0 <= look.object < len(steps.scores):
             look = replace(look, object=0 if len(steps.scores) else None)
         answer[tab.object] = answer.get(tab.object, {}) | gr.update(value=look.object)
         async with self._service.request("look inside") as request:
