@@ -38,6 +38,8 @@ NAMED = """() => {
     for (const button of picture.querySelectorAll("button:not([aria-label])"))
       button.setAttribute("aria-label", "Point at a place in the picture");
     picture.querySelector(".empty")?.setAttribute("role", "img");
+    for (const image of picture.querySelectorAll("img:not([alt]), img[alt='']"))
+      image.alt = "The step, drawn on the photo";
   };
   new MutationObserver(name).observe(picture, { childList: true, subtree: true });
   name();

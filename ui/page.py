@@ -56,7 +56,7 @@ AGENTS = (
     "`draw_objects`)."
 )
 FOR_SCREEN_READERS = """() => {
-  for (const told of document.querySelectorAll("#notice, #comparison"))
+  for (const told of document.querySelectorAll("#notice, #comparison, #inside-sentence"))
     told.setAttribute("aria-live", "polite");
 }"""
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
