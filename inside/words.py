@@ -191,7 +191,8 @@ def _names(photo: Picture, steps: Inside, look: Look) -> str:
     grown = np.sqrt(areas(moved[np.newaxis])[0] / max(areas(own[np.newaxis])[0], 1e-6))
     return (
         f"Proposal {chosen[0] + 1} of {len(steps.proposals):,}: {scores}. "
-        f"Its box moved by {shift:.0f} {'pixel' if round(shift) == 1 else 'pixels'}, and its sides changed to {100 * grown:.0f} percent."
+        f"Its box moved by {shift:.0f} {'pixel' if round(shift) == 1 else 'pixels'}, "
+        f"and its sides changed to {100 * grown:.0f} percent."
     )
 
 
