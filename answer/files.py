@@ -208,15 +208,18 @@ def _write_photo(export: _Export, file: IO[bytes]) -> None:
 
 
 def _write_annotated(export: _Export, file: IO[bytes]) -> None:
-    model, shown = export.view.result.model, export.shown
-    annotated = annotate(export.photo, shown, names(shown), export.view.style, export.view.everything)
-    _write_pixels(annotated, file, f"Segmented by the model {model.name} ({model.origin}).")
+    model = export.view.result.model
+    _write_pixels(_annotated(export), file, f"Segmented by the model {model.name} ({model.origin}).")
 
 
 def _write_jpeg(export: _Export, file: IO[bytes]) -> None:
-    shown = export.shown
-    annotated = annotate(export.photo, shown, names(shown), export.view.style, export.view.everything)
-    Image.fromarray(annotated).save(file, "JPEG", quality=JPEG_QUALITY, icc_profile=srgb_profile())
+    picture = Image.fromarray(_annotated(export))
+    picture.save(file, "JPEG", quality=JPEG_QUALITY, icc_profile=srgb_profile())
+
+
+def _annotated(export: _Export) -> NDArray[np.uint8]:
+    shown, view = export.shown, export.view
+    return annotate(export.photo, shown, names(shown), view.style, view.everything)
 
 
 def _write_coco(export: _Export, file: IO[bytes]) -> None:
