@@ -205,7 +205,8 @@ class Page:
             kept = self._kept.get(source["kept"])
             if kept is None:
                 raise Refused(NOT_KEPT)
-            return self._found(kept, values, number, source["kept"])
+            async with self._service.request("look") as request:
+                return await request.look(lambda: self._found(kept, values, number, source["kept"]))
 
         foretold = False  # then the stage counts the seconds, and the next steps are not told
 
@@ -218,11 +219,11 @@ class Page:
                 choices = self._choices(values)
                 path = await _file_of(source, run, request)
                 network = await request.model(choices.model)
-                seconds = request.expected_seconds(path, network, choices.detail)
-                small = await self._small_model(request, seconds)
 
                 def work(job: Job) -> Answer:
                     nonlocal foretold
+                    seconds = request.expected_seconds(path, network, choices.detail)
+                    small = self._small_model(seconds)
                     if small is not None:
                         preview = request.segment(path, small, job)
                         tell(self._preview(preview, values, number, seconds))
@@ -238,12 +239,12 @@ class Page:
             models = isinstance(reason, ModelError | WeightsError)
             raise Refused(f"{error.message}{OTHER_MODEL if models else ''}", models) from error
 
-    async def _small_model(self, request: Request, seconds: float) -> SegmentationModel | None:
+    def _small_model(self, seconds: float) -> SegmentationModel | None:
         """Returns the small model for a quick look, or None if there is no need for one, or no such model."""
         if seconds <= QUICK_LOOK_SECONDS:
             return None
         with suppress(WeightsError):
-            return await request.model(FALLBACK_NAME)
+            return self._service.models.get(FALLBACK_NAME)
         return None
 
     def _preview(self, result: Result, values: Answer, number: int, seconds: float) -> Answer:
@@ -271,7 +272,6 @@ class Page:
         new = Run(result, number, fitting, token)
         answer = self._shown(new, None, fitting, values[self._memory.address], notes, whole=True)
         if fitting != choices:
-            answer |= {layout.controls["score_threshold"]: fitting.score_threshold}
             answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
         return answer | {
             self._memory.run: new,
