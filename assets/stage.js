@@ -17,6 +17,14 @@ const sources = new Map();
 let last = 0; // the highest number so far
 let clock = 0;
 
+const PATIENCE_MS = 5000;
+let addressIsRead;
+/** Resolves when the page is as its address asks. A server that says nothing about it does not keep a photo back. */
+const addressRead = Promise.race([
+  new Promise((resolve) => (addressIsRead = resolve)),
+  new Promise((resolve) => setTimeout(resolve, PATIENCE_MS)),
+]);
+
 // ---- sending ----
 
 /** Sends one file. Several files, and files that are no pictures, get a sentence. */
@@ -67,9 +75,12 @@ function begin(words, src) {
   return last;
 }
 
-/** Asks the server for the objects in the photo on the stage. */
-function send(photo_) {
-  sources.get(number()).photo = photo_;
+/** Asks the server for the objects in the photo on the stage, as soon as the filters of the page's address are set. */
+async function send(photo_) {
+  const mine = number();
+  await addressRead;
+  if (number() !== mine) return;
+  sources.get(mine).photo = photo_;
   props.value = { ...props.value, photo: photo_ };
   trigger("photo");
 }
@@ -166,6 +177,7 @@ function openPage() {
   const wanted = props.opened?.show;
   if (wanted) props.value = { ...props.value, show: wanted };
   showParts();
+  addressIsRead();
   if (last === 0) openFirst();
 }
 

@@ -67,8 +67,11 @@ ENVIRONMENT = {
     "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in TUNABLES.items()),
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
+    # What realloc adds to a piece of memory may have been free (filled) or never used (zeros). Which of them
+    # it is depends on what was allocated before, and so on the order of Python's sets.
+    "PYTHONHASHSEED": "0",
 }
-"""For the process whose children are fenced. glibc reads it before the first line of Python runs."""
+"""For the process whose children are fenced. glibc and Python read it when the process starts."""
 
 
 def close() -> None:

@@ -36,7 +36,8 @@ from tests.calls import FILE_DATA, call
 from tests.samples import random_image
 
 ROOT = Path(__file__).resolve().parents[2]
-PERTURBATIONS = ("85", "203")
+PERTURBATIONS = ("185", "203")
+"""Of the same length, so that the environment takes the same memory."""
 LONGEST_SIDE = 1024
 WIDTH, HEIGHT, FILL_ORDER, STRIP_OFFSETS, STRIP_ROWS, STRIP_SIZES = 256, 257, 266, 273, 278, 279
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES = 322, 323, 324, 325
@@ -281,7 +282,7 @@ def test_every_file_gives_the_same_pixels_or_the_same_refusal_whatever_lies_in_m
             running.append(threads.submit(read_all, client, files, perturbation))
         found = [one.result() for one in running]
     one, other = found
-    assert {name for name in files if one[name] != other[name]} == set()
+    assert {name: (one[name], other[name]) for name in files if one[name] != other[name]} == {}
     refused = {name for name in files if not one[name].startswith("{")}
     assert {name for name in refused if name.endswith("good")} == set()
     assert len(refused) > 100

@@ -42,6 +42,7 @@ from tests.ui.visitor import (
     set_threshold,
     upload,
 )
+from ui import links
 
 BUS = 6
 WIDE, TALL, SQUARE = "wide", "tall", "square"
@@ -461,6 +462,27 @@ def test_filters_hold_for_a_quick_look_and_for_the_full_answer(
     expect(page.locator("#picture .waiting")).to_be_hidden()
     expect(masks(page)).to_have_count(2)
     assert names_on_stage(page) == ["dog", "dog"]
+
+
+def test_a_photo_waits_until_the_filters_of_the_address_are_set(
+    open_page: Callable[..., Page], files: dict[str, Path], full: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_read = threading.Semaphore(0)
+    read_query = links.read_query
+
+    def read_late(query: str) -> Any:
+        may_read.acquire(timeout=20)
+        return read_query(query)
+
+    monkeypatch.setattr(links, "read_query", read_late)
+    page = open_page(query=f"{EMPTY}&score_threshold=0.95")
+    with page.expect_response("**/upload*"):
+        upload(page, files[WIDE])
+    expect(page.locator("#picture .waiting")).to_be_visible()
+    may_read.release()
+    expect(page.locator("#picture .waiting")).to_be_hidden()
+    assert names_on_stage(page) == ["dog"]
+    assert full.runs == [WIDE]
 
 
 def test_a_quick_model_has_no_quick_look(page: Page, files: dict[str, Path], small: Network) -> None:
