@@ -101,6 +101,18 @@ def test_a_click_chooses_a_place(page: Page) -> None:
     told(page, "Proposal .*background 0\\.|There is no proposal at this place")
 
 
+def test_a_place_can_be_chosen_with_the_keyboard(page: Page) -> None:
+    expect(page.locator("#inside-across")).to_be_hidden()
+    choose(page, 4)
+    told(page, "Proposal .*: stop sign 0.99")
+    for id in ("across", "down"):
+        slider = page.locator(f"#inside-{id} input[type=range]")
+        slider.focus()
+        slider.press("Home")
+    told(page, "Proposal .*background 0\\.|There is no proposal at this place")
+    expect(page.locator("#inside-across input[type=number]")).to_have_value("0")
+
+
 def test_a_slider_shows_what_another_threshold_would_change(page: Page) -> None:
     choose(page, 5)
     number = page.locator("#inside-iou input[type=number]")
