@@ -92,11 +92,18 @@ def in_view(detections: Detections, filters: Filters) -> Detections:
     An instance passes if its score is at least the threshold, its category is among the classes, and its id
     is not hidden.
     """
-    keep = detections.scores >= np.float32(filters.score_threshold)
-    keep &= ~np.isin(detections.ids, filters.hidden)
+    return detections.select(passes(detections.scores, detections.class_ids, detections.ids, filters))
+
+
+def passes(
+    scores: NDArray[np.float32], class_ids: NDArray[np.int64], ids: NDArray[np.int64], filters: Filters
+) -> NDArray[np.bool_]:
+    """Returns which of N instances pass `filters`, (N,) bool."""
+    keep: NDArray[np.bool_] = scores >= np.float32(filters.score_threshold)
+    keep &= ~np.isin(ids, filters.hidden)
     if filters.classes is not None:
-        keep &= np.isin(detections.class_ids, [coco.BY_NAME[name].id for name in filters.classes])
-    return detections.select(keep)
+        keep &= np.isin(class_ids, [coco.BY_NAME[name].id for name in filters.classes])
+    return keep
 
 
 def names(detections: Detections) -> list[str]:

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from photo import fence
 from photo.errors import ImageError, damaged, too_much_memory, too_slow
-from photo.messages import END, LENGTH, MAX_MESSAGE, NUMBER, RECEIVED, packed
+from photo.messages import CHILD, CLIP_CHILD, END, LENGTH, MAX_MESSAGE, NUMBER, RECEIVED, packed
 
 ROOT = Path(__file__).resolve().parent.parent
 ANSWER_SECONDS = fence.WALL_SECONDS + 5.0
@@ -118,6 +118,86 @@ class Client:
             except _LostError as error:
                 raise DecoderFault("the decoding process cannot be started") from error
 
+    @contextlib.contextmanager
+    def talk(self, file: Path, request: dict[str, Any], room: int) -> Iterator[Talk]:
+        """Opens a talk with a process of its own about a file. The process ends with the `with` block.
+
+        Args:
+            file: The clip.
+            request: "kind" and what this kind needs. The first `Talk.reply` is its answer.
+            room: The size of the memory that is shared, in bytes.
+
+        Raises:
+            OSError: The file cannot be opened, or no process can be started.
+            DecoderFault: The decoding process cannot be started.
+        """
+        if not self._forks:
+            with self._worker_talk(file, request, room) as talk:
+                yield talk
+            return
+        with file.open("rb") as opened, _shared_file(room) as shared:
+            try:
+                pid, connection = self._child(CLIP_CHILD)
+            except _LostError:
+                try:
+                    pid, connection = self._child(CLIP_CHILD)
+                except _LostError as error:
+                    raise DecoderFault("the decoding process cannot be started") from error
+            alive = True
+
+            def exchange(message: dict[str, Any] | None) -> dict[str, Any]:
+                nonlocal alive
+                try:
+                    if message is None:
+                        first = [opened.fileno(), shared]
+                        socket.send_fds(connection, [packed(request)], first)
+                    else:
+                        connection.sendall(packed(message))
+                    return _received(connection, time.monotonic() + ANSWER_SECONDS)
+                except (OSError, EOFError) as error:
+                    alive = False
+                    death = self._death(pid, error, "clip")
+                    lost = DecoderFault("the decoding process was lost")
+                    raise (lost if isinstance(death, _LostError) else death) from error
+
+            with connection:
+                try:
+                    yield Talk(exchange, lambda: _pixels(shared, room))
+                finally:
+                    if alive and self.measures:
+                        self.ended(pid)
+                    elif alive:
+                        self._tell(b"K", pid)
+
+    @contextlib.contextmanager
+    def _worker_talk(self, file: Path, request: dict[str, Any], room: int) -> Iterator[Talk]:
+        """As `talk`, with a worker that is started for this file (Windows)."""
+        file.open("rb").close()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "pixels")
+            with path.open("wb") as shared:
+                shared.truncate(room)
+            other = Client(forks=False)
+            other._module = self._module
+            first = request | {"file": str(file), "room": str(path)}
+
+            def exchange(message: dict[str, Any] | None) -> dict[str, Any]:
+                other._ensure()
+                process = other._process
+                assert process is not None
+                line = json.dumps(first if message is None else message).encode() + b"\n"
+                try:
+                    return _within(ANSWER_SECONDS, lambda: _answer(process, line, is_first=message is None))
+                except TimeoutError as error:
+                    raise too_slow("clip") from error
+                except (OSError, EOFError) as error:
+                    raise damaged("clip") from error
+
+            try:
+                yield Talk(exchange, lambda: np.fromfile(path, np.uint8))
+            finally:
+                other.stop()
+
     def stop(self) -> None:
         """Ends the server and all its children."""
         with self._lock:
@@ -128,11 +208,7 @@ class Client:
     ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         exchange = self._through_child if self._forks else self._through_worker
         reply, pixels = exchange(file, request, room)
-        if "refused" in reply:
-            raise ImageError(str(reply["refused"])[:MAX_SENTENCE])
-        if "fault" in reply:
-            raise DecoderFault(f"{str(reply['fault'])[:MAX_SENTENCE]} at {str(reply.get('where'))[:2000]}")
-        return reply, pixels
+        return _checked(reply), pixels
 
     # --- One child for each picture
 
@@ -140,7 +216,7 @@ class Client:
         self, file: Path, request: dict[str, Any], room: int
     ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         with file.open("rb") as opened, _shared_file(room) as shared:
-            pid, connection = self._child()
+            pid, connection = self._child(CHILD)
             with connection:
                 end = time.monotonic() + ANSWER_SECONDS
                 try:
@@ -155,11 +231,11 @@ class Client:
                         self._tell(b"K", pid)
             return reply, _pixels(shared, room)
 
-    def _child(self) -> tuple[int, socket.socket]:
+    def _child(self, wish: bytes) -> tuple[int, socket.socket]:
         with self._lock:
             control = self._ensure()
             try:
-                control.sendall(b"C" + NUMBER.pack(0))
+                control.sendall(wish + NUMBER.pack(0))
                 number, files, _, _ = socket.recv_fds(control, NUMBER.size, 1)
                 (pid,) = NUMBER.unpack(number)
                 connection = socket.socket(fileno=files[0])
@@ -175,22 +251,22 @@ class Client:
             if self._control:
                 self._control.sendall(message + NUMBER.pack(pid))
 
-    def _death(self, pid: int, error: Exception) -> Exception:
-        """What to raise for a child that gave no good answer."""
+    def _death(self, pid: int, error: Exception, what: str = "picture") -> Exception:
+        """What to raise for a child that gave no good answer about a picture or a clip."""
         ended = self.ended(pid)
         if ended.status == -1:
             return _LostError()
         if isinstance(error, TimeoutError):
-            return too_slow()
+            return too_slow(what)
         if os.WIFEXITED(ended.status) and os.WEXITSTATUS(ended.status) == os.EX_OSERR:
-            return too_much_memory()
+            return too_much_memory(what)
         if not os.WIFSIGNALED(ended.status):
             return DecoderFault(f"a decoding process ended with status {ended.status} ({error!r})")
         cause = os.WTERMSIG(ended.status)
         logger.warning("a decoding process ended by signal %s", cause)
         if cause in (signal.SIGXCPU, signal.SIGALRM):
-            return too_slow()
-        return too_much_memory() if cause == signal.SIGKILL else damaged()
+            return too_slow(what)
+        return too_much_memory(what) if cause == signal.SIGKILL else damaged(what)
 
     def ended(self, pid: int) -> _End:
         """Kills a child if it runs, and returns how it ended."""
@@ -292,6 +368,40 @@ class Client:
         self._process = self._control = None
 
 
+class Talk:
+    """A talk with a decoding process about one file.
+
+    Args:
+        exchange: Sends a message, or the file and the request that it belongs to, and returns the answer.
+        room: Returns the shared memory, uint8.
+    """
+
+    def __init__(
+        self,
+        exchange: Callable[[dict[str, Any] | None], dict[str, Any]],
+        room: Callable[[], NDArray[np.uint8]],
+    ) -> None:
+        self._exchange, self.room = exchange, room
+
+    def reply(self, message: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Sends a message and returns the answer. The first message is None, and stands for the request.
+
+        Raises:
+            ImageError: The file was refused, or it made the process die or hang.
+            DecoderFault: There is a bug in our code.
+        """
+        return _checked(self._exchange(message))
+
+
+def _checked(reply: dict[str, Any]) -> dict[str, Any]:
+    """Returns an answer. Raises `ImageError` if it is a refusal, and `DecoderFault` if it tells of a bug."""
+    if "refused" in reply:
+        raise ImageError(str(reply["refused"])[:MAX_SENTENCE])
+    if "fault" in reply:
+        raise DecoderFault(f"{str(reply['fault'])[:MAX_SENTENCE]} at {str(reply.get('where'))[:2000]}")
+    return reply
+
+
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
@@ -369,11 +479,11 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
     return done.result(seconds)
 
 
-def _answer(process: subprocess.Popen[bytes], line: bytes) -> dict[str, Any]:
-    """Sends a request to a worker and returns the answer."""
+def _answer(process: subprocess.Popen[bytes], line: bytes, is_first: bool = True) -> dict[str, Any]:
+    """Sends a request, or a further message of a talk, to a worker and returns the answer."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(line)
-    if _read(process.stdout, len(RECEIVED)) != RECEIVED:
+    if is_first and _read(process.stdout, len(RECEIVED)) != RECEIVED:
         raise BrokenPipeError("the worker ended before this picture came")
     head = _read(process.stdout, LENGTH.size)
     if len(head) != LENGTH.size:

@@ -9,9 +9,13 @@ class ImageError(ValueError):
     """The picture cannot be used. The message tells the person who sent it why, and what would work."""
 
 
-def damaged() -> ImageError:
+ORDINARY = {"picture": "JPEG or PNG", "clip": "MP4 of at most 1920 x 1080 pixels"}
+"""What a picture or a clip that cannot be read should be saved as."""
+
+
+def damaged(what: str = "picture") -> ImageError:
     return ImageError(
-        "This picture is damaged or incomplete and could not be read. Please save or download it again."
+        f"This {what} is damaged or incomplete and could not be read. Please save or download it again."
     )
 
 
@@ -23,15 +27,15 @@ def too_large(width: int = 0, height: int = 0) -> ImageError:
     )
 
 
-def too_slow() -> ImageError:
+def too_slow(what: str = "picture") -> ImageError:
     return ImageError(
-        "This picture takes too long to read, so it was given up. "
-        "Please save it again as an ordinary JPEG or PNG."
+        f"This {what} takes too long to read, so it was given up. "
+        f"Please save it again as an ordinary {ORDINARY[what]}."
     )
 
 
-def too_much_memory() -> ImageError:
+def too_much_memory(what: str = "picture") -> ImageError:
     return ImageError(
-        "This picture is too large to read: it needs more memory than a picture of its size should. "
-        "Please save it again as an ordinary JPEG or PNG."
+        f"This {what} is too large to read: it needs more memory than a {what} of its size should. "
+        f"Please save it again as an ordinary {ORDINARY[what]}."
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import mmap
 import os
 import signal
@@ -25,9 +26,15 @@ MEMORY_BYTES = 510 * 2**20
 TOUCHED_BYTES = 64 * 2**20
 """How much of this memory a child has reserved before its picture comes. A photo of 12 megapixels needs 48 MB
 in Pillow."""
+CLIP_MEMORY_BYTES = 1000 * 2**20
+"""What a child may allocate for a clip. A decoder of 4K keeps up to 16 whole frames to compare with."""
 PROCESSOR_SECONDS = 4
+"""For a picture, and for each step of a clip."""
+CLIP_PROCESSOR_SECONDS = 600
+"""For a whole clip. A decoder may use `PROCESSOR_SECONDS` for each second of the clip until then."""
 WALL_SECONDS = 20
-"""A child that waits for a slow disk or for a busy machine ends after this time as well."""
+"""A child that waits for a slow disk or for a busy machine ends after this time as well. A child that waits
+for the app's next wish does not."""
 
 M_PERTURB, M_TOP_PAD = -6, -2
 """The names of glibc's malloc.h."""
@@ -74,11 +81,14 @@ ENVIRONMENT = {
 """For the process whose children are fenced. glibc and Python read it when the process starts."""
 
 
-def close() -> None:
+def close(for_clip: bool = False) -> None:
     """Fences the calling process, except for its open files: `close_files` follows when it has those it
     needs.
+
+    Args:
+        for_clip: Whether the process reads a clip, which may take more memory and processor time.
     """
-    _limit_resources()
+    _limit_resources(for_clip)
     _forbid_names_and_ports()
 
 
@@ -87,7 +97,31 @@ def close_files() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)  # SIGALRM ends the process
+    start_clock()
+
+
+def start_clock() -> None:
+    """From now on the process has `WALL_SECONDS` for its answer. SIGALRM ends it then."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)
+
+
+def stop_clock() -> None:
+    """Stops the clock of `start_clock`, while the process waits for a wish."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def allow_processor(seconds: float) -> None:
+    """Moves the limit for processor time to `seconds` from now, but never beyond what `close` has allowed."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit if most < 0 else min(limit, most), most))
 
 
 def fill_fresh_memory(on: bool) -> None:
@@ -122,7 +156,7 @@ def _mallopt(parameter: int, value: int) -> None:
         mallopt(parameter, value)
 
 
-def _limit_resources() -> None:
+def _limit_resources(for_clip: bool) -> None:
     import resource
 
     _mallopt(M_TOP_PAD, 2**20)  # the limit below counts what the heap reserves without using it
@@ -130,10 +164,11 @@ def _limit_resources() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     reserved = _memory()
     if reserved:  # Linux, where this limit counts all private memory
-        most = reserved - TOUCHED_BYTES + MEMORY_BYTES
+        most = reserved - TOUCHED_BYTES + (CLIP_MEMORY_BYTES if for_clip else MEMORY_BYTES)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     # At the first number comes SIGXCPU, which tells the app why the child ended; at the second SIGKILL.
-    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS + 1))
+    last = CLIP_PROCESSOR_SECONDS if for_clip else PROCESSOR_SECONDS + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, last))
 
 
 def _memory() -> int:

@@ -69,7 +69,7 @@ def read_photo(file: str | os.PathLike[str], longest_side: float = math.inf) -> 
     except OSError as error:
         raise ImageError("The picture could not be opened. Please send it again.") from error
     try:
-        shape, size = _pair(reply["shape"]), _pair(reply["size"])
+        shape, size = pair(reply["shape"]), pair(reply["size"])
         good = (
             math.prod(size) <= MAX_PIXELS
             and shape == reduced_size(size, longest_side)
@@ -87,7 +87,7 @@ def read_photo(file: str | os.PathLike[str], longest_side: float = math.inf) -> 
     return Photo(found, size, reply["format"], bool(reply["animated"]), notes)
 
 
-def _pair(value: object) -> tuple[int, int]:
+def pair(value: object) -> tuple[int, int]:
     """Two whole numbers above 0. Raises `ValueError` for anything else."""
     if not isinstance(value, list) or [type(number) for number in value] != [int, int] or min(value) < 1:
         raise ValueError(f"expected a height and a width, got {value!r}"[:200])

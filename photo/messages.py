@@ -10,6 +10,8 @@ import json
 import struct
 from typing import Any
 
+CHILD, CLIP_CHILD = b"C", b"V"
+"""What the app asks the server for: a child for a picture, or one for a clip."""
 LENGTH = struct.Struct("<I")
 MAX_MESSAGE = 64 * 1024
 NUMBER = struct.Struct("<q")

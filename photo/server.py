@@ -11,6 +11,7 @@ apart from the app, but all pictures share the worker's memory.
 
 The app asks in single letters, each with a number:
     C   a child, please. The answer is the child's process id with its socket.
+    V   a child for a clip (video), which has other limits. It is forked at once.
     E   how did child N end? The server kills it if it runs, and answers with its wait status and its peak
         memory.
     K   kill child N, without an answer.
@@ -27,7 +28,7 @@ import sys
 from dataclasses import dataclass
 
 from photo import fence, work
-from photo.messages import END, NUMBER
+from photo.messages import CHILD, CLIP_CHILD, END, NUMBER
 
 CHILDREN = 2
 """So many children wait or work. Two photos are read at once. A third picture waits for a fork."""
@@ -52,6 +53,8 @@ class Server:
         self._control = control
         self._spares: list[_Spare] = []
         self._running: set[int] = set()
+        self._clips: set[int] = set()
+        """Those of the running children that read clips. They do not count as `CHILDREN`."""
         self._killed: set[int] = set()
         self._ended: dict[int, tuple[int, int]] = {}
         """How children ended that nobody has asked for yet: wait status, peak memory in kB."""
@@ -62,7 +65,7 @@ class Server:
         while True:
             # No new child takes the processor from two photos that are read, nor from the app at the moment
             # when it gets an answer.
-            is_short = len(self._spares) + len(self._running) < CHILDREN
+            is_short = len(self._spares) + len(self._running - self._clips) < CHILDREN
             ready, _, _ = select.select([self._control], [], [], FORK_SECONDS if is_short else REAP_SECONDS)
             self._reap()
             if ready:
@@ -75,16 +78,19 @@ class Server:
                     break
             elif is_short:
                 # The memory of a ready child has its price, and one is enough for the usual single photo.
-                self._fork(ready=not any(spare.is_ready for spare in self._spares))
+                self._spares.append(self._fork(ready=not any(spare.is_ready for spare in self._spares)))
         for pid in (*(spare.pid for spare in self._spares), *self._running):
             os.kill(pid, signal.SIGKILL)
 
     def _answer(self, wish: bytes, pid: int) -> None:
-        if wish == b"C":
-            if not self._spares:
-                self._fork(ready=False)
-            spare = max(self._spares, key=lambda spare: spare.is_ready)
-            self._spares.remove(spare)
+        if wish in (CHILD, CLIP_CHILD):
+            if wish == CLIP_CHILD:
+                spare = self._fork(ready=False, for_clip=True)
+                self._clips.add(spare.pid)
+            else:
+                spare = max(self._spares, key=lambda spare: spare.is_ready, default=None) or self._fork()
+            if spare in self._spares:
+                self._spares.remove(spare)
             self._running.add(spare.pid)
             with spare.connection:
                 socket.send_fds(self._control, [NUMBER.pack(spare.pid)], [spare.connection.fileno()])
@@ -104,14 +110,14 @@ class Server:
             os.kill(pid, signal.SIGKILL)  # has no effect on a child that has ended by itself
             self._running.discard(pid)
             self._killed.add(pid)
+        self._clips.discard(pid)
 
-    def _fork(self, ready: bool) -> None:
+    def _fork(self, ready: bool = False, for_clip: bool = False) -> _Spare:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         pid = os.fork()
         if pid:
             theirs.close()
-            self._spares.append(_Spare(pid, ours, ready))
-            return
+            return _Spare(pid, ours, ready)
         try:
             ours.close()
             self._control.close()
@@ -121,7 +127,7 @@ class Server:
                 os.dup2(self._nowhere, stream)
             work.warm_up()
             fence.touch_memory(fence.TOUCHED_BYTES if ready else 0)
-            fence.close()
+            fence.close(for_clip)
             work.serve_one(theirs)
             os._exit(0)
         except MemoryError:  # not even the answer found room
@@ -134,6 +140,7 @@ class Server:
             ended, status, usage = os.wait4(pid, os.WNOHANG)
             if ended:
                 self._running.discard(pid)
+                self._clips.discard(pid)
                 self._ended[pid] = status, usage.ru_maxrss
         self._killed = {pid for pid in self._killed if not os.waitpid(pid, os.WNOHANG)[0]}
         # A spare that died before it was used, for example for want of memory.

@@ -15,13 +15,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 from photo import server, work
 from photo.content import Content
 from photo.messages import packed
 
-read_as_usual = work.answer
+read_as_usual, talk_as_usual = work.answer, work.talk
 
 
 def answer(content: Content, room: memoryview, request: dict[str, Any]) -> dict[str, Any]:
@@ -37,6 +38,15 @@ def answer(content: Content, room: memoryview, request: dict[str, Any]) -> dict[
     return wish
 
 
+def talk(
+    content: Content, room: memoryview, request: dict[str, Any], wish: work.Wish
+) -> Iterator[dict[str, Any]]:
+    if content[:1] == b"{":
+        yield answer(content, room, request)
+    else:
+        yield from talk_as_usual(content, room, request, wish)
+
+
 def packed_as_wished(message: dict[str, Any]) -> bytes:
     if "bytes" in message:
         return bytes.fromhex(message["bytes"])
@@ -45,5 +55,6 @@ def packed_as_wished(message: dict[str, Any]) -> bytes:
 
 if __name__ == "__main__":
     setattr(work, "answer", answer)  # noqa: B010
+    setattr(work, "talk", talk)  # noqa: B010
     setattr(work, "packed", packed_as_wished)  # noqa: B010
     server.main()

@@ -97,8 +97,8 @@ def draw_scene(seed: int, held_out: bool) -> Scene:
         patch = draw_object(rng, category_id, size)
         corner = _find_place(rng, owner, own_px, patch)
         if corner is not None:
-            _compose(image, patch, corner, shadow=rng.uniform(0, 0.45))
-            window, part = _overlap(corner, patch.alpha.shape, owner.shape)
+            compose(image, patch, corner, shadow=rng.uniform(0, 0.45))
+            window, part = overlap(corner, patch.alpha.shape, owner.shape)
             owner[window][patch.mask[part]] = len(own_px)
             own_px.append(int(patch.mask.sum()))
             category_ids.append(category_id)
@@ -116,7 +116,7 @@ def draw_scene(seed: int, held_out: bool) -> Scene:
 Window = tuple[slice, slice]
 
 
-def _overlap(
+def overlap(
     corner: tuple[int, int], patch: tuple[int, ...], canvas: tuple[int, ...]
 ) -> tuple[Window, Window]:
     """Returns the area that a patch and the canvas share, as slices of the canvas and as slices of the patch.
@@ -155,7 +155,7 @@ def _find_place(
         else:
             y = int(rng.integers(int(-reach * h), height - h + int(reach * h) + 1))
             x = int(rng.integers(int(-reach * w), width - w + int(reach * w) + 1))
-        window, part = _overlap((y, x), mask.shape, owner.shape)
+        window, part = overlap((y, x), mask.shape, owner.shape)
         seen = mask[part]
         if seen.sum() < MIN_VISIBLE * mask.sum() or _longest_side(seen) < SIZE_RANGE_PX[0]:
             continue
@@ -175,15 +175,15 @@ def _find_place(
     return None
 
 
-def _compose(image: Floats, patch: Patch, corner: tuple[int, int], shadow: float) -> None:
+def compose(image: Floats, patch: Patch, corner: tuple[int, int], shadow: float) -> None:
     """Draws a soft shadow (0: none, 1: black) and then the patch into the image."""
     side = max(patch.alpha.shape)
     margin = side // 8 + 2
     blurred = cv2.GaussianBlur(np.pad(patch.alpha, margin), (0, 0), side / 28 + 0.6)
     below = (corner[0] - margin + side // 20 + 1, corner[1] - margin + side // 30)
-    window, part = _overlap(below, blurred.shape, image.shape)
+    window, part = overlap(below, blurred.shape, image.shape)
     image[window] *= 1 - np.float32(shadow) * blurred[part][..., None]
-    window, part = _overlap(corner, patch.alpha.shape, image.shape)
+    window, part = overlap(corner, patch.alpha.shape, image.shape)
     image[window] = image[window] * (1 - patch.alpha[part][..., None]) + patch.rgb[part]
 
 
