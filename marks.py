@@ -111,6 +111,11 @@ def instance_colors(
     return palette[[chosen[key] for key in wanted]].reshape(-1, 3)
 
 
+def track_colors(ids: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Returns the RGB colour of each track, or of each category: always the same one for the same number."""
+    return [_rgb(PALETTE[(abs(id) - 1) % len(PALETTE)]) for id in ids]
+
+
 def ink(color: Sequence[int]) -> tuple[int, int, int]:
     """Returns black or white, whichever has more contrast with `color` by WCAG 2. All are RGB, 0 to 255."""
     black = (_luminance(color) + 0.05) / 0.05 > 1.05 / (_luminance(color) + 0.05)
@@ -253,6 +258,11 @@ def _touching(boxes: NDArray[np.float32], near: float) -> NDArray[np.bool_]:
     close: NDArray[np.bool_] = np.all(boxes[:, np.newaxis, :2] - boxes[:, 2:] <= near, axis=2)
     touching: NDArray[np.bool_] = close & close.T
     return touching
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue
 
 
 def _luminance(color: Sequence[int]) -> float:

@@ -6,6 +6,8 @@ const onKey = (event) => {
   if (event.key === "Escape") deselect();
   else if ((event.key === "Delete" || event.key === "Backspace") && selected !== null) hide(selected);
   else if ((event.key === "Enter" || event.key === " ") && idOf(event.target) !== null) select(idOf(event.target));
+  else if (isFilm() && event.key === " ") play();
+  else if (isFilm() && (event.key === "," || event.key === ".")) stepFrame(event.key === "," ? -1 : 1);
   else if (event.key === "+" || event.key === "=") zoomBy(1.5);
   else if (event.key === "-") zoomBy(1 / 1.5);
   else if (event.key === "0") fit();
@@ -33,6 +35,8 @@ const ACTIONS = {
   "close-camera": () => closeCamera(),
   shoot: () => shoot(),
   stop: () => stop(),
+  play: () => play(),
+  frame: () => takeFrame(),
   dismiss: () => dismiss(),
   "zoom-in": () => zoomBy(1.5),
   "zoom-out": () => zoomBy(1 / 1.5),
@@ -43,7 +47,7 @@ const ACTIONS = {
 const onClick = (event) => {
   const button = event.target.closest("button");
   if (!button) {
-    if (table.tBodies[0].contains(event.target)) focus(idOf(event.target));
+    if (table.tBodies[0].contains(event.target)) (isFilm() ? showTrack : focus)(idOf(event.target));
     return;
   }
   const { action, back, column, example } = button.dataset;

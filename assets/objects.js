@@ -63,14 +63,18 @@ function draw(scene) {
   for (const layer of [halos, outlines]) layer.setAttribute("viewBox", `0 0 ${scene.width} ${scene.height}`);
   table.tHead.append(headerRow(scene.headers));
   for (const instance of scene.instances) parts.set(instance.id, makePart(instance));
-  // The smallest outlines lie on top, so that the pointer meets them first.
-  const byArea = [...parts.values()].sort((a, b) => b.instance.area - a.instance.area);
-  outlines.append(...byArea.map((part) => part.outline));
-  halos.append(...byArea.map((part) => part.halo));
+  appendBySize();
   showThumbnails();
   show(scene === full.scene ? full.look : props.look);
   const again = before && samePhoto && scene.instances.find((one) => one.name === before.name && overlap(one.box, before.box) > SAME_OBJECT);
   if (again && inView.includes(again.id)) select(again.id);
+}
+
+/** The smallest outlines lie on top, so that the pointer meets them first. */
+function appendBySize() {
+  const byArea = [...parts.values()].sort((a, b) => b.instance.area - a.instance.area);
+  outlines.append(...byArea.map((part) => part.outline));
+  halos.append(...byArea.map((part) => part.halo));
 }
 
 /** Shows which instances are in view, and how. A look for another photo than the one that is drawn shows nothing. */
@@ -91,10 +95,7 @@ function show(view = props.look) {
     const { instance, spot } = parts.get(id);
     spot.setAttribute("aria-label", `${instance.name}, ${shortScore(instance)}, ${i + 1} of ${inView.length}`);
   });
-  table.hidden = inView.length === 0;
-  details.querySelector(".none").hidden = inView.length > 0;
-  details.querySelector(".more-line").hidden = inView.length === 0;
-  sortRows();
+  if (!isFilm()) showRows();
   if (fits && view.reset && hidden().length) {
     props.value = { ...props.value, hidden: [] };
     forgetSteps();
@@ -104,6 +105,13 @@ function show(view = props.look) {
   if (selected !== null && !shown.has(selected)) select(null);
   placeLabels();
   root.dataset.shown = inView.length;
+}
+
+function showRows() {
+  table.hidden = inView.length === 0;
+  details.querySelector(".none").hidden = inView.length > 0;
+  details.querySelector(".more-line").hidden = inView.length === 0;
+  sortRows();
 }
 
 /** The share of two boxes that both cover (intersection over union). */
@@ -130,21 +138,25 @@ function toggle(part) {
   trigger("input");
 }
 
-function makePart(instance) {
+function makePart(instance, row = addedRow(instance)) {
   const outline = document.createElementNS(SVG, "path");
   outline.setAttribute("d", instance.path);
   const halo = outline.cloneNode();
   const spot = make("li", { role: "option", tabindex: "0", "aria-selected": "false" });
   const [x1, y1, x2, y2] = instance.box; // shares of the picture's width and height
   Object.assign(spot.style, { left: percent(x1), top: percent(y1), width: percent(x2 - x1), height: percent(y2 - y1) });
-  const label = make("span", {}, instance.name);
-  const row = makeRow(instance);
+  const label = make("span", {}, isFilm() && instance.id > 0 ? `${instance.name} ${instance.id}` : instance.name);
   const pieces = [halo, outline, spot, label, row];
   for (const piece of pieces) piece.dataset.id = instance.id;
   spots.append(spot);
   labels.append(label);
-  table.tBodies[0].append(row);
   return { instance, halo, outline, spot, label, row, pieces };
+}
+
+function addedRow(instance) {
+  const row = makeRow(instance);
+  table.tBodies[0].append(row);
+  return row;
 }
 
 // ---- pointing and selecting ----
@@ -164,7 +176,8 @@ function select(id) {
   card.hidden = id === null;
   if (id === null) return;
   const { instance, row } = parts.get(id);
-  reveal(row);
+  if (isFilm()) followed = id;
+  else reveal(row);
   fillCard(instance);
 }
 
@@ -176,6 +189,7 @@ function focus(id) {
 
 function deselect() {
   if (spots.contains(document.activeElement)) document.activeElement.blur();
+  followed = null;
   select(null);
 }
 
@@ -188,11 +202,12 @@ function fillCard(instance) {
   cutOut.setAttribute("aria-label", `Cut-out of ${instance.name} ${instance.id}`);
   cutOut.querySelector("clipPath path").setAttribute("d", instance.path);
   const image = cutOut.querySelector("image");
-  image.setAttribute("href", photo.src);
+  if (!isFilm()) image.setAttribute("href", photo.src);
+  else if (film.paused) image.setAttribute("href", still());
   image.setAttribute("width", scene.width);
   image.setAttribute("height", scene.height);
   card.querySelector(".name").textContent = `${instance.name} ${instance.id}`;
-  card.querySelector(".short").textContent = `score ${shortScore(instance)} · ${instance.cells[4]} % of the photo`;
+  card.querySelector(".short").textContent = `score ${shortScore(instance)} · ${instance.cells[4]} % of the ${isFilm() ? "frame" : "photo"}`;
   card.querySelector(".numbers").replaceChildren(
     ...instance.numbers.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]),
   );
@@ -233,7 +248,7 @@ let past = []; // what was hidden before, step by step
 let future = [];
 
 function hide(id) {
-  if (drawn.preview) return; // the full answer has other ids
+  if (drawn.preview || id < 0) return; // the full answer has other ids; below 0 it is no track
   announcer.textContent = `${parts.get(id).instance.name} ${id} is hidden. Control Z brings it back.`;
   setHidden([...hidden(), id]);
   deselect();
@@ -276,16 +291,24 @@ function showSteps() {
 }
 
 function showHidden(ids) {
-  const known = (ids ?? []).filter((id) => parts.has(id));
+  const known = (ids ?? []).filter((id) => nameOf(id));
   hiddenList.hidden = known.length === 0;
   hiddenList.querySelector("ul").replaceChildren(
     ...known.map((id) => {
-      const { name } = parts.get(id).instance;
+      const name = nameOf(id);
       const item = make("li", {});
       item.append(make("button", { type: "button", "data-back": id, "aria-label": `Bring back ${name} ${id}` }, `${name} ${id} ↩`));
       return item;
     }),
   );
+}
+
+/** The name of an instance or a track, also of one that is not in this frame. */
+function nameOf(id) {
+  if (parts.has(id)) return parts.get(id).instance.name;
+  if (!isFilm()) return undefined;
+  for (const [, instances] of found().frames) for (const [other, kind] of instances) if (other === id) return found().names[kind];
+  return undefined;
 }
 
 // ---- small things ----
@@ -297,6 +320,7 @@ function shortScore({ score }) {
 
 /** Shows the photo of a scene: as the visitor's browser has it, if it can show it, or as the server decoded it. */
 function showPhoto(scene) {
+  if (isFilm()) return;
   const own = sources.get(scene.photo_number)?.src;
   if (own && photo.getAttribute("src") !== own) photo.src = own;
   const ratio = photo.naturalWidth / photo.naturalHeight;

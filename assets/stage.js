@@ -32,6 +32,7 @@ async function take(files) {
   const [file, ...more] = files;
   if (!file) return;
   if (more.length) return complain(`Please choose one photo at a time. You chose ${more.length + 1} files.`);
+  if (isClip(file) && file.size) return takeClip(file);
   const fault = faultIn(file);
   if (fault) return complain(fault);
   const mine = begin("Sending the photo", URL.createObjectURL(file));
@@ -48,7 +49,6 @@ function faultIn(file) {
   if (file.size === 0) return "This file is empty, or it is a folder. Please choose a photo.";
   if (file.size > LIMIT_MB * MEGABYTE)
     return `This file has ${Math.ceil(file.size / MEGABYTE)} MB. Please use a photo of at most ${LIMIT_MB} MB.`;
-  if (file.type.startsWith("video/")) return "This is a video. Please choose a photo, or take a picture of one frame.";
   if (file.type in OTHERS) return `This is ${OTHERS[file.type]}, not a photo. Please save it as a JPEG or PNG first.`;
   return null;
 }
@@ -60,6 +60,7 @@ function plainly(error) {
 
 /** Puts the next photo on the stage and gives it a number. */
 function begin(words, src) {
+  leaveFilm();
   last += 1;
   sources.set(last, { src, photo: null });
   props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [] };
@@ -86,6 +87,7 @@ async function send(photo_) {
 }
 
 function clear() {
+  leaveFilm();
   last += 1;
   props.value = { ...props.value, photo: null, number: last, hidden: [] };
   forget();
@@ -136,15 +138,19 @@ function settle(scene) {
 /** Brings back the last full answer of the server, with its photo. */
 function comeBack() {
   stopWaiting();
+  leaveFilm();
   const { scene, look } = full;
-  const before = scene.photo_number ?? 0;
+  const before = Math.max(scene.photo_number ?? 0, lastFilm.number);
   props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [] };
+  if (before && before === lastFilm.number) return enterFilm(lastFilm.src), followFilm(), followFiltered();
   draw(scene);
 }
 
+/** Gives up what is looked for. What was found in a clip so far stays. */
 function stop() {
   trigger("stop");
-  comeBack();
+  if (isFilm() && found().frames.length) stopWaiting();
+  else comeBack();
 }
 
 function complain(sentence) {

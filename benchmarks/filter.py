@@ -107,7 +107,7 @@ class PageAnswers:
         self._handlers: dict[str, Any] = {}
         with gr.Blocks() as self._blocks:
             self._layout = add_layout()
-            self._memory = Memory(gr.State(None), gr.State(None), gr.State(""))
+            self._memory = Memory(gr.State(None), gr.State(None), gr.State(None), gr.State(""))
             page = Page(self._layout, self._memory, Service(Models(lambda: (result.model, None))))
             for handler in (page.show, page.redraw):
                 event = self._layout.run.click(handler, self._layout.inputs(), self._layout.outputs())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,19 +57,32 @@ class Choices:
         Raises:
             SettingsError: The visitor's browser sent something that the page never sends.
         """
-        offered = [name for name in counts(result.detections) if name in coco.BY_NAME]
+        return View(result, self.filters(counts(result.detections)), self.style())
+
+    def filters(self, found: Iterable[str]) -> Filters:
+        """Returns the filters for a result.
+
+        Args:
+            found: The names of the kinds in the result.
+
+        Raises:
+            SettingsError: The visitor's browser sent something that the page never sends.
+        """
+        offered = [name for name in found if name in coco.BY_NAME]
         classes = tuple(name for name in offered if name not in self.without)
-        filters = Filters(
+        return Filters(
             self.score_threshold,
             None if len(classes) == len(offered) else classes,
             self.mask_threshold,
             self.hidden,
         )
+
+    def style(self) -> Style:
+        """Returns how the visitor wants objects to be drawn. Raises `SettingsError` as `filters` does."""
         parts = {part: part in self.show for part in PARTS}
-        style = Style(
+        return Style(
             **parts, opacity=self.opacity, color_by=self.color_by, mask_threshold=self.mask_threshold
         )
-        return View(result, filters, style)
 
     def linked(self) -> dict[str, Any]:
         """Returns what a link to the page holds, by the names of `ui.links.SETTINGS`.

@@ -50,8 +50,8 @@ def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
                 "numbers": _numbers(_cells(rows[i])),
                 "row": rows[i],
                 "cells": _cells(rows[i]),
-                "box": _shares(detections, i),
-                "path": _path(detections, i, size, mask_threshold),
+                "box": shares(detections, i),
+                "path": outline(detections, i, size, mask_threshold)[0],
                 "colors": {by: _fill_and_ink(color[i]) for by, color in colors.items()},
             }
             for i, name in enumerate(names(detections))
@@ -98,6 +98,19 @@ def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
+def shares(detections: Detections, i: int) -> list[float]:
+    """Returns the box of instance `i` as shares of the picture's width and height, cut at the borders."""
+    height, width = detections.image_size
+    sides = (detections.boxes[i] / np.array([width, height] * 2)).clip(0, 1)
+    return [round(side, 5) for side in sides.tolist()]
+
+
+def outline(detections: Detections, i: int, size: tuple[int, int], mask_threshold: float) -> tuple[str, int]:
+    """Returns the outline of instance `i` as an SVG path in a picture of `size`, and its area in pixels."""
+    (y, x), crop = detections.mask_crop(i, size, mask_threshold)
+    return edge_path(crop, (x, y)), int(np.count_nonzero(crop))
+
+
 def _cells(row: Row) -> list[str]:
     """Returns the texts of a table row."""
     id, name, score, area, percent, *box = row
@@ -115,18 +128,6 @@ def _numbers(cells: list[str]) -> list[tuple[str, str]]:
         ("Box", f"{width} x {height}"),
         ("At", f"{left}, {top}"),
     ]
-
-
-def _shares(detections: Detections, i: int) -> list[float]:
-    """Returns the box of instance `i` as shares of the picture's width and height, cut at the borders."""
-    height, width = detections.image_size
-    shares = (detections.boxes[i] / np.array([width, height] * 2)).clip(0, 1)
-    return [round(share, 5) for share in shares.tolist()]
-
-
-def _path(detections: Detections, i: int, size: tuple[int, int], mask_threshold: float) -> str:
-    (y, x), crop = detections.mask_crop(i, size, mask_threshold)
-    return edge_path(crop, (x, y))
 
 
 def _fill_and_ink(color: list[int]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from serving.service import Request, Service, keep
 from ui import links, overlay, sides
 from ui.api import detail_notice
 from ui.choices import SAME, Choices
+from ui.clip import ClipPage
 from ui.components import picture_file, said
 from ui.histogram import histogram
 from ui.inside import add_inside_events
@@ -90,11 +91,13 @@ class Memory:
 
     Args:
         run: The `Run` that is on the stage, or None.
+        film: The `ui.clip.Film` that is on the stage, or None. One of the two is None.
         other: Another model's `Result` on the same photo, or None.
         address: The address of this app, as the visitor's browser knows it.
     """
 
     run: gr.State
+    film: gr.State
     other: gr.State
     address: gr.State
 
@@ -114,9 +117,9 @@ class Refused(Exception):
 def add_page(blocks: gr.Blocks, service: Service) -> None:
     """Adds the page to `blocks`, which is open."""
     layout = add_layout()
-    memory = Memory(gr.State(None), gr.State(None), gr.State(""))
+    memory = Memory(gr.State(None), gr.State(None), gr.State(None), gr.State(""))
     page = Page(layout, memory, service)
-    inputs = layout.inputs() | {memory.run, memory.other, memory.address}
+    inputs = layout.inputs() | {memory.run, memory.film, memory.other, memory.address}
     outputs = layout.outputs()
 
     controls = layout.controls
@@ -124,7 +127,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         event(
             page.find,
             inputs,
-            outputs | {memory.run, memory.other},
+            outputs | {memory.run, memory.film, memory.other},
             **SLOW | {"trigger_mode": "always_last"},
         )
         for event in (
@@ -162,6 +165,7 @@ class Page:
     def __init__(self, layout: Layout, memory: Memory, service: Service) -> None:
         self._layout, self._memory, self._service = layout, memory, service
         self._kept = Kept[Result]()
+        self._clips = ClipPage(layout, memory.film, service)
 
     def _choices(self, values: Answer) -> Choices:
         """Returns what the visitor has set. Refuses in a sentence what the page never sends."""
@@ -184,6 +188,10 @@ class Page:
         if not isinstance(photo, dict) or not isinstance(number, int):
             raise gr.Error(ODD, print_exception=False)
         try:
+            if "clip" in photo:
+                async for answer in self._find_in_clip(values, photo["clip"], number):
+                    yield answer
+                return
             async for answer in told_while(partial(self._find, values, photo, number)):
                 yield answer
         except Refused as error:
@@ -191,6 +199,22 @@ class Page:
             if error.is_models:
                 answer[layout.controls["model"]] = run.choices.model if run else FRESH.model
             yield answer
+
+    async def _find_in_clip(self, values: Answer, source: object, number: int) -> AsyncIterator[Answer]:
+        """Yields the page with what was found in a clip so far. Raises `Refused` as `_find` does."""
+        try:
+            async for answer in self._clips.find(self._choices(values), source, number):
+                yield self._without_photo() | answer
+        except gr.Error as error:
+            reason = error.__cause__
+            models = isinstance(reason, ModelError | WeightsError)
+            raise Refused(f"{error.message}{OTHER_MODEL if models else ''}", models) from error
+
+    def _without_photo(self) -> Answer:
+        """Returns the page without what is about a photo only."""
+        layout = self._layout
+        empty = (layout.python, layout.javascript, layout.curl, layout.link, layout.compared)
+        return dict.fromkeys(empty, "") | {self._memory.run: None, self._memory.other: None}
 
     async def _find(
         self, values: Answer, source: dict[str, Any], number: int, tell: Callable[[Answer], None]
@@ -275,6 +299,7 @@ class Page:
             answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
         return answer | {
             self._memory.run: new,
+            self._memory.film: None,
             self._memory.other: None,
             layout.controls["other_model"]: SAME,
         }
@@ -354,6 +379,9 @@ class Page:
         run, other, address = (
             values[part] for part in (self._memory.run, self._memory.other, self._memory.address)
         )
+        film = values[self._memory.film]
+        if film is not None:
+            return await self._clips.show(film, choices, whole)
         if run is None:
             return self._nothing(EXPIRED)
         keep(run.result.path)

@@ -1,0 +1,259 @@
+"""Clip: what happens on the page when a visitor brings a video.
+
+The stage plays the visitor's own file and draws the objects of each frame over it (`assets/clip.js`). The
+model looks at the frames once (`ClipPage.find`), and the stage gets what was found while the rest is computed.
+Everything after that is a `ClipView` of the result (`ClipPage.show`), and never touches the model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from serving.clips import segment_clip_file
+
+from answer import coco
+from answer.result import Result, View
+from answer.settings import Filters
+from clips.report import TRACK_HEADERS, counts_over_time, most_at_once, track_table
+from clips.result import ClipResult, ClipView, Look
+from detections import Detections
+from marks import ink, shown_score, track_colors
+from serving.service import Request, Service, keep
+from ui import overlay
+from ui.choices import Choices
+from ui.components import said
+from ui.layout import Layout
+
+FIRST_SECONDS, MORE = 0.5, 1.25
+"""The stage gets what was found after so many seconds, and then always after so many times longer.
+
+All of it is sent each time. So the times grow, and the whole work stays in proportion to the clip.
+"""
+OUTLINE_SIDE = 640
+"""The longer side of the grid on which outlines run, in its own pixels."""
+Answer = dict[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Film:
+    """The clip on the stage.
+
+    Args:
+        result: What was found in it so far.
+        number: The number that the stage gave it.
+    """
+
+    result: ClipResult
+    number: int
+
+
+class ClipPage:
+    """What the page does with a clip. Each method returns new values for some components.
+
+    Args:
+        layout: The components.
+        film: Holds the `Film` that is on the stage, or None.
+    """
+
+    def __init__(self, layout: Layout, film: gr.State, service: Service) -> None:
+        self._layout, self._film, self._service = layout, film, service
+
+    async def find(self, choices: Choices, source: object, number: int) -> AsyncIterator[Answer]:
+        """Looks at a clip, and yields the page with what was found so far.
+
+        Args:
+            source: The uploaded file, as the stage sent it.
+            number: The number that the stage gave the clip.
+        """
+        start, next_at = time.monotonic(), FIRST_SECONDS
+        drawn: list[Any] = []
+        async with self._service.request("page clip") as request:
+            path = await request.photo(source)
+            network = await request.model(choices.model)
+            async for progress in self._steps(request, path, network, choices.detail):
+                keep(path)
+                drawn += [frame(look, choices.mask_threshold) for look in progress.new]
+                yield {self._layout.picture: gr.update(said=said("working", progress.words, number))}
+                if (passed := time.monotonic() - start) >= next_at or progress.result.is_whole:
+                    next_at = passed * MORE + FIRST_SECONDS
+                    film = Film(progress.result, number)
+                    yield self._shown(film, replace(choices, hidden=()), drawn) | {self._film: film}
+
+    async def _steps(self, request: Request, path: Any, network: Any, detail: str) -> AsyncIterator[Any]:
+        steps = segment_clip_file(
+            path,
+            network,
+            self._service.seconds.expected(network, detail),
+            self._service.models.on_cpu,
+            detail,
+        )
+        while (progress := await request.run(lambda job: next(steps, None))) is not None:
+            yield progress
+
+    async def show(self, film: Film, choices: Choices, whole: bool = False) -> Answer:
+        """Returns the page for what is set now.
+
+        Args:
+            whole: Whether the outlines are made anew.
+        """
+        keep(film.result.path)
+        async with self._service.request("look") as request:
+            return await request.look(lambda: self._shown(film, choices, None, whole))
+
+    def _shown(self, film: Film, choices: Choices, drawn: list[Any] | None, whole: bool = False) -> Answer:
+        layout, view = self._layout, clip_view(film.result, choices)
+        if whole:
+            drawn = [frame(look, choices.mask_threshold) for look in film.result.looks]
+        picture: Answer = {"clip_look": look_at(view) | {"number": film.number}}
+        if drawn is not None:
+            picture["clip_scene"] = scene(film.result, drawn) | {"number": film.number}
+        objects = View(as_result(film.result), view.filters, view.style)
+        told = overlay.summary(objects) | {"found": found(view), "plain": False}
+        dots = _dots(view)
+        for kind in (kind for group in told["groups"] for kind in group["kinds"]):
+            kind["dots"] = dots.get(kind["name"], [])[: overlay.MOST_DOTS]
+        return {
+            layout.picture: gr.update(**picture),
+            layout.summary: gr.update(told=told),
+            layout.histogram: "",
+        }
+
+
+def clip_view(result: ClipResult, choices: Choices) -> ClipView:
+    """Returns a clip's result as the visitor wants to see it."""
+    names = {coco.name_of(class_id) for look in result.looks for class_id in set(look.class_ids.tolist())}
+    return ClipView(result, choices.filters(names), choices.style())
+
+
+def frame(look: Look, mask_threshold: float) -> list[Any]:
+    """Returns a look for the stage: its time, and its instances with the highest score first.
+
+    Returns:
+        [seconds, [[id, category id, score, mask area in pixels of the clip, box, path], …]]. Boxes are x1 y1
+        x2 y2 as shares of the width and height, and paths are in pixels of `scene`.
+    """
+    detections = look.detections
+    size = _outline_size(look.image_size)
+    cells = (look.image_size[0] / size[0]) * (look.image_size[1] / size[1])
+    instances = []
+    for i in range(len(detections)):
+        path, area = overlay.outline(detections, i, size, mask_threshold)
+        score = float(shown_score(detections.scores[i], 4))
+        id, class_id = int(detections.ids[i]), int(detections.class_ids[i])
+        instances.append([id, class_id, score, round(area * cells), overlay.shares(detections, i), path])
+    return [round(look.seconds, 6), instances]
+
+
+def scene(result: ClipResult, drawn: list[Any]) -> dict[str, Any]:
+    """Returns what was found in the frames so far, for the stage.
+
+    Args:
+        drawn: The `frame` of each look.
+    """
+    height, width = _outline_size(result.facts.size)
+    # In the order in which they are first seen, so that a colour stays when more is found.
+    class_ids = list(dict.fromkeys(id for look in result.looks for id in look.class_ids.tolist()))
+    ids = list(dict.fromkeys(id for look in result.looks for id in look.ids.tolist()))
+    places = range(1, len(class_ids) + 1)
+    steps = result.durations
+    return {
+        "width": width,
+        "height": height,
+        "pixels": result.facts.size[0] * result.facts.size[1],
+        "frames": list(drawn),
+        "step": round(float(np.median(steps)), 6) if len(steps) else 1.0,
+        "whole": result.is_whole,
+        "names": {str(class_id): coco.name_of(class_id) for class_id in class_ids},
+        "colors": {
+            "instance": dict(zip(map(str, ids), map(_fill_and_ink, track_colors(ids)), strict=True)),
+            "category": dict(zip(map(str, class_ids), map(_fill_and_ink, track_colors(places)), strict=True)),
+        },
+    }
+
+
+def look_at(view: ClipView) -> dict[str, Any]:
+    """Returns which instances of each frame are in view, the tracks in view, and the style."""
+    style = view.style
+    kept = zip(view.result.looks, view.kept, strict=True)
+    return {
+        "ids": [look.ids[keep].tolist() for look, keep in kept],
+        "hidden": list(view.filters.hidden),
+        "opacity": style.opacity,
+        "color_by": style.color_by,
+        "headers": list(TRACK_HEADERS),
+        "tracks": [
+            [
+                track.id,
+                track.name,
+                track.first_seconds,
+                track.last_seconds,
+                track.in_view_seconds,
+                shown_score(track.best_score),
+                track.best_seconds,
+            ]
+            for track in track_table(view)
+        ],
+        "counts": {name: counts.tolist() for name, counts in counts_over_time(view).items()},
+    }
+
+
+def as_result(result: ClipResult) -> Result:
+    """Returns the tracks of a clip as if they were the instances of one photo, with their best scores.
+
+    So the summary of a clip counts tracks.
+    """
+    tracks = track_table(ClipView(result, Filters(score_threshold=0)))
+    tracks = tuple(sorted(tracks, key=lambda track: -track.best_score))
+    count = len(tracks)
+    detections = Detections(
+        np.zeros((count, 4), np.float32),
+        np.array([track.best_score for track in tracks], np.float32),
+        np.array([track.class_id for track in tracks], np.int64),
+        np.zeros((count, 1, 1), np.float32),
+        np.array([track.id for track in tracks], np.int64),
+        result.facts.size,
+    )
+    height, width = result.facts.size
+    nothing = np.broadcast_to(np.uint8(0), (height, width, 3))
+    timings = {"read": 0.0, "model": 1000 * result.seconds}
+    return Result(
+        result.path, nothing, detections, result.model, timings, notes=result.notes, detail=result.detail
+    )
+
+
+def found(view: ClipView) -> str:
+    """Returns a sentence that says how many objects were followed, and how many are in view at once."""
+    most = most_at_once(view)
+    if not most:
+        return "No object is in view in this clip. A lower score threshold, or other kinds, may show some."
+    counts: dict[str, int] = {}
+    for track in track_table(view):
+        counts[track.name] = counts.get(track.name, 0) + 1
+    followed = ", ".join(coco.counted(name, count) for name, count in counts.items())
+    at_once = ", ".join(coco.counted(name, count) for name, count in most.items())
+    so_far = "" if view.result.is_whole else f" This is the part until {view.result.times[-1]:.1f} s."
+    return f"Followed: {followed or 'nothing'}. Most at the same time: {at_once}.{so_far}"
+
+
+def _dots(view: ClipView) -> dict[str, list[str]]:
+    """Returns the colours of the tracks of each kind, by the kind's name."""
+    dots: dict[str, list[str]] = {}
+    for track in track_table(view):
+        fill, _ = _fill_and_ink(track_colors([track.id])[0])
+        if fill not in dots.setdefault(track.name, []):
+            dots[track.name].append(fill)
+    return dots
+
+
+def _outline_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = OUTLINE_SIDE / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _fill_and_ink(color: tuple[int, int, int]) -> list[str]:
+    return [f"#{bytes(color).hex()}", f"#{bytes(ink(color)).hex()}"]
