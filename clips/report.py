@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from answer import coco
 from clips.result import ClipView
 
-TRACK_HEADERS = ("id", "object", "first seen (s)", "last seen (s)", "in view (s)", "best score", "best frame (s)")
+TRACK_HEADERS = (
+    "id", "object", "first seen (s)", "last seen (s)", "in view (s)", "best score", "best frame (s)",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
