@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -65,6 +65,8 @@ FAILURE_MESSAGES = re.compile(
 )
 """How the message of the same failures begins where torch raises a plain RuntimeError."""
 DEVICE_FAILED = "The graphics processor failed or had too little memory, so the CPU did this, slower."
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -273,8 +275,28 @@ def segment_or_fall_back(
     Raises:
         MemoryError: The CPU has too little memory as well.
     """
+    return _or_fall_back(model, lambda model: segment(model, image, detail), load_spare, run_spare)
+
+
+def segment_many_or_fall_back(
+    model: SegmentationModel,
+    images: Sequence[NDArray[np.uint8]],
+    load_spare: Callable[[str], SegmentationModel] | None = None,
+    detail: str = FULL_DETAIL,
+    run_spare: Callable[[Callable[[], list[Detections]]], list[Detections]] = lambda work: work(),
+) -> tuple[list[Detections], SegmentationModel, str | None]:
+    """As `segment_many`, and falls back as `segment_or_fall_back` does."""
+    return _or_fall_back(model, lambda model: segment_many(model, images, detail), load_spare, run_spare)
+
+
+def _or_fall_back(
+    model: SegmentationModel,
+    run: Callable[[SegmentationModel], T],
+    load_spare: Callable[[str], SegmentationModel] | None,
+    run_spare: Callable[[Callable[[], T]], T],
+) -> tuple[T, SegmentationModel, str | None]:
     try:
-        return segment(model, image, detail), model, None
+        return run(model), model, None
     except NotLentError as error:
         if load_spare is None:
             raise
@@ -292,7 +314,7 @@ def segment_or_fall_back(
             torch.cuda.empty_cache()
     spare = model if load_spare is None or model.device.type == "cpu" else load_spare(model.name)
     try:
-        found = run_spare(lambda: segment(spare, image, detail))
+        found = run_spare(lambda: run(spare))
     except Exception as error:
         if _is_device_failure(error):
             raise MemoryError(str(error)) from error

@@ -82,7 +82,7 @@ class Between:
         return _joined(parts)
 
     def _around(self, first: int, second: int) -> list[tuple[int, int, int]]:
-        """Returns (id, i, j): tracks in view in the looks i <= first and j >= second, and never between them."""
+        """Returns (id, i, j): tracks in view in looks i <= first and j >= second, and never between them."""
         found = []
         for id, seen in self._seen.items():
             at = bisect.bisect_right(seen, first)

@@ -1,13 +1,13 @@
 """Look: finds the instances in a clip's frames and follows them, while the frames stream by.
 
-`plan` says how many frames will be looked at and how long this takes, before anything runs. `segment_clip` is a
-generator, so the first results can be shown while the rest is computed.
+`plan` says how many frames will be looked at and how long this takes, before anything runs. `segment_clip` is
+a generator, so the first results can be shown while the rest is computed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,7 @@ def plan(
 
 def segment_clip(
     groups: Iterable[list[Frame]], find: Find, size: tuple[int, int]
-) -> Iterator[tuple[Look, ...]]:
+) -> Generator[tuple[Look, ...], None, None]:
     """Yields what was found in each group of frames, as soon as it was found.
 
     Args:

@@ -12,14 +12,8 @@ from answer import coco
 from clips.result import ClipView
 
 TRACK_HEADERS = (
-    "id",
-    "object",
-    "first seen (s)",
-    "last seen (s)",
-    "in view (s)",
-    "best score",
-    "best frame (s)",
-)
+    "id", "object", "first seen (s)", "last seen (s)", "in view (s)", "best score", "best frame (s)",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

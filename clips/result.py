@@ -59,8 +59,8 @@ class Look:
 
         A probability differs from the network's by at most 1 / 510, and lies on the same side of 0.5.
         """
-        levels = np.frombuffer(zlib.decompress(self._masks), np.uint8)
-        masks = levels.reshape(len(self), self._side, self._side).astype(np.float32) / LEVELS
+        levels = np.frombuffer(zlib.decompress(self._masks), np.uint8).astype(np.float32)
+        masks: NDArray[np.float32] = levels.reshape(len(self), self._side, self._side) / np.float32(LEVELS)
         return Detections(self.boxes, self.scores, self.class_ids, masks, self.ids, self.image_size)
 
 

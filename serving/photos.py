@@ -49,6 +49,13 @@ def on_device(model: SegmentationModel, work: Callable[[], T]) -> T:
     return work() if lent else on_network_thread(work)
 
 
+def run_spare(work: Callable[[], T]) -> T:
+    """Runs the work of a spare model in the thread for networks, also if the caller is that thread."""
+    if threading.current_thread().name.startswith(NETWORK):
+        return work()
+    return on_network_thread(work)
+
+
 def segment_file(
     path: str | os.PathLike[str],
     model: SegmentationModel,
@@ -71,11 +78,6 @@ def segment_file(
     photo = read_photo(path, WORKING_SIDE)
     read_ms = (time.perf_counter() - start) * 1000
     on_stage(0.2, "Waiting for other photos")
-
-    def run_spare(work: Callable[[], Detections]) -> Detections:
-        if threading.current_thread().name.startswith(NETWORK):  # it is there already
-            return work()
-        return on_network_thread(work)
 
     def look() -> tuple[Detections, SegmentationModel, str | None, float]:
         on_stage(0.3, "Looking for objects")

@@ -1,7 +1,7 @@
 """Clip: what happens on the page when a visitor brings a video.
 
 The stage plays the visitor's own file and draws the objects of each frame over it (`assets/clip.js`). The
-model looks at the frames once (`ClipPage.find`), and the stage gets what was found while the rest is computed.
+model looks at each frame once (`ClipPage.find`). The stage gets what was found while the rest is computed.
 Everything after that is a `ClipView` of the result (`ClipPage.show`), and never touches the model.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from serving.clips import segment_clip_file
 
 from answer import coco
 from answer.result import Result, View
@@ -23,6 +22,7 @@ from clips.report import TRACK_HEADERS, counts_over_time, most_at_once, track_ta
 from clips.result import ClipResult, ClipView, Look
 from detections import Detections
 from marks import ink, shown_score, track_colors
+from serving.clips import segment_clip_file
 from serving.service import Request, Service, keep
 from ui import overlay
 from ui.choices import Choices
