@@ -170,9 +170,9 @@ function drawFrame(k) {
 /** An instance of a frame in the form of a photo's instances. */
 function instanceOf([id, kind, score, area, box, path]) {
   const name = found().names[kind];
-  const percent = ((100 * area) / found().pixels).toFixed(2);
-  const numbers = [["Score", (Math.floor(score * 1000) / 1000).toFixed(3)], ["Pixels", area.toLocaleString("en")], ["Of the frame", `${percent} %`]];
-  const cells = ["", name, "", area.toLocaleString("en"), percent];
+  const share = ((100 * area) / found().pixels).toFixed(2);
+  const numbers = [["Score", (Math.floor(score * 1000) / 1000).toFixed(3)], ["Pixels", area.toLocaleString("en")], ["Of the frame", `${share} %`]];
+  const cells = ["", name, "", area.toLocaleString("en"), share];
   const colors = { instance: colorOf(id), category: colorOf(kind, "category") };
   return { id, name, score, area, numbers, row: cells, cells, box, path, colors };
 }

@@ -335,11 +335,11 @@ function shape(ratio) {
 
 photo.addEventListener("load", () => {
   if (root.classList.contains("busy")) shape(photo.naturalWidth / photo.naturalHeight);
-  else if (drawn.instances) showPhoto(drawn); // its size is known only now
+  else if (drawn.photo) showPhoto(drawn); // its size is known only now
   showThumbnails();
 });
 photo.addEventListener("error", () => {
-  if (drawn.instances && photo.getAttribute("src") !== drawn.photo.url) photo.src = drawn.photo.url;
+  if (drawn.photo && photo.getAttribute("src") !== drawn.photo.url) photo.src = drawn.photo.url;
 });
 
 function make(tag, attributes, text) {
