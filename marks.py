@@ -111,6 +111,16 @@ def instance_colors(
     return palette[[chosen[key] for key in wanted]].reshape(-1, 3)
 
 
+def fixed_colors(keys: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Returns a colour of `PALETTE` for each key, (N, 3) uint8 RGB. It depends on the key alone.
+
+    For videos, where an object keeps its colour from frame to frame whatever it touches.
+    """
+    palette = np.array([list(bytes.fromhex(color[1:])) for color in PALETTE], np.uint8)
+    colors: NDArray[np.uint8] = palette[(keys - 1) % len(PALETTE)].reshape(-1, 3)
+    return colors
+
+
 def ink(color: Sequence[int]) -> tuple[int, int, int]:
     """Returns black or white, whichever has more contrast with `color` by WCAG 2. All are RGB, 0 to 255."""
     black = (_luminance(color) + 0.05) / 0.05 > 1.05 / (_luminance(color) + 0.05)
