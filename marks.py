@@ -111,9 +111,14 @@ def instance_colors(
     return palette[[chosen[key] for key in wanted]].reshape(-1, 3)
 
 
-def track_colors(ids: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Returns the RGB colour of each track, or of each category: always the same one for the same number."""
-    return [_rgb(PALETTE[(abs(id) - 1) % len(PALETTE)]) for id in ids]
+def fixed_colors(keys: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Returns a colour of `PALETTE` for each key, (N, 3) uint8 RGB. It depends on the key alone.
+
+    For videos, where an object keeps its colour from frame to frame whatever it touches.
+    """
+    palette = np.array([list(bytes.fromhex(color[1:])) for color in PALETTE], np.uint8)
+    colors: NDArray[np.uint8] = palette[(keys - 1) % len(PALETTE)].reshape(-1, 3)
+    return colors
 
 
 def ink(color: Sequence[int]) -> tuple[int, int, int]:
@@ -258,11 +263,6 @@ def _touching(boxes: NDArray[np.float32], near: float) -> NDArray[np.bool_]:
     close: NDArray[np.bool_] = np.all(boxes[:, np.newaxis, :2] - boxes[:, 2:] <= near, axis=2)
     touching: NDArray[np.bool_] = close & close.T
     return touching
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(color[1:])
-    return red, green, blue
 
 
 def _luminance(color: Sequence[int]) -> float:

@@ -101,6 +101,7 @@ def annotate(
     labels: Sequence[str],
     style: Style,
     among: Detections | None = None,
+    colors_rgb: NDArray[np.uint8] | None = None,
 ) -> Image:
     """Returns a copy of `image` with the masks, boxes and labels that `style` asks for.
 
@@ -111,6 +112,7 @@ def annotate(
         image: (H, W, 3) uint8 RGB.
         labels: One label for each instance, usually its name.
         among: All instances of the result, as for `marks.instance_colors`.
+        colors_rgb: (N, 3) uint8, the colours of the instances. By default `marks` chooses them.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -121,7 +123,9 @@ def annotate(
     if len(labels) != len(detections):
         raise ValueError(f"labels: expected one for each of {len(detections)} instances, got {len(labels)}")
     drawn = image.copy()
-    colors = instance_colors(detections, style.color_by, among).tolist()
+    if colors_rgb is None:
+        colors_rgb = instance_colors(detections, style.color_by, among)
+    colors = colors_rgb.tolist()
     if style.masks:
         _draw_masks(drawn, detections, colors, style)
     if style.boxes:

@@ -7,9 +7,10 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from answer.formats import to_rle
-from answer.result import Result, View, counts, names
+from answer.result import View, counts, names
 from answer.settings import Filters
 from detections import Detections
+from inference import SegmentationModel
 
 SCHEMA_VERSION = 1
 
@@ -26,7 +27,7 @@ def to_json(view: View, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
     result, shown = view.result, view.shown
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": model_facts(result),
+        "model": model_facts(result.model, result.detail),
         "cached": result.cached,
         "image_size": image_size_facts(shown),
         "settings": filter_facts(view.filters),
@@ -37,16 +38,15 @@ def to_json(view: View, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
-def model_facts(result: Result) -> dict[str, str]:
+def model_facts(model: SegmentationModel, detail: str) -> dict[str, str]:
     """Returns which model found the instances, with which weights, and how the model ran."""
-    model = result.model
     return {
         "name": model.name,
         "weights": model.origin,
         "sha256": model.sha256,
         "device": str(model.device),
         "precision": model.precision,
-        "detail": result.detail,
+        "detail": detail,
     }
 
 

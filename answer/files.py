@@ -54,6 +54,8 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 With a fixed time, the same result gives the same bytes.
 """
 
+STORED = (".png", ".mp4", ".webm")
+
 JPEG_QUALITY = 88
 """Makes a picture about as large as a photo from a camera, and keeps thin contours clean."""
 PNG_HEADER = 33
@@ -107,7 +109,7 @@ def export_file(
     """
     check_format(format, edges)
     export = _Export(view, checked_edges(edges), on_stage)
-    return _written(
+    return written(
         folder / f"{export.stem}{EXPORTS[format].suffix}", lambda file: _WRITERS[format](export, file)
     )
 
@@ -131,7 +133,7 @@ def cut_out_file(view: View, id: int, folder: Path, edges: str = "hard") -> Path
     if not picture.size:
         raise SettingsError(f"id: at this mask threshold object {id} has no pixel to cut out.")
     path = folder / f"{export.stem}-{_cut_out_name(export, ids.index(id))}"
-    return _written(path, lambda file: _write_pixels(picture, file))
+    return written(path, lambda file: write_pixels(picture, file))
 
 
 def effect_file(view: View, effect: str, folder: Path, color: str = "#ffffff") -> Path:
@@ -156,7 +158,7 @@ def effect_file(view: View, effect: str, folder: Path, color: str = "#ffffff") -
         color=background,
     )
     path = folder / f"{export.stem}-{effect.replace('_', '-')}.png"
-    return _written(path, lambda file: _write_pixels(picture, file))
+    return written(path, lambda file: write_pixels(picture, file))
 
 
 def check_format(format: str, edges: str) -> None:
@@ -204,12 +206,12 @@ class _Export:
 
 
 def _write_photo(export: _Export, file: IO[bytes]) -> None:
-    _write_pixels(export.photo, file)
+    write_pixels(export.photo, file)
 
 
 def _write_annotated(export: _Export, file: IO[bytes]) -> None:
     model = export.view.result.model
-    _write_pixels(_annotated(export), file, f"Segmented by the model {model.name} ({model.origin}).")
+    write_pixels(_annotated(export), file, f"Segmented by the model {model.name} ({model.origin}).")
 
 
 def _write_jpeg(export: _Export, file: IO[bytes]) -> None:
@@ -223,19 +225,19 @@ def _annotated(export: _Export) -> NDArray[np.uint8]:
 
 
 def _write_coco(export: _Export, file: IO[bytes]) -> None:
-    _write_json(to_coco(export.shown, export.picture_name, export.mask_threshold), file)
+    write_json(to_coco(export.shown, export.picture_name, export.mask_threshold), file)
 
 
 def _write_yolo(export: _Export, file: IO[bytes]) -> None:
-    _write_text(to_yolo(export.shown, export.mask_threshold), file)
+    write_text(to_yolo(export.shown, export.mask_threshold), file)
 
 
 def _write_yolo_names(export: _Export, file: IO[bytes]) -> None:
-    _write_text(yolo_names(), file)
+    write_text(yolo_names(), file)
 
 
 def _write_labelme(export: _Export, file: IO[bytes]) -> None:
-    _write_json(to_labelme(export.shown, export.picture_name, export.mask_threshold), file)
+    write_json(to_labelme(export.shown, export.picture_name, export.mask_threshold), file)
 
 
 def _write_instances(export: _Export, file: IO[bytes]) -> None:
@@ -249,7 +251,7 @@ def _write_categories(export: _Export, file: IO[bytes]) -> None:
 
 
 def _write_csv(export: _Export, file: IO[bytes]) -> None:
-    _write_text(to_csv(table(export.shown, export.areas)), file)
+    write_text(to_csv(table(export.shown, export.areas)), file)
 
 
 def _write_cut_outs(export: _Export, file: IO[bytes]) -> None:
@@ -277,11 +279,11 @@ def _write_zip(export: _Export, file: IO[bytes]) -> None:
         ]
         for k, (name, write) in enumerate(entries):
             export.on_stage(0.1 + 0.4 * k / len(entries), f"Writing {name}")
-            with archive.open(_entry(name), "w") as entry:
+            with archive.open(zip_entry(name), "w") as entry:
                 write(export, entry)
         _add_cut_outs(export, archive, "cutouts/", 0.5)
-        with archive.open(_entry("manifest.json"), "w") as entry:
-            _write_json(_manifest(export, pixels.hexdigest(), archive.namelist()), entry)
+        with archive.open(zip_entry("manifest.json"), "w") as entry:
+            write_json(_manifest(export, pixels.hexdigest(), archive.namelist()), entry)
 
 
 _Writer = Callable[[_Export, IO[bytes]], None]
@@ -299,7 +301,7 @@ _WRITERS: dict[str, _Writer] = {
 }
 
 
-def _written(path: Path, write: Callable[[IO[bytes]], None]) -> Path:
+def written(path: Path, write: Callable[[IO[bytes]], None]) -> Path:
     """Lets `write` fill the file, and returns `path`. If `write` fails, the unfinished file is deleted."""
     try:
         with path.open("wb") as file:
@@ -321,8 +323,8 @@ def _add_cut_outs(export: _Export, archive: zipfile.ZipFile, folder: str, share:
         export.on_stage(share + (1 - share) * i / count, f"Cutting out {i + 1} of {count}")
         picture = _cut_out(export, i)
         if picture.size:
-            with archive.open(_entry(f"{folder}{_cut_out_name(export, i)}"), "w") as entry:
-                _write_pixels(picture, entry)
+            with archive.open(zip_entry(f"{folder}{_cut_out_name(export, i)}"), "w") as entry:
+                write_pixels(picture, entry)
 
 
 def _cut_out(export: _Export, i: int) -> NDArray[np.uint8]:
@@ -338,7 +340,7 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
     """Returns everything that is needed to make the result again from the picture in the zip."""
     return {
         "manifest_version": MANIFEST_VERSION,
-        "model": model_facts(export.view.result),
+        "model": model_facts(export.view.result.model, export.view.result.detail),
         "image": {
             "file": f"images/{export.picture_name}",
             **image_size_facts(export.shown),
@@ -351,12 +353,12 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
         },
         "counts": counts(export.shown),
         "left_out_without_pixels": export.areas.count(0),  # in COCO, YOLO and labelme, and of the cut-outs
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **versions()},
         "files": files,
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     versions = {}
     for package in PACKAGES:
         # One of the packages is missing if another build of OpenCV is installed.
@@ -365,15 +367,15 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
-    """Returns a zip's entry for a file. PNGs are stored as they are, because they are compressed already."""
+def zip_entry(name: str) -> zipfile.ZipInfo:
+    """Returns a zip's entry for a file. Pictures and clips are stored as they are: they are compressed."""
     entry = zipfile.ZipInfo(name, LONG_AGO)
-    entry.compress_type = zipfile.ZIP_STORED if name.endswith(".png") else zipfile.ZIP_DEFLATED
+    entry.compress_type = zipfile.ZIP_STORED if name.endswith(STORED) else zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16  # every user may read the unpacked file
     return entry
 
 
-def _write_pixels(image: NDArray[np.uint8], file: IO[bytes], description: str = "") -> None:
+def write_pixels(image: NDArray[np.uint8], file: IO[bytes], description: str = "") -> None:
     """Writes `image`, RGB or RGBA, as a PNG. It holds only the pixels, `description`, and that it is sRGB.
 
     For a photo, OpenCV needs a third of the time of Pillow's fastest setting, and makes a smaller file.
@@ -392,9 +394,9 @@ def _write_png(picture: Image.Image, file: IO[bytes]) -> None:
     picture.save(file, "PNG", compress_level=1)
 
 
-def _write_json(values: dict[str, Any], file: IO[bytes]) -> None:
-    _write_text(json.dumps(values, allow_nan=False, separators=(",", ":")), file)
+def write_json(values: dict[str, Any], file: IO[bytes]) -> None:
+    write_text(json.dumps(values, allow_nan=False, separators=(",", ":")), file)
 
 
-def _write_text(text: str, file: IO[bytes]) -> None:
+def write_text(text: str, file: IO[bytes]) -> None:
     file.write(text.encode())

@@ -140,7 +140,7 @@ def with_instances(model: SegmentationModel) -> Measure:
         if len(seen) != count:
             raise RuntimeError(f"The network found {len(seen)} instances instead of {count}.")
         drawing, drawn = timed(lambda: annotate(picture, found, names(found), Style()))
-        png, _ = timed(lambda: export._write_pixels(drawn, BytesIO()))
+        png, _ = timed(lambda: export.write_pixels(drawn, BytesIO()))
         masks, _ = timed(lambda: orjson.dumps(data.to_json(View(result, EVERYTHING))))
         return {"inference s": inference, "drawing s": drawing, "PNG s": png, "JSON s": masks}
 

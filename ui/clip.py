@@ -21,7 +21,7 @@ from answer.settings import Filters
 from clips.report import TRACK_HEADERS, counts_over_time, most_at_once, track_table
 from clips.result import ClipResult, ClipView, Look
 from detections import Detections
-from marks import ink, shown_score, track_colors
+from marks import fixed_colors, ink, shown_score
 from serving.clips import segment_clip_file
 from serving.service import Request, Service, keep
 from ui import overlay
@@ -156,10 +156,8 @@ def scene(result: ClipResult, drawn: list[Any]) -> dict[str, Any]:
         drawn: The `frame` of each look.
     """
     height, width = _outline_size(result.facts.size)
-    # In the order in which they are first seen, so that a colour stays when more is found.
-    class_ids = list(dict.fromkeys(id for look in result.looks for id in look.class_ids.tolist()))
-    ids = list(dict.fromkeys(id for look in result.looks for id in look.ids.tolist()))
-    places = range(1, len(class_ids) + 1)
+    class_ids = sorted({id for look in result.looks for id in look.class_ids.tolist()})
+    ids = sorted({id for look in result.looks for id in look.ids.tolist()})
     steps = result.durations
     return {
         "width": width,
@@ -170,8 +168,8 @@ def scene(result: ClipResult, drawn: list[Any]) -> dict[str, Any]:
         "whole": result.is_whole,
         "names": {str(class_id): coco.name_of(class_id) for class_id in class_ids},
         "colors": {
-            "instance": dict(zip(map(str, ids), map(_fill_and_ink, track_colors(ids)), strict=True)),
-            "category": dict(zip(map(str, class_ids), map(_fill_and_ink, track_colors(places)), strict=True)),
+            "instance": _colors(ids),
+            "category": _colors(class_ids),
         },
     }
 
@@ -243,8 +241,9 @@ def found(view: ClipView) -> str:
 def _dots(view: ClipView) -> dict[str, list[str]]:
     """Returns the colours of the tracks of each kind, by the kind's name."""
     dots: dict[str, list[str]] = {}
+    by_class = view.style.color_by == "category"
     for track in track_table(view):
-        fill, _ = _fill_and_ink(track_colors([track.id])[0])
+        ((fill, _),) = _colors([track.class_id if by_class else track.id]).values()
         if fill not in dots.setdefault(track.name, []):
             dots[track.name].append(fill)
     return dots
@@ -255,5 +254,10 @@ def _outline_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _fill_and_ink(color: tuple[int, int, int]) -> list[str]:
-    return [f"#{bytes(color).hex()}", f"#{bytes(ink(color)).hex()}"]
+def _colors(keys: list[int]) -> dict[str, list[str]]:
+    """Returns the colour of each key and the colour of the letters on it."""
+    colors = fixed_colors(np.array(keys, np.int64)).tolist()
+    return {
+        str(key): [f"#{bytes(color).hex()}", f"#{bytes(ink(color)).hex()}"]
+        for key, color in zip(keys, colors, strict=True)
+    }

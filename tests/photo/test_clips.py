@@ -18,8 +18,8 @@ from photo.client import Client, DecoderFault
 from photo.clips import ClipFacts, open_clip
 from photo.errors import ImageError, damaged, too_much_memory, too_slow
 from photo.video import CUT, HDR, Frame, Video
-from tests import clips as made
-from tests.clips import moving_frames, raw_avi, turned, uneven, write_clip
+from tests import small_clips as made
+from tests.small_clips import moving_frames, raw_avi, turned, uneven, write_clip
 
 
 @pytest.fixture(scope="module")
