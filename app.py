@@ -76,10 +76,11 @@ from serving.service import Service, leave_addresses_alone
 from ui.agents import add_tools, show_only_tools
 from ui.api import add_endpoints
 from ui.links import EXAMPLES
+from ui.live import live_routes
 from ui.page import add_page
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-STYLE_SHEETS = ("page.css", "objects.css", "summary.css")
+STYLE_SHEETS = ("page.css", "objects.css", "live.css", "summary.css")
 QUEUE_SIZE = 100
 """The number of requests that wait in Gradio's queue, in addition to the requests in the scheduler."""
 THREADS = 64
@@ -170,7 +171,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         max_file_size=MAX_FILE_BYTES,
         max_threads=THREADS,
         ssr_mode=False,  # with SSR, another server sends the pages, and the guard is bypassed
-        app_kwargs={"middleware": [guard], "lifespan": started},
+        app_kwargs={"middleware": [guard], "lifespan": started, "routes": live_routes(blocks.service)},
         mcp_server=True,
         **options,
     )

@@ -61,6 +61,7 @@ function plainly(error) {
 /** Puts the next photo on the stage and gives it a number. */
 function begin(words, src) {
   leaveFilm();
+  stopLive();
   last += 1;
   sources.set(last, { src, photo: null });
   props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [] };
@@ -88,6 +89,7 @@ async function send(photo_) {
 
 function clear() {
   leaveFilm();
+  stopLive();
   last += 1;
   props.value = { ...props.value, photo: null, number: last, hidden: [] };
   forget();
@@ -260,6 +262,7 @@ new MutationObserver((_, observer) => {
   if (element.isConnected) return;
   listeners.abort();
   closeCamera();
+  stopLive();
   observer.disconnect();
 }).observe(document.body, { childList: true, subtree: true });
 
@@ -312,6 +315,7 @@ const CAMERA_FAULTS = {
 };
 
 async function openCamera() {
+  stopLive();
   try {
     if (!navigator.mediaDevices) throw new DOMException("", "NotAllowedError");
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
@@ -327,10 +331,10 @@ function closeCamera() {
   viewfinder.hidden = true;
 }
 
-async function shoot() {
-  const frame = make("canvas", { width: video.videoWidth, height: video.videoHeight });
-  frame.getContext("2d").drawImage(video, 0, 0);
-  closeCamera();
+async function shoot(from = video, end = closeCamera) {
+  const frame = make("canvas", { width: from.videoWidth, height: from.videoHeight });
+  frame.getContext("2d").drawImage(from, 0, 0);
+  end();
   const blob = await new Promise((done) => frame.toBlob(done, "image/jpeg", 0.95));
   take([new File([blob], "camera.jpg", { type: "image/jpeg" })]);
 }

@@ -30,6 +30,8 @@ from serving.disk import FULL, MEGABYTE, Disk, DiskFull
 JSON_BYTES = MEGABYTE
 INSTANT_BYTES = 64 * 1024
 """The limit for the page's instant events, which carry settings and no pictures."""
+FRAME_BYTES = 512 * 1024
+"""The limit for a frame of a camera. A JPEG of 640x480 pixels has about 60 kB."""
 AGENT_BYTES = 8 * MEGABYTE
 """The limit for an agent's call, which may hold a photo as base64."""
 ENVELOPE_BYTES = 16 * 1024
@@ -70,6 +72,8 @@ JSON_ROUTES = re.compile(
 )
 """Paths that take JSON. `run/predict` serves instant events; `api_open=False` closes it to other events."""
 UPLOAD_ROUTE = "/gradio_api/upload"
+LIVE_ROUTE, LIVE_STOP_ROUTE = "/live", "/live/stop"
+"""Paths that take a camera's frames, and the word that no more come. For the app's own page only."""
 
 HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
 """The hosts that may show the page in a frame and add a header to it. A Space's page on the hub does both."""
@@ -160,8 +164,25 @@ class Guard:
             await self._upload(scope, receive, send)
         elif method == "POST" and (route := JSON_ROUTES.fullmatch(path)):
             await self._json(route, scope, receive, send)
+        elif method == "POST" and path in (LIVE_ROUTE, LIVE_STOP_ROUTE):
+            await self._frame(scope, receive, send)
         else:
             await _refuse(_nothing(close=method == "POST"), scope, receive, send)
+
+    async def _frame(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets the app read a frame when it is whole, if the app's own page sends it."""
+        body = _Body(receive, FRAME_BYTES)
+        content = bytearray()
+        try:
+            if not origins.is_own(scope):
+                raise _RefusedError(403, "Only the page of this app may send the pictures of a camera.")
+            _check_declared(scope, FRAME_BYTES)
+            while not body.complete:
+                content += (await body.receive()).get("body", b"")
+        except _RefusedError as refused:
+            await _refuse(refused.response(), scope, body.rest, send)
+            return
+        await self.app(scope, _replay(content, receive), send)
 
     def _unknown(self, route: re.Match[str], scope: Scope) -> Response | None:
         """Returns the answer if a request asks for something that does not exist, and None otherwise.
@@ -197,12 +218,7 @@ class Guard:
             return
         if route["mcp"]:
             scope = _forwarded(scope)
-        whole: list[Message] = [{"type": "http.request", "body": bytes(content), "more_body": False}]
-
-        async def replay() -> Message:
-            return whole.pop() if whole else await receive()
-
-        await self.app(scope, replay, send)
+        await self.app(scope, _replay(content, receive), send)
 
     def _fault(self, route: re.Match[str], content: bytearray) -> str | None:
         if sum(content.count(mark) for mark in b",[{") > JSON_VALUES:
@@ -418,6 +434,16 @@ class _Parts:
         if not self._files:
             raise _no_upload()
         self._is_whole = True
+
+
+def _replay(content: bytearray, receive: Receive) -> Receive:
+    """Returns a function that gives a body that was read before, and then what `receive` gives."""
+    whole: list[Message] = [{"type": "http.request", "body": bytes(content), "more_body": False}]
+
+    async def replay() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return replay
 
 
 def _no_upload() -> _RefusedError:

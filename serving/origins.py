@@ -44,6 +44,15 @@ def is_preflight(scope: Scope) -> bool:
     return asks and scope["method"] == "OPTIONS"
 
 
+def is_own(scope: Scope) -> bool:
+    """Returns whether a request comes from a page that may do all that the app's own page does.
+
+    A program that is no web page sends no origin, and may do it too.
+    """
+    origin = Headers(scope=scope).get("origin")
+    return origin is None or _is_trusted(origin, scope)
+
+
 def rewrite(response: MutableHeaders, scope: Scope) -> None:
     """Replaces the CORS headers of the response to a request."""
     for name in [name for name in response if name.startswith("access-control-")]:

@@ -261,6 +261,11 @@ class Request:
         self._facts["look"] = True
         return await self.run(lambda job: work(), self._service.views)
 
+    async def glance(self, work: Callable[[Job], T]) -> T:
+        """Runs `work` as `run` does, in the line for photos. The request is logged only if it fails."""
+        self._facts["look"] = True
+        return await self.run(work)
+
     async def run(self, work: Callable[[Job], T], line: Scheduler | None = None) -> T:
         """Runs `work` in a thread when its turn has come, and returns what `work` returns.
 

@@ -23,6 +23,10 @@ class Seconds:
         before = self._averages.get(_key(model, detail), seconds)
         self._averages[_key(model, detail)] = before + NEWEST * (seconds - before)
 
+    def measured(self, model: SegmentationModel, detail: str) -> float | None:
+        """Returns the average of the photos so far, in seconds, or None before the first one."""
+        return self._averages.get(_key(model, detail))
+
     def expected(self, model: SegmentationModel, detail: str) -> float:
         """Returns how long the model will probably need for the next photo, in seconds."""
         guess = FIRST_GUESS.get(model.name, OTHERS) if model.device.type == "cpu" else OTHERS

@@ -1,0 +1,100 @@
+"""Live: the route for the frames of a camera, and the data that the stage draws over the running video.
+
+The route is no Gradio event. An event would upload a file, join the queue and read a stream of messages for
+each frame. Here one request carries one JPEG, and its answer is one JSON object (`drawing`). `serving.guard`
+checks the origin and the size of the request first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.context import LocalContext
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from answer.outlines import edge_path
+from answer.result import names
+from marks import PALETTE, ink, shown_score
+from photo.errors import ImageError
+from serving.guard import LIVE_ROUTE, LIVE_STOP_ROUTE
+from serving.live import Live, Seen, Wanted
+from serving.scheduler import Busy
+from serving.service import Service
+from ui import links
+
+UNKNOWN = "#c8c8c8"
+"""The colour of an object without a track."""
+
+
+def live_routes(service: Service) -> list[Route]:
+    """Returns the routes for frames (POST, the body is a picture file) and for the end of a visitor's visit.
+
+    The query of both names the visitor's place as "place". The query of a frame also holds the settings, as
+    the page's address does (`ui.links`). The answer is `drawing` with the "place", or {"detail": sentence}.
+    """
+    live = Live(service)
+
+    async def look(http: Request) -> Response:
+        token = http.query_params.get("place", "")
+        LocalContext.request.set(gr.Request(http, session_hash=token or None))
+        try:
+            async with service.request("live") as request:
+                settings, faults = links.read_query(http.url.query)
+                if faults:
+                    raise ImageError(f"{', '.join(faults)}: this setting cannot be read.")
+                wanted = Wanted(settings["model"], settings["detail"], settings["score_threshold"])
+                place, drawn = await live.look(
+                    token, await http.body(), wanted, request, lambda seen: drawing(seen, settings)
+                )
+            return JSONResponse(drawn | {"place": place})
+        except gr.Error as error:
+            status = 503 if isinstance(error.__cause__, Busy) else 400
+            return JSONResponse({"detail": error.message}, status)
+
+    async def stop(http: Request) -> Response:
+        live.leave(http.query_params.get("place", ""))
+        return Response(status_code=204)
+
+    return [
+        Route(LIVE_ROUTE, look, methods=["POST"]),
+        Route(LIVE_STOP_ROUTE, stop, methods=["POST"]),
+    ]
+
+
+def drawing(seen: Seen, settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the stage draws: the objects in view, the largest first.
+
+    Outlines run along the pixel edges of the masks at the frame's `width` x `height`. Boxes are x1 y1 x2 y2
+    as shares of the width and the height. `track` is 0 for an object without a track.
+
+    Args:
+        settings: `score_threshold`, `mask_threshold` and `without`, as `links.read_query` gives them.
+    """
+    found = seen.detections
+    height, width = found.image_size
+    kinds = names(found)
+    shares = (found.boxes / np.array([width, height] * 2)).clip(0, 1)
+    sides = shares[:, 2:] - shares[:, :2]
+    objects = []
+    for i in np.argsort(-sides.prod(axis=1), kind="stable").tolist():
+        if found.scores[i] < settings["score_threshold"] or kinds[i] in settings["without"]:
+            continue
+        (y, x), mask = found.mask_crop(i, threshold=settings["mask_threshold"])
+        track = int(seen.track_ids[i])
+        fill = PALETTE[(track - 1) % len(PALETTE)] if track else UNKNOWN
+        objects.append(
+            {
+                "track": track,
+                "name": kinds[i],
+                "score": float(shown_score(found.scores[i], 4)),
+                "box": np.round(shares[i].astype(float), 5).tolist(),
+                "path": edge_path(mask, (x, y)),
+                "fill": fill,
+                "ink": f"#{bytes(ink(list(bytes.fromhex(fill[1:])))).hex()}",
+            }
+        )
+    return {"width": width, "height": height, "words": seen.words, "objects": objects}
