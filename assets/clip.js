@@ -19,6 +19,8 @@ let frameShown = -1;
 let followed = null;
 /** The rows of the table of tracks, by id. */
 let trackRows = new Map();
+/** The number of the clip that this browser cannot play. */
+let unplayable = 0;
 /** The last clip in which something was found: it comes back if what is sent next gets no answer. */
 let lastFilm = { number: 0, src: "" };
 
@@ -35,7 +37,9 @@ async function takeClip(file) {
   enterFilm(URL.createObjectURL(file));
   try {
     const sent = await upload(file);
-    if (number() === mine) send({ clip: { path: sent.path, orig_name: file.name, meta: { _type: "gradio.FileData" } } });
+    if (number() !== mine) return;
+    await send({ clip: { path: sent.path, orig_name: file.name, meta: { _type: "gradio.FileData" } } });
+    askForCopy();
   } catch (error) {
     if (number() === mine) complain(plainly(error));
   }
@@ -63,15 +67,22 @@ function leaveFilm() {
 
 /** The browser cannot play the file. The server makes one that it can play. */
 film.addEventListener("error", () => {
-  if (isFilm() && !film.src.includes("gradio_api")) trigger("unplayable");
+  if (!isFilm() || film.src === props.playable?.file?.url) return;
+  unplayable = number();
+  askForCopy();
 });
+
+/** Asks for a copy as soon as the server has the clip. */
+function askForCopy() {
+  if (unplayable === number() && sources.get(unplayable).photo) trigger("unplayable");
+}
 
 /** Plays the file that the server has made. */
 function playOther() {
-  const { number: about, url } = props.playable ?? {};
+  const { number: about, file } = props.playable ?? {};
   if (about !== number() || !isFilm()) return;
   const at = film.currentTime;
-  enterFilm(url);
+  enterFilm(file.url);
   film.currentTime = at;
 }
 

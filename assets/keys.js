@@ -35,6 +35,7 @@ const ACTIONS = {
   "close-camera": () => closeCamera(),
   shoot: () => shoot(),
   stop: () => stop(),
+  animate: () => takeClip(sources.get(number()).file),
   play: () => play(),
   frame: () => takeFrame(),
   live: () => startLive(),

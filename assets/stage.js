@@ -9,7 +9,7 @@ const LIMIT_MB = 25;
 const OTHERS = { "application/pdf": "a PDF", "image/svg+xml": "an SVG", "text/plain": "text" };
 const KEPT = "photo-of-this-tab"; // the name of what this tab keeps for a reload
 
-const [fileInput, waiting, message, hint, viewfinder] = ["file", "waiting", "message", "hint", "viewfinder"].map(find);
+const [fileInput, waiting, message, hint, viewfinder, animation] = ["file", "waiting", "message", "hint", "viewfinder", "animation"].map(find);
 const video = viewfinder.querySelector("video");
 
 /** What was sent, and its address in this browser, by the photo's number. */
@@ -36,6 +36,7 @@ async function take(files) {
   const fault = faultIn(file);
   if (fault) return complain(fault);
   const mine = begin("Sending the photo", URL.createObjectURL(file));
+  sources.get(mine).file = file;
   try {
     const sent = await upload(file);
     if (number() === mine) send({ path: sent.path, orig_name: file.name, meta: { _type: "gradio.FileData" } });
@@ -67,7 +68,7 @@ function begin(words, src) {
   props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [] };
   forgetSteps();
   dismiss();
-  hint.hidden = true;
+  hint.hidden = animation.hidden = true;
   select(null);
   root.classList.remove("empty", "preview");
   root.classList.add("busy");
@@ -134,6 +135,7 @@ function settle(scene) {
   if (scene.preview) return;
   stopWaiting();
   hint.hidden = !sources.get(scene.photo_number)?.first;
+  animation.hidden = !(scene.animated && sources.get(scene.photo_number)?.file);
   keepForReload();
 }
 

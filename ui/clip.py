@@ -20,10 +20,11 @@ from answer.result import Result, View
 from answer.settings import Filters
 from clips.report import TRACK_HEADERS, counts_over_time, most_at_once, track_table
 from clips.result import ClipResult, ClipView, Look
+from clips.viewing import playable
 from detections import Detections
 from marks import fixed_colors, ink, shown_score
 from serving.clips import segment_clip_file
-from serving.service import Request, Service, keep
+from serving.service import Request, Service, keep, new_folder
 from ui import overlay
 from ui.choices import Choices
 from ui.components import said
@@ -36,6 +37,8 @@ All of it is sent each time. So the times grow, and the whole work stays in prop
 """
 OUTLINE_SIDE = 640
 """The longer side of the grid on which outlines run, in its own pixels."""
+COPY_BYTES = 200 * 2**20
+"""The room that is reserved for a copy of a clip."""
 Answer = dict[Any, Any]
 
 
@@ -94,6 +97,15 @@ class ClipPage:
         )
         while (progress := await request.run(lambda job: next(steps, None))) is not None:
             yield progress
+
+    async def make_playable(self, source: object, number: int) -> Answer:
+        """Writes a copy of a clip that the visitor's browser can play, and gives it to the stage."""
+        async with self._service.request("copy clip") as request:
+            path = await request.photo(source)
+            folder = new_folder(COPY_BYTES)
+            copy = await request.run(lambda job: playable(path, folder, job.stage))
+            file = {"path": str(copy), "meta": {"_type": "gradio.FileData"}}
+            return {self._layout.picture: gr.update(playable={"number": number, "file": file})}
 
     async def show(self, film: Film, choices: Choices, whole: bool = False) -> Answer:
         """Returns the page for what is set now.

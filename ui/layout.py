@@ -11,6 +11,7 @@ import gradio as gr
 
 from answer.files import EXPORTS
 from answer.settings import MASK_RANGE, SCORE_RANGE
+from clips.files import EXPORTS as CLIP_EXPORTS
 from network.architectures import ARCHITECTURES
 from network.detail import DETAILS
 from ui import links
@@ -21,6 +22,13 @@ from visualize import EFFECTS
 
 TITLE = "# See every object in a photo"
 FRESH = Choices()
+SAVE_EFFECT, SAVE_CLIP_EFFECT = "Download this picture", "Download the clip with this effect"
+EFFECT_NOTE = "Only what a mask covers is blurred or pixelated: look at the edges before you publish."
+CLIP_EFFECT_NOTE = (
+    "The effect is seen in the downloaded clip. An object that the model loses for up to 5 of the frames "
+    "it looks at stays covered. An object that it never finds stays visible: watch the whole clip before "
+    "you publish it."
+)
 LINK_SCRIPT = """(link) => {
   if (!link) return;
   const address = new URL(window.location), query = new URL(link).searchParams;
@@ -47,7 +55,9 @@ class Layout:
     run: gr.Button
     compared: gr.Markdown
     save_effect: gr.Button
+    effect_note: gr.Markdown
     format: gr.Dropdown
+    clip_format: gr.Dropdown
     soft: gr.Checkbox
     save: gr.Button
     copy: gr.Button
@@ -80,11 +90,22 @@ class Layout:
             show=tuple(picture["show"]),
         )
 
+    def of_clip(self, is_clip: bool) -> dict[Any, Any]:
+        """Returns the components that are about photos only, or about clips only, shown or out of sight."""
+        return {
+            self.format: gr.update(visible=not is_clip),
+            self.copy: gr.update(visible=not is_clip),
+            self.share: gr.update(visible=not is_clip),
+            self.clip_format: gr.update(visible=is_clip),
+            self.save_effect: gr.update(value=SAVE_CLIP_EFFECT if is_clip else SAVE_EFFECT),
+            self.effect_note: CLIP_EFFECT_NOTE if is_clip else EFFECT_NOTE,
+        }
+
     def outputs(self) -> set[Any]:
         """Returns the components that a result gives new values to."""
         code = {self.python, self.javascript, self.curl, self.link}
         shown = {self.picture, self.summary, self.histogram, self.compared}
-        return code | shown | set(self.controls.values())
+        return code | shown | set(self.controls.values()) | set(self.of_clip(False))
 
 
 def add_layout() -> Layout:
@@ -193,8 +214,8 @@ def _add_effects(parts: dict[str, Any], controls: dict[str, Any]) -> None:
     )
     color = gr.ColorPicker(FRESH.color, label="Background", visible=False, elem_id="color")
     _shows(effect, color, ("color_background",))
-    parts["save_effect"] = gr.Button("Download this picture", elem_id="save-effect")
-    gr.Markdown("Only what a mask covers is blurred or pixelated: look at the edges before you publish.")
+    parts["save_effect"] = gr.Button(SAVE_EFFECT, elem_id="save-effect")
+    parts["effect_note"] = gr.Markdown(EFFECT_NOTE)
     controls |= {"effect": effect, "color": color}
 
 
@@ -226,6 +247,15 @@ def _add_downloads(parts: dict[str, Any], controls: dict[str, Any]) -> None:
             info="What is in view, at the full size of your photo.",
             scale=3,
             elem_id="format",
+        )
+        parts["clip_format"] = gr.Dropdown(
+            [(kind.title, name) for name, kind in CLIP_EXPORTS.items()],
+            value=next(iter(CLIP_EXPORTS)),
+            label="What to download",
+            info="What is in view in the clip.",
+            scale=3,
+            visible=False,
+            elem_id="clip-format",
         )
         soft = parts["soft"] = gr.Checkbox(False, label="Soft edges", visible=False, elem_id="soft")
         _shows(format, soft, ("cutouts", "zip"))

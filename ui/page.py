@@ -25,6 +25,7 @@ from network.weights import WeightsError
 from photo.errors import ImageError
 from serving.kept import Kept
 from serving.models import Models
+from serving.photos import FIRST_FRAME
 from serving.scheduler import Job
 from serving.service import Request, Service, keep
 from ui import links, overlay, sides
@@ -136,6 +137,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
         )
     ]
     layout.picture.stop(None, cancels=finding, **INSTANT)
+    layout.picture.unplayable(page.make_playable, inputs, {layout.picture}, **SLOW)
     for found in finding:
         found.success(page.catch_up, inputs, outputs, **INSTANT)
     names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold", "step")
@@ -151,7 +153,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     ).then(page.turn, inputs, outputs, **INSTANT)
     layout.summary.reset(page.reset, inputs, outputs, **INSTANT)
 
-    add_saving(layout, memory.run, service)
+    add_saving(layout, memory.run, memory.film, service)
     add_inside_events(layout.inside, layout.tab_of["Inside"], controls["tab"], memory.run, service)
     blocks.load(None, js=FOR_SCREEN_READERS)
     opened = outputs | {memory.address, layout.tabs, layout.agents}
@@ -210,11 +212,19 @@ class Page:
             models = isinstance(reason, ModelError | WeightsError)
             raise Refused(f"{error.message}{OTHER_MODEL if models else ''}", models) from error
 
+    async def make_playable(self, values: Answer) -> Answer:
+        """Gives the stage a copy of its clip that every browser plays."""
+        photo, number = (values[self._layout.picture].get(key) for key in ("photo", "number"))
+        if not isinstance(photo, dict) or "clip" not in photo or not isinstance(number, int):
+            raise gr.Error(ODD, print_exception=False)
+        return await self._clips.make_playable(photo["clip"], number)
+
     def _without_photo(self) -> Answer:
         """Returns the page without what is about a photo only."""
         layout = self._layout
         empty = (layout.python, layout.javascript, layout.curl, layout.link, layout.compared)
-        return dict.fromkeys(empty, "") | {self._memory.run: None, self._memory.other: None}
+        nothing: Answer = dict.fromkeys(empty, "")
+        return nothing | layout.of_clip(True) | {self._memory.run: None, self._memory.other: None}
 
     async def _find(
         self, values: Answer, source: dict[str, Any], number: int, tell: Callable[[Answer], None]
@@ -297,12 +307,16 @@ class Page:
         answer = self._shown(new, None, fitting, values[self._memory.address], notes, whole=True)
         if fitting != choices:
             answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
-        return answer | {
-            self._memory.run: new,
-            self._memory.film: None,
-            self._memory.other: None,
-            layout.controls["other_model"]: SAME,
-        }
+        return (
+            answer
+            | layout.of_clip(False)
+            | {
+                self._memory.run: new,
+                self._memory.film: None,
+                self._memory.other: None,
+                layout.controls["other_model"]: SAME,
+            }
+        )
 
     def open_link(self, request: gr.Request) -> Answer:
         """Returns the page as its address asks for.
@@ -441,7 +455,7 @@ class Page:
 
 def _scene(result: Result, mask_threshold: float) -> dict[str, Any]:
     photo = {"path": picture_file(result.working_image), "meta": {"_type": "gradio.FileData"}}
-    return overlay.scene(result, mask_threshold) | {"photo": photo}
+    return overlay.scene(result, mask_threshold) | {"photo": photo, "animated": FIRST_FRAME in result.notes}
 
 
 def _showing_something(choices: Choices, result: Result) -> Choices:

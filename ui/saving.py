@@ -11,8 +11,10 @@ import gradio as gr
 from answer.files import check_format, cut_out_file, effect_file, export_file
 from answer.result import View
 from answer.settings import SettingsError
-from serving.estimates import effect_bytes, export_bytes
+from clips.files import check_clip_export, export_clip
+from serving.estimates import clip_bytes, effect_bytes, export_bytes
 from serving.service import Service, keep, new_folder
+from ui.clip import clip_view
 from ui.layout import Layout
 
 EXPIRED = "There is no result to save (one is kept for an hour). Please send the photo again."
@@ -41,14 +43,15 @@ SHARE = """async (file) => {
 """Opens the device's share sheet. Where there is none, the picture is downloaded."""
 
 
-def add_saving(layout: Layout, run: gr.State, service: Service) -> None:
+def add_saving(layout: Layout, run: gr.State, film: gr.State, service: Service) -> None:
     """Makes the buttons work that save something.
 
     Args:
-        run: Holds the `ui.page.Run` that is on the stage.
+        run: Holds the `ui.page.Run` that is on the stage, or None.
+        film: Holds the `ui.clip.Film` that is on the stage, or None.
     """
-    saver = Saver(layout, run, service)
-    inputs = layout.inputs() | {run, layout.format, layout.soft}
+    saver = Saver(layout, run, film, service)
+    inputs = layout.inputs() | {run, film, layout.format, layout.clip_format, layout.soft}
     for event, save, then in (
         (layout.save.click, saver.save, DOWNLOAD),
         (layout.copy.click, saver.save_to_copy, COPY),
@@ -64,11 +67,13 @@ def add_saving(layout: Layout, run: gr.State, service: Service) -> None:
 class Saver:
     """Writes files of what is in view, and returns their paths."""
 
-    def __init__(self, layout: Layout, run: gr.State, service: Service) -> None:
-        self._layout, self._run, self._service = layout, run, service
+    def __init__(self, layout: Layout, run: gr.State, film: gr.State, service: Service) -> None:
+        self._layout, self._run, self._film, self._service = layout, run, film, service
 
     async def save(self, values: dict[Any, Any], progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         """Writes what is in view in the chosen format."""
+        if values[self._film] is not None:
+            return await self._save_clip(values, values[self._layout.clip_format], None, progress)
         return await self._save(values, values[self._layout.format], progress)
 
     async def save_to_copy(self, values: dict[Any, Any], progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
@@ -89,9 +94,26 @@ class Saver:
 
         return await self._write("save", values, write, progress)
 
-    async def save_effect(self, values: dict[Any, Any]) -> str:
-        """Writes the whole photo with the chosen effect."""
+    async def _save_clip(
+        self, values: dict[Any, Any], format: str, effect: str | None, progress: gr.Progress
+    ) -> str:
+        choices, result = self._layout.read(values), values[self._film].result
+        async with self._service.request("save clip", progress) as request:
+            check_clip_export(format, effect, choices.color)
+            keep(result.path)
+            view = clip_view(result, choices)
+            folder = new_folder(clip_bytes(view, format))
+            return str(
+                await request.run(
+                    lambda job: export_clip(view, format, folder, effect, choices.color, job.stage)
+                )
+            )
+
+    async def save_effect(self, values: dict[Any, Any], progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+        """Writes the whole photo, or the clip, with the chosen effect."""
         choices = self._layout.read(values)
+        if values[self._film] is not None:
+            return await self._save_clip(values, "video", choices.effect, progress)
 
         def write(view: View, on_stage: Any) -> Path:
             return effect_file(view, choices.effect, new_folder(effect_bytes(view.shown)), choices.color)
