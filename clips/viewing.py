@@ -28,10 +28,5 @@ def playable(path: Path, folder: Path, on_stage: OnStage = ignore_stage) -> Path
                 on_stage(min(0.98, frame.seconds / end) if end else 0.0, "Making a copy that browsers play")
                 yield frame.seconds, frame.pixels
 
-    return writing.write(
-        lambda: writing.at_rate(frames(), rate),
-        rate,
-        folder / f"{path.stem}-copy",
-        sound_of=path,
-        seconds=end,
-    )
+    copy = folder / f"{path.stem}-copy"
+    return writing.write(lambda: writing.at_rate(frames(), rate), rate, copy, sound_of=path, seconds=end)

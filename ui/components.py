@@ -24,7 +24,7 @@ from photo.colours import srgb_profile
 from visualize import PARTS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-STAGE_SCRIPTS = ("objects", "labels", "table", "zoom", "split", "clip", "stage", "live", "keys", "start")
+STAGE_SCRIPTS = ("objects", "labels", "table", "zoom", "split", "film", "stage", "live", "keys", "start")
 """The files of the stage's script, in this order. They share one function scope."""
 EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "show": list(PARTS)}
 """The value of a stage without a photo."""

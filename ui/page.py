@@ -31,8 +31,8 @@ from serving.service import Request, Service, keep
 from ui import links, overlay, sides
 from ui.api import detail_notice
 from ui.choices import SAME, Choices
-from ui.clip import ClipPage
 from ui.components import picture_file, said
+from ui.film import FilmPage
 from ui.histogram import histogram
 from ui.inside import add_inside_events
 from ui.layout import Layout, add_layout
@@ -92,7 +92,7 @@ class Memory:
 
     Args:
         run: The `Run` that is on the stage, or None.
-        film: The `ui.clip.Film` that is on the stage, or None. One of the two is None.
+        film: The `ui.film.Film` that is on the stage, or None. One of the two is None.
         other: Another model's `Result` on the same photo, or None.
         address: The address of this app, as the visitor's browser knows it.
     """
@@ -167,7 +167,7 @@ class Page:
     def __init__(self, layout: Layout, memory: Memory, service: Service) -> None:
         self._layout, self._memory, self._service = layout, memory, service
         self._kept = Kept[Result]()
-        self._clips = ClipPage(layout, memory.film, service)
+        self._clips = FilmPage(layout, memory.film, service)
 
     def _choices(self, values: Answer) -> Choices:
         """Returns what the visitor has set. Refuses in a sentence what the page never sends."""

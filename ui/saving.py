@@ -14,7 +14,7 @@ from answer.settings import SettingsError
 from clips.files import check_clip_export, export_clip
 from serving.estimates import clip_bytes, effect_bytes, export_bytes
 from serving.service import Service, keep, new_folder
-from ui.clip import clip_view
+from ui.film import clip_view
 from ui.layout import Layout
 
 EXPIRED = "There is no result to save (one is kept for an hour). Please send the photo again."
@@ -48,7 +48,7 @@ def add_saving(layout: Layout, run: gr.State, film: gr.State, service: Service) 
 
     Args:
         run: Holds the `ui.page.Run` that is on the stage, or None.
-        film: Holds the `ui.clip.Film` that is on the stage, or None.
+        film: Holds the `ui.film.Film` that is on the stage, or None.
     """
     saver = Saver(layout, run, film, service)
     inputs = layout.inputs() | {run, film, layout.format, layout.clip_format, layout.soft}

@@ -1,8 +1,8 @@
-"""Clip: what happens on the page when a visitor brings a video.
+"""Film: what happens on the page when a visitor brings a video.
 
-The stage plays the visitor's own file and draws the objects of each frame over it (`assets/clip.js`). The
-model looks at each frame once (`ClipPage.find`). The stage gets what was found while the rest is computed.
-Everything after that is a `ClipView` of the result (`ClipPage.show`), and never touches the model.
+The stage plays the visitor's own file and draws the objects of each frame over it (`assets/film.js`). The
+model looks at each frame once (`FilmPage.find`). The stage gets what was found while the rest is computed.
+Everything after that is a `ClipView` of the result (`FilmPage.show`), and never touches the model.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Film:
     number: int
 
 
-class ClipPage:
+class FilmPage:
     """What the page does with a clip. Each method returns new values for some components.
 
     Args:
