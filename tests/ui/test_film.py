@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ from tests.clips import write_clip
 from tests.patience import expect
 from tests.samples import DOG, PERSON, FakeNetwork, fake_model
 from tests.server import running
-from tests.ui.visitor import chip, masks, set_threshold, upload
+from tests.truth import SCENE
+from tests.ui.visitor import chip, downloaded, masks, open_tab, set_threshold, upload
 
 FRAMES = 12
 STEP = 0.04
@@ -200,3 +202,44 @@ def test_the_chart_and_the_player_fit_on_a_phone(open_page: Callable[..., Page],
     expect(page.locator("#picture .legend")).to_contain_text("dog, at most 1")
     box = page.locator("#picture .player button").first.bounding_box()
     assert box is not None and min(box["width"], box["height"]) >= 34
+
+
+def test_a_clip_that_the_browser_cannot_play_is_copied(page: Page, tmp_path: Path) -> None:
+    looked_at(page, write_clip(tmp_path / "walk.avi"))
+    film = page.locator("#picture .film")
+    expect(film).to_have_attribute("src", re.compile(r"walk-copy\.(webm|mp4)$"))
+    page.wait_for_function("document.querySelector('#picture .film').readyState >= 2")
+    seek(page, 0.51)
+    dog_at(page, 0.1 + STEP * 5)
+    expect(page.locator("#picture .message")).to_be_hidden()
+
+
+def test_an_animated_picture_can_be_looked_at_frame_by_frame(page: Page, walk: Walk, tmp_path: Path) -> None:
+    upload(page, write_clip(tmp_path / "walk.gif"))
+    expect(page.locator("#summary")).to_contain_text("only the first was looked at")
+    assert walk.runs == 1
+    walk.runs = 0
+    page.get_by_role("button", name="Look at all its frames").click()
+    expect(page.locator("#summary")).to_contain_text("Followed: 1 dog, 1 person")
+    expect(page.locator("#picture .player")).to_be_visible()
+    assert walk.runs == FRAMES
+
+
+def test_what_is_in_view_of_a_clip_can_be_downloaded(page: Page, clip: Path, tmp_path: Path) -> None:
+    looked_at(page, clip)
+    chip(page, "person").click()
+    expect(masks(page)).to_have_count(1)
+    open_tab(page, "Download")
+    expect(page.locator("#format")).to_be_hidden()
+    page.locator("#clip-format input").click()
+    page.get_by_role("option", name="COCO").click()
+    assert downloaded(page, page.locator("#save"), tmp_path / "coco.json") == "walk-coco.json"
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert {annotation["track_id"] for annotation in coco["annotations"]} == {2}
+    assert len(coco["annotations"]) == FRAMES
+    open_tab(page, "Effects")
+    page.get_by_label("Blur").first.check()
+    name = downloaded(page, page.locator("#save-effect"), tmp_path / "film")
+    assert name in ("walk-blur.webm", "walk-blur.mp4") and (tmp_path / "film").stat().st_size > 500
+    upload(page, SCENE)
+    expect(page.locator("#save-effect")).to_have_text("Download this picture")
