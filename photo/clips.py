@@ -17,10 +17,11 @@ from typing import Any
 
 from photo.client import DecoderFault, Talk, client
 from photo.errors import ImageError
+from photo.formats import CLIP_FORMATS
 from photo.images import MAX_NOTE, MAX_NOTES, pair
 from photo.limits import MAX_CLIP_BYTES, MAX_CLIP_PIXELS, MAX_CLIP_SECONDS
 from photo.strips import reduced_size
-from photo.video import FORMATS, RATES, Frame
+from photo.video import RATES, Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class ClipFacts:
         rate: Frames per second, on average, as the file states them.
         seconds: The length in seconds, at most `MAX_CLIP_SECONDS`. None if the file states none.
         is_cut: The file states a longer length, and only the beginning is read.
-        format: One of `photo.video.FORMATS`.
+        format: One of `photo.formats.CLIP_FORMATS`.
     """
 
     size: tuple[int, int]
@@ -135,7 +136,7 @@ def _facts(reply: dict[str, Any], longest_side: int, most: float) -> tuple[ClipF
             and shape == reduced_size(size, longest_side)
             and RATES[0] <= rate <= RATES[1]
             and (seconds is None or 0 < seconds < math.inf)
-            and reply["format"] in FORMATS
+            and reply["format"] in CLIP_FORMATS
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise DecoderFault(f"the answer is malformed: {error!r}") from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,13 +24,13 @@ from photo import colours
 from photo.content import Content, Reader
 from photo.errors import ImageError, damaged
 from photo.fence import PROCESSOR_SECONDS
+from photo.formats import CLIP_START, clip_format
 from photo.limits import MAX_ASPECT, MAX_CLIP_PIXELS, MAX_SIDE
 from photo.sources import DECODER_ERRORS
 from photo.strips import reduced_size
 
 Image.init()  # a fenced process can import no plugin when it meets its first file
 
-FORMATS = ("MP4", "MOV", "WebM", "MKV", "AVI", "GIF", "WebP")
 ACCEPTED = "MP4, MOV, WebM, AVI, MKV, or an animated GIF or WebP"
 """The formats for a message."""
 THREADS = 2
@@ -45,8 +44,6 @@ MISSING = 0.05
 """The share of a clip's length that may be missing at its end before a note says so."""
 MAX_FRAMES = 100_000
 """So many frames are read of one clip, however short each of them is."""
-QUICKTIME = re.compile(rb"ftyp|moov|mdat|wide|free|skip|pnot")
-"""The kinds of the first part of an MP4 or MOV (ISO/IEC 14496-12, Apple's QuickTime File Format)."""
 COLOUR_BOX = b"colrnclx"
 """How the box begins that tells an MP4's colours, and what its values have to be for HDR (ITU-T H.273)."""
 PQ, HLG = 16, 18
@@ -66,7 +63,7 @@ class Facts(NamedTuple):
         size: (height, width) of an upright frame, in square pixels.
         rate: Frames per second, as the header states them on average.
         seconds: The length that the header states, or None if it states none that can be true.
-        format: One of `FORMATS`.
+        format: One of `formats.CLIP_FORMATS`.
         notes: What the visitor should know, in sentences.
     """
 
@@ -157,24 +154,12 @@ class Video:
 
 
 def _open(content: Content) -> _Reader:
-    start = bytes(content[:64])
-    if start[:4] == b"GIF8" or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
-        return _Animation(content)
-    if format := _container(content):
+    format = clip_format(bytes(content[:CLIP_START]))
+    if format in ("GIF", "WebP"):
+        return _Animation(content, format)
+    if format:
         return _Film(content, format)
     raise ImageError(f"This file is not a clip that can be read here. Please use {ACCEPTED}.")
-
-
-def _container(content: Content) -> str:
-    """Returns the format of a film, by the content. "" for everything else."""
-    start = bytes(content[:4096])
-    if QUICKTIME.fullmatch(start[4:8]):
-        return "MP4" if start[4:8] == b"ftyp" and start[8:12] != b"qt  " else "MOV"
-    if start[:4] == b"RIFF" and start[8:12] == b"AVI ":
-        return "AVI"
-    if start[:4] == b"\x1a\x45\xdf\xa3":
-        return "WebM" if b"webm" in start[:64] else "MKV"
-    return ""
 
 
 def _too_large(size: str = "") -> ImageError:
@@ -274,7 +259,7 @@ class _Film:
 class _Animation:
     """Reads an animated GIF or WebP with Pillow. Transparency is laid over white."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, format: str) -> None:
         try:
             self._image: Any = Image.open(cast(IO[bytes], Reader(content)), formats=["GIF", "WEBP"])
             _check_size(*self._image.size)
@@ -290,7 +275,6 @@ class _Animation:
         self._number, self._next = -1, 0.0
         rate = 1 / self._duration()
         width, height = self._image.size
-        format = "GIF" if self._image.format == "GIF" else "WebP"
         self.facts = Facts((height, width), min(max(rate, RATES[0]), RATES[1]), count / rate, format, ())
 
     def step(self) -> float | None:

@@ -19,6 +19,10 @@ from network.detail import FULL_DETAIL
 from photo.clips import open_clip
 from serving.photos import on_device, run_spare
 
+MOST_SECONDS = 600.0
+"""So long a clip is worked on, apart from waiting. What was found until then is the result."""
+LONG = "After {minutes:.0f} minutes the rest of the clip was left out."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipProgress:
@@ -118,6 +122,9 @@ def segment_clip_file(
                     seconds=working,
                 )
                 yield ClipProgress(new, len(looks), frames, speed, (frames - len(looks)) / speed, result)
+                if working > MOST_SECONDS:
+                    notes[LONG.format(minutes=MOST_SECONDS / 60)] = None
+                    break
                 start = time.perf_counter()
         done = replace(result, is_whole=True, notes=tuple(dict.fromkeys((*clip.notes, *notes))))
         yield ClipProgress((), len(looks), len(looks), len(looks) / working, 0.0, done)

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from answer.files import EXPORTS
+from clips.files import MOST_STILLS
+from clips.report import track_table
+from clips.result import ClipView
+from clips.writing import MP4_SIDE
 from detections import Detections
+from photo.strips import reduced_size
 
 FILE_BYTES = 64 * 1024
 """The part of a file that does not grow with the photo: headers, the manifest, the names of the classes."""
@@ -21,6 +26,10 @@ SIDE_BYTES = 250
 
 An ordinary outline takes a quarter of it. The rest is for masks full of holes.
 """
+PIXEL_BYTES = 0.25
+"""The bytes that an encoder writes for each pixel of a clip. H.264 of good quality needs 0.02."""
+LOOK_BYTES = 1024
+"""The part of a text that belongs to a frame: its entry as an image, its row of counts."""
 CHANNELS = {"jpeg": 3, "annotated": 3, "instances": 2, "categories": 1}
 """The bytes of one pixel, for each format that is a picture of the whole photo."""
 SOFT_EDGE = 1.04
@@ -58,6 +67,29 @@ def export_bytes(shown: Detections, format: str) -> int:
         return pictures + texts + _cut_outs_bytes(shown)
     assert format in EXPORTS
     return texts
+
+
+def clip_bytes(view: ClipView, format: str) -> int:
+    """Returns the largest size of a file that `clips.files.export_clip` writes, in bytes.
+
+    A written clip has no such size. `PIXEL_BYTES` is far more than the encoders' usual.
+
+    Args:
+        format: A key of `clips.files.EXPORTS`.
+    """
+    result = view.result
+    count = sum(int(keep.sum()) for keep in view.kept)
+    longest = sum(result.facts.size)
+    texts = FILE_BYTES + len(result.looks) * LOOK_BYTES + count * (INSTANCE_BYTES + longest * SIDE_BYTES // 8)
+    height, width = reduced_size(result.facts.size, MP4_SIDE)
+    frames = result.stride * len(result.looks)
+    pictures = {
+        "video": frames * int(height * width * PIXEL_BYTES),
+        "stills": min(len(track_table(view)), MOST_STILLS) * png_bytes(height, width, 3),
+    }
+    if format == "zip":
+        return FILE_BYTES + texts + 2 * pictures["video"] + pictures["stills"]
+    return FILE_BYTES + pictures.get(format, texts)
 
 
 def effect_bytes(shown: Detections) -> int:

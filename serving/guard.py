@@ -23,7 +23,8 @@ from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from photo.limits import MAX_FILE_BYTES
+from photo.formats import CLIP_START, clip_format
+from photo.limits import MAX_CLIP_BYTES, MAX_FILE_BYTES
 from serving import origins
 from serving.disk import FULL, MEGABYTE, Disk, DiskFull
 
@@ -48,7 +49,7 @@ BOUNDARY_LENGTH = 256
 """The limit for the boundary of a multipart body, in characters. RFC 2046 allows 70."""
 BODY_SECONDS = 300.0
 """The longest time that a body may take to arrive."""
-REST_SECONDS, REST_BYTES = 2.0, 64 * MEGABYTE
+REST_SECONDS, REST_BYTES = 2.0, 128 * MEGABYTE
 """The rest of a refused body is read for this time, and up to this size."""
 ERROR_BYTES = 1000
 """An error of Gradio's that is longer is replaced. Gradio repeats what a client sent, at any length."""
@@ -242,10 +243,10 @@ class Guard:
         return None
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = MAX_FILE_BYTES + ENVELOPE_BYTES
+        limit = max(MAX_FILE_BYTES, MAX_CLIP_BYTES) + ENVELOPE_BYTES
         try:
             size = _check_declared(scope, limit)
-            parts = _Parts(Headers(scope=scope).get("content-type", ""))
+            parts = _Parts(Headers(scope=scope).get("content-type", ""), size)
             try:  # not in this thread, because it may have to search for files to delete
                 room = await asyncio.to_thread(self.disk.reserve, size or limit)
             except DiskFull as error:
@@ -364,9 +365,14 @@ class _Parts:
     """Checks a multipart body while Gradio reads it.
 
     Gradio itself accepts many files in one body, and does not limit the size of fields that are not files.
+    A file may be as large as a clip if its first bytes are those of a clip, or else as large as a photo.
+
+    Args:
+        content_type: The value of this header.
+        size: The size of the body that its header states. 0 if it states none.
     """
 
-    def __init__(self, content_type: str) -> None:
+    def __init__(self, content_type: str, size: int = 0) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary or b"charset" in options:
@@ -374,6 +380,7 @@ class _Parts:
         if len(boundary) > BOUNDARY_LENGTH:  # the parser's own limit differs from release to release
             raise _no_upload()
         self._files, self._is_whole = 0, False
+        self._declared, self._size, self._start = size, 0, b""
         self._header, self._value = bytearray(), bytearray()
         self._dispositions: list[dict[bytes, bytes]] = []
         self._parser = MultipartParser(
@@ -384,6 +391,7 @@ class _Parts:
                 "on_header_value": self._on_header_value,
                 "on_header_end": self._on_header_end,
                 "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
                 "on_end": self._on_end,
             },
         )
@@ -429,6 +437,15 @@ class _Parts:
         self._files += 1
         if self._files > 1:
             raise _RefusedError(413, "Please send one picture at a time.")
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._start += data[start : min(end, start + CLIP_START - len(self._start))]
+        self._size += end - start
+        largest = max(self._size, self._declared - ENVELOPE_BYTES)
+        is_told = len(self._start) >= CLIP_START or self._size > CLIP_START
+        limit = MAX_CLIP_BYTES if clip_format(self._start) else MAX_FILE_BYTES
+        if is_told and largest > limit:
+            raise _too_large(limit)
 
     def _on_end(self) -> None:
         if not self._files:

@@ -135,6 +135,7 @@ class Scheduler:
         work: Callable[[Job], T],
         job: Job | None = None,
         is_wanted: Callable[[], bool] = lambda: True,
+        goes_on: bool = False,
     ) -> T:
         """Waits for a turn, runs `work`, and returns what `work` returns. Errors of `work` are raised here.
 
@@ -143,6 +144,8 @@ class Scheduler:
             work: The function to run. It runs in a thread, in the caller's context.
             job: The argument for `work`. Its `stage` is also called while the request waits for its turn.
             is_wanted: Returns whether somebody still waits for the answer.
+            goes_on: Whether this is a later part of work that has begun. It waits for its turn as others do,
+                but is not refused.
 
         Raises:
             Busy: `waiting` or `waiting_each` is reached.
@@ -150,7 +153,7 @@ class Scheduler:
             Abandoned: `is_wanted` returned False.
         """
         job = job or Job()
-        await self._turn(visitor, job, is_wanted)
+        await self._turn(visitor, job, is_wanted, goes_on)
         try:
             context = contextvars.copy_context()
             thread = asyncio.get_running_loop().run_in_executor(self._threads, context.run, work, job)
@@ -172,13 +175,13 @@ class Scheduler:
             job.abandon()
             raise
 
-    async def _turn(self, visitor: Visitor, job: Job, is_wanted: Callable[[], bool]) -> None:
+    async def _turn(self, visitor: Visitor, job: Job, is_wanted: Callable[[], bool], goes_on: bool) -> None:
         """Waits for a free slot and takes it."""
         if self._running < self.slots and not self._line:
             self._take(visitor)
             return
         same = sum(one.visitor.address == visitor.address for one in self._line)
-        if len(self._line) >= self.waiting or same >= self.waiting_each:
+        if not goes_on and (len(self._line) >= self.waiting or same >= self.waiting_each):
             raise Busy("Too many photos are waiting just now. Please try again in a minute.")
         entry = _Waiting(visitor, asyncio.get_running_loop().create_future(), self._turns)
         self._line.append(entry)

@@ -22,9 +22,9 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,7 @@ from network.weights import WeightsError
 from photo.errors import ImageError
 from photo.fetch import fetch, is_bare_picture
 from photo.limits import MAX_FILE_BYTES
+from serving.clips import ClipProgress, segment_clip_file
 from serving.disk import FULL, MEGABYTE, Disk, Reservation
 from serving.janitor import touch
 from serving.models import Models
@@ -206,6 +207,8 @@ class Request:
         self._photos: set[Path] = set()
         self._folders: dict[Path, Reservation] = {}
         self._facts: dict[str, object] = {"id": self.id, "kind": kind}
+        # A generator goes on in other contexts, in which Gradio does not say whose request it handles.
+        self._context = copy_context()
 
     async def photo(self, image: object) -> Path:
         """Returns the file of the image that a client sent.
@@ -218,17 +221,33 @@ class Request:
                 uploads is refused.
             Busy: Too many pictures are being fetched already.
         """
-        path = _field(image, "path")
-        url = path or _field(image, "url")  # Gradio gives an upload a URL in addition to its path
+        path = await self._file(image, "image", "picture", "photo.jpg")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ImageError(f"This picture is too large: at most {MAX_FILE_BYTES // MEGABYTE} MB are taken.")
+        return path
+
+    async def clip(self, video: object) -> Path:
+        """Returns the file of the clip that a client sent, as `photo` does.
+
+        Raises:
+            ImageError: As `photo`. A clip that is fetched may be as large as a photo.
+            Busy: As `photo`.
+        """
+        return await self._file(video, "video", "clip", "clip.mp4")
+
+    async def _file(self, sent: object, argument: str, what: str, example: str) -> Path:
+        path = _field(sent, "path")
+        url = path or _field(sent, "url")  # Gradio gives an upload a URL in addition to its path
         if url != path or (url and (re.match("(https?|data):", url) or is_bare_picture(url))):
             return await self._service.fetch(str(url))
         if path is None:
             raise ImageError(
-                "image: no picture was sent. With the Python client, use handle_file('photo.jpg')."
+                f"{argument}: no {what} was sent. With the Python client, use handle_file('{example}')."
             )
         if not _is_upload(Path(path)):
             raise ImageError(
-                "image: expected an uploaded file. With the Python client, use handle_file('photo.jpg')."
+                f"{argument}: expected an uploaded file. "
+                f"With the Python client, use handle_file('{example}')."
             )
         keep(Path(path))
         return Path(path)
@@ -266,15 +285,56 @@ class Request:
         self._facts["look"] = True
         return await self.run(work)
 
-    async def run(self, work: Callable[[Job], T], line: Scheduler | None = None) -> T:
+    async def turns(self, steps: Generator[T, None, None]) -> AsyncGenerator[T, None]:
+        """Yields what a generator yields. It runs in a thread, and each of its steps has a turn of its own.
+
+        So a clip does not hold up the photos of others. Closing this generator ends `steps`. If a step runs
+        then, `steps` ends with it.
+        """
+        goes_on = False
+        try:
+            while (step := await self.run(lambda job: next(steps, None), goes_on=goes_on)) is not None:
+                goes_on = True
+                yield step
+        finally:
+            with contextlib.suppress(ValueError):  # a step still runs
+                steps.close()
+
+    async def segment_clip(
+        self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL, stride: int = 0
+    ) -> AsyncGenerator[ClipProgress, None]:
+        """Yields what `model` finds in a clip's file, as `segment_clip_file` does, with a turn for each step.
+
+        Notes facts for the log. Use it with `contextlib.aclosing`.
+        """
+        seconds = self._service.seconds
+        steps = segment_clip_file(
+            path, model, seconds.expected(model, detail), self._service.models.on_cpu, detail, stride
+        )
+        async with contextlib.aclosing(self.turns(steps)) as turns:
+            async for progress in turns:
+                result = progress.result
+                if not self._facts.get("frames"):
+                    height, width = result.facts.size
+                    self._facts |= {"format": result.facts.format, "width": width, "height": height}
+                    self._facts |= {"model": result.model.name, "stride": result.stride}
+                self._facts["frames"] = progress.done
+                self._job.stage(min(0.98, progress.done / progress.frames), progress.words)
+                if result.is_whole and result.model is model:
+                    seconds.note(model, result.detail, result.seconds / max(1, progress.done))
+                yield progress
+
+    async def run(self, work: Callable[[Job], T], line: Scheduler | None = None, goes_on: bool = False) -> T:
         """Runs `work` in a thread when its turn has come, and returns what `work` returns.
 
         Args:
             line: The line to wait in. None means the line for photos.
+            goes_on: As for `Scheduler.run`.
         """
 
         def loudly(job: Job) -> T:
-            self._facts["waited_ms"] = self._milliseconds()
+            _current.set(self)
+            self._facts.setdefault("waited_ms", self._milliseconds())
             with self._lock:
                 self._working += 1
             try:
@@ -289,7 +349,10 @@ class Request:
                     self._working -= 1
                 self._clear()
 
-        return await (line or self._service.scheduler).run(_visitor(), loudly, self._job, self._is_wanted)
+        visitor = self._context.run(_visitor)
+        return await (line or self._service.scheduler).run(
+            visitor, loudly, self._job, self._is_wanted, goes_on
+        )
 
     def segment(self, path: Path, model: SegmentationModel, job: Job, detail: str = FULL_DETAIL) -> Result:
         """Returns what `model` finds in a photo's file, as `segment_file` does, and notes facts for the log.
@@ -384,7 +447,7 @@ class Request:
         """
         if self._service.giving_up or (self._service.closing and not self._working):
             raise Busy(RESTARTING)
-        return _is_wanted()
+        return self._context.run(_is_wanted)
 
     def _milliseconds(self) -> int:
         return round((time.perf_counter() - self._start) * 1000)

@@ -7,6 +7,7 @@ Everything after that is a `ClipView` of the result (`FilmPage.show`), and never
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -23,8 +24,7 @@ from clips.result import ClipResult, ClipView, Look
 from clips.viewing import playable
 from detections import Detections
 from marks import fixed_colors, ink, shown_score
-from serving.clips import segment_clip_file
-from serving.service import Request, Service, keep, new_folder
+from serving.service import Service, keep, new_folder
 from ui import overlay
 from ui.choices import Choices
 from ui.components import said
@@ -76,32 +76,22 @@ class FilmPage:
         start, next_at = time.monotonic(), FIRST_SECONDS
         drawn: list[Any] = []
         async with self._service.request("page clip") as request:
-            path = await request.photo(source)
+            path = await request.clip(source)
             network = await request.model(choices.model)
-            async for progress in self._steps(request, path, network, choices.detail):
-                keep(path)
-                drawn += [frame(look, choices.mask_threshold) for look in progress.new]
-                yield {self._layout.picture: gr.update(said=said("working", progress.words, number))}
-                if (passed := time.monotonic() - start) >= next_at or progress.result.is_whole:
-                    next_at = passed * MORE + FIRST_SECONDS
-                    film = Film(progress.result, number)
-                    yield self._shown(film, replace(choices, hidden=()), drawn) | {self._film: film}
-
-    async def _steps(self, request: Request, path: Any, network: Any, detail: str) -> AsyncIterator[Any]:
-        steps = segment_clip_file(
-            path,
-            network,
-            self._service.seconds.expected(network, detail),
-            self._service.models.on_cpu,
-            detail,
-        )
-        while (progress := await request.run(lambda job: next(steps, None))) is not None:
-            yield progress
+            async with contextlib.aclosing(request.segment_clip(path, network, choices.detail)) as steps:
+                async for progress in steps:
+                    keep(path)
+                    drawn += [frame(look, choices.mask_threshold) for look in progress.new]
+                    yield {self._layout.picture: gr.update(said=said("working", progress.words, number))}
+                    if (passed := time.monotonic() - start) >= next_at or progress.result.is_whole:
+                        next_at = passed * MORE + FIRST_SECONDS
+                        film = Film(progress.result, number)
+                        yield self._shown(film, replace(choices, hidden=()), drawn) | {self._film: film}
 
     async def make_playable(self, source: object, number: int) -> Answer:
         """Writes a copy of a clip that the visitor's browser can play, and gives it to the stage."""
         async with self._service.request("copy clip") as request:
-            path = await request.photo(source)
+            path = await request.clip(source)
             folder = new_folder(COPY_BYTES)
             copy = await request.run(lambda job: playable(path, folder, job.stage))
             file = {"path": str(copy), "meta": {"_type": "gradio.FileData"}}

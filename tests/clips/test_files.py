@@ -25,6 +25,7 @@ from photo.errors import ImageError
 from tests.clips.samples import look, result
 from tests.samples import CAR
 from tests.small_clips import moving_frames, write_clip
+from visualize import Style
 
 EFFECTS_OUTSIDE = {"spotlight", "blur_background", "color_background"}
 

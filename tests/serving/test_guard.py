@@ -23,7 +23,7 @@ from gradio.route_utils import GradioMultiPartParser
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from photo.limits import MAX_FILE_BYTES
+from photo.limits import MAX_CLIP_BYTES, MAX_FILE_BYTES
 from serving import disk, guard
 from serving.disk import Disk
 from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, JSON_BYTES, Guard
@@ -250,6 +250,23 @@ def test_an_upload_of_one_file_goes_through(door: Callable[..., Any], inner: Inn
     assert inner.bodies == [body]
 
 
+def test_a_clip_may_be_larger_than_a_photo(door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_FILE_BYTES", 20_000)
+    monkeypatch.setattr(guard, "MAX_CLIP_BYTES", 2 * 2**20)
+    starts = {"clip": b"\0\0\0\x18ftypisom", "photo": b"\0\0\0\x18ftypavif", "text": b"x"}
+
+    def answer(kind: str, size: int) -> Any:
+        headers, body = multipart((FILE, starts[kind].ljust(size, b"\0")))
+        return door("POST", UPLOAD_PATH, in_pieces(body, 7000), headers)
+
+    assert answer("clip", 2 * 2**20).status == 200
+    assert (
+        answer("clip", 2 * 2**20 + ENVELOPE_BYTES).text == "This is too large: at most 2 MB are taken here."
+    )
+    assert answer("photo", 20_000).status == 200
+    assert [answer(kind, 20_001).status for kind in ("photo", "text")] == [413, 413]
+
+
 @pytest.mark.parametrize("stated", [True, False], ids=["stated length", "chunked, without a length"])
 def test_an_upload_over_the_limit_is_refused_unless_it_fits(
     stated: bool, door: Callable[..., Any], inner: Inner
@@ -363,7 +380,7 @@ def test_the_room_for_an_upload_is_reserved_while_it_arrives(
             await ask(Guard(inner, lambda *args: None, room), "POST", UPLOAD_PATH, [body], headers | more)
 
     in_a_loop(test())
-    assert seen == [len(body), MAX_FILE_BYTES + ENVELOPE_BYTES] and not room._reservations
+    assert seen == [len(body), MAX_CLIP_BYTES + ENVELOPE_BYTES] and not room._reservations
 
 
 def test_one_file_is_taken_and_no_more(door: Callable[..., Any]) -> None:
@@ -644,7 +661,8 @@ def test_a_client_that_sends_everything_before_it_reads_gets_the_refusal(path: s
     kind = "multipart/form-data; boundary=edge"
     with socket.create_connection((host, int(port)), timeout=20) as client:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n\r\n"
-        client.sendall(head.encode())
+        part = '--edge\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+        client.sendall(head.encode() + part.encode())
         for _ in range(size // 2**20):
             client.sendall(bytes(2**20))
         answer = b"".join(iter(lambda: client.recv(2**16), b""))
