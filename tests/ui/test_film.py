@@ -14,10 +14,10 @@ import pytest
 from playwright.sync_api import Page
 
 from inference import SegmentationModel
-from tests.clips import write_clip
 from tests.patience import expect
 from tests.samples import DOG, PERSON, FakeNetwork, fake_model
 from tests.server import running
+from tests.small_clips import write_clip
 from tests.truth import SCENE
 from tests.ui.visitor import chip, downloaded, masks, open_tab, set_threshold, upload
 
