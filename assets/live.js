@@ -24,6 +24,7 @@ const live = { run: null, place: "", wanted: { facingMode: window.matchMedia("(p
 async function startLive() {
   stopLive();
   closeCamera();
+  film.pause();
   dismiss();
   const run = { aborter: new AbortController(), times: [], delays: [], stream: null, fresh: () => {} };
   live.run = run;

@@ -36,6 +36,7 @@ from gradio.utils import get_upload_folder
 from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from answer.settings import SettingsError, said
+from clips.look import Plan
 from inference import NAMES, ModelError, SegmentationModel
 from network import zero_gpu
 from network.detail import FULL_DETAIL
@@ -43,7 +44,7 @@ from network.weights import WeightsError
 from photo.errors import ImageError
 from photo.fetch import fetch, is_bare_picture
 from photo.limits import MAX_FILE_BYTES
-from serving.clips import ClipProgress, segment_clip_file
+from serving.clips import ClipProgress, plan_clip_file, segment_clip_file
 from serving.disk import FULL, MEGABYTE, Disk, Reservation
 from serving.janitor import touch
 from serving.models import Models
@@ -222,7 +223,8 @@ class Request:
             Busy: Too many pictures are being fetched already.
         """
         path = await self._file(image, "image", "picture", "photo.jpg")
-        if path.stat().st_size > MAX_FILE_BYTES:
+        # The reader says what is wrong with a file that is not there.
+        if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
             raise ImageError(f"This picture is too large: at most {MAX_FILE_BYTES // MEGABYTE} MB are taken.")
         return path
 
@@ -299,6 +301,12 @@ class Request:
         finally:
             with contextlib.suppress(ValueError):  # a step still runs
                 steps.close()
+
+    def plan_clip(
+        self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL
+    ) -> tuple[Plan, tuple[str, ...]]:
+        """Returns what `segment_clip` will look at and how long that takes, as `plan_clip_file` does."""
+        return plan_clip_file(path, model, self._service.seconds.expected(model, detail))
 
     async def segment_clip(
         self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL, stride: int = 0

@@ -29,6 +29,7 @@ from ui import overlay
 from ui.choices import Choices
 from ui.components import said
 from ui.layout import Layout
+from ui.snippets import clip_to_javascript, clip_to_python, to_curl
 
 FIRST_SECONDS, MORE = 0.5, 1.25
 """The stage gets what was found after so many seconds, and then always after so many times longer.
@@ -49,10 +50,12 @@ class Film:
     Args:
         result: What was found in it so far.
         number: The number that the stage gave it.
+        address: The address of this app, as the visitor's browser knows it.
     """
 
     result: ClipResult
     number: int
+    address: str
 
 
 class FilmPage:
@@ -66,10 +69,13 @@ class FilmPage:
     def __init__(self, layout: Layout, film: gr.State, service: Service) -> None:
         self._layout, self._film, self._service = layout, film, service
 
-    async def find(self, choices: Choices, source: object, number: int) -> AsyncIterator[Answer]:
+    async def find(
+        self, choices: Choices, source: object, number: int, address: str
+    ) -> AsyncIterator[Answer]:
         """Looks at a clip, and yields the page with what was found so far.
 
         Args:
+            address: The address of this app, as the visitor's browser knows it.
             source: The uploaded file, as the stage sent it.
             number: The number that the stage gave the clip.
         """
@@ -78,6 +84,9 @@ class FilmPage:
         async with self._service.request("page clip") as request:
             path = await request.clip(source)
             network = await request.model(choices.model)
+            plan, notes = await request.run(lambda job: request.plan_clip(path, network, choices.detail))
+            words = " ".join([f"Looking at {plan.words}.", *notes])
+            yield {self._layout.picture: gr.update(said=said("working", words, number))}
             async with contextlib.aclosing(request.segment_clip(path, network, choices.detail)) as steps:
                 async for progress in steps:
                     keep(path)
@@ -85,7 +94,7 @@ class FilmPage:
                     yield {self._layout.picture: gr.update(said=said("working", progress.words, number))}
                     if (passed := time.monotonic() - start) >= next_at or progress.result.is_whole:
                         next_at = passed * MORE + FIRST_SECONDS
-                        film = Film(progress.result, number)
+                        film = Film(progress.result, number, address)
                         yield self._shown(film, replace(choices, hidden=()), drawn) | {self._film: film}
 
     async def make_playable(self, source: object, number: int) -> Answer:
@@ -123,6 +132,9 @@ class FilmPage:
             layout.picture: gr.update(**picture),
             layout.summary: gr.update(told=told),
             layout.histogram: "",
+            layout.python: clip_to_python(film.address, view),
+            layout.javascript: clip_to_javascript(film.address, view),
+            layout.curl: to_curl(film.address, view),
         }
 
 

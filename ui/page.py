@@ -205,7 +205,9 @@ class Page:
     async def _find_in_clip(self, values: Answer, source: object, number: int) -> AsyncIterator[Answer]:
         """Yields the page with what was found in a clip so far. Raises `Refused` as `_find` does."""
         try:
-            async for answer in self._clips.find(self._choices(values), source, number):
+            async for answer in self._clips.find(
+                self._choices(values), source, number, values[self._memory.address]
+            ):
                 yield self._without_photo() | answer
         except gr.Error as error:
             reason = error.__cause__
@@ -222,7 +224,7 @@ class Page:
     def _without_photo(self) -> Answer:
         """Returns the page without what is about a photo only."""
         layout = self._layout
-        empty = (layout.python, layout.javascript, layout.curl, layout.link, layout.compared)
+        empty = (layout.link, layout.compared)
         nothing: Answer = dict.fromkeys(empty, "")
         return nothing | layout.of_clip(True) | {self._memory.run: None, self._memory.other: None}
 

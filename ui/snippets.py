@@ -8,6 +8,7 @@ from typing import Any
 
 from answer.result import View
 from answer.settings import Filters
+from clips.result import ClipView
 from visualize import PARTS, Style
 
 
@@ -52,24 +53,64 @@ def to_javascript(address: str, view: View) -> str:
     )
 
 
-def to_curl(address: str, view: View) -> str:
-    """Returns commands for the shell that upload the photo, start the work and wait for the answer."""
+def to_curl(address: str, view: View | ClipView) -> str:
+    """Returns commands for the shell that upload the photo or clip, start the work and wait for the answer.
+
+    Of a clip, they print the progress as well.
+    """
+    argument, endpoint = ("video", "segment_video") if isinstance(view, ClipView) else ("image", "segment")
     name = view.result.path.name.replace("\\", "\\\\").replace('"', '\\"')
     photo = shlex.quote(f'files=@"{name}"')  # without the quotes, curl would end the name at , or ;
     settings = json.dumps(_settings(view))
-    before, after = '{"image": {"path": "', '", "meta": {"_type": "gradio.FileData"}}, ' + settings[1:]
+    before, after = (
+        f'{{"{argument}": {{"path": "',
+        '", "meta": {"_type": "gradio.FileData"}}, ' + settings[1:],
+    )
     return (
         f"ADDRESS={shlex.quote(address)}/gradio_api\n"
         f'FILE=$(curl -s -F {photo} "$ADDRESS/upload" | cut -d \'"\' -f 2)\n'
         f'BODY={shlex.quote(before)}"$FILE"{shlex.quote(after)}\n'
         "EVENT=$(curl -s -H 'Content-Type: application/json' -d \"$BODY\" "
-        '"$ADDRESS/call/v2/segment" | cut -d \'"\' -f 4)\n'
-        'curl -sN "$ADDRESS/call/segment/$EVENT"\n'
+        f'"$ADDRESS/call/v2/{endpoint}" | cut -d \'"\' -f 4)\n'
+        f'curl -sN "$ADDRESS/call/{endpoint}/$EVENT"\n'
     )
 
 
-def _settings(view: View) -> dict[str, Any]:
-    """Returns the arguments that both endpoints share. Filters with their default value are left out."""
+def clip_to_python(address: str, view: ClipView) -> str:
+    """Returns a program for the Gradio client that gets the objects in view in a clip, and all files."""
+    settings = "".join(f"    {name}={value!r},\n" for name, value in _settings(view).items())
+    return (
+        "from gradio_client import Client, handle_file\n\n"
+        f"client = Client({address!r})\n"
+        "answer = client.predict(\n"
+        f"    video=handle_file({view.result.path.name!r}),\n{settings}"
+        '    format="zip",\n    api_name="/segment_video",\n)\n'
+        'print(answer["most_at_once"])\n'
+        'print(answer["file"])\n'
+    )
+
+
+def clip_to_javascript(address: str, view: ClipView) -> str:
+    """Returns the same program as `clip_to_python`, for Node.js. It prints the progress as well."""
+    settings = "".join(f"  {key}: {json.dumps(value)},\n" for key, value in _settings(view).items())
+    name = json.dumps(view.result.path.name)
+    return (
+        'import { readFile } from "node:fs/promises";\n'
+        'import { Client } from "@gradio/client";\n\n'
+        f"const app = await Client.connect({json.dumps(address)});\n"
+        f"const video = new File([await readFile({name})], {name});\n"
+        f'const work = app.submit("/segment_video", {{\n  video,\n{settings}  format: "zip",\n}});\n'
+        "for await (const message of work) {\n"
+        '  if (message.type !== "data") continue;\n'
+        "  const [answer] = message.data;\n"
+        "  console.log(answer.done ? [answer.most_at_once, answer.file.url] : answer.frames_done);\n"
+        "  if (answer.done) process.exit(); // the client keeps its connection open\n"
+        "}\n"
+    )
+
+
+def _settings(view: View | ClipView) -> dict[str, Any]:
+    """Returns the arguments that the endpoints share. Filters with their default value are left out."""
     default = Filters()
     settings: dict[str, Any] = {"model": view.result.model.name}
     for name in ("score_threshold", "classes", "mask_threshold", "hidden"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -54,7 +56,7 @@ def walk() -> Walk:
 def server(walk: Walk) -> Iterator[str]:
     anything: Any = walk
     model: SegmentationModel = replace(fake_model(), network=anything, name="scenes", sha256="walk")
-    with running(model, None) as url:
+    with running(model, None, others={"scenes": model}) as url:
         yield url
 
 
@@ -243,3 +245,16 @@ def test_what_is_in_view_of_a_clip_can_be_downloaded(page: Page, clip: Path, tmp
     assert name in ("walk-blur.webm", "walk-blur.mp4") and (tmp_path / "film").stat().st_size > 500
     upload(page, SCENE)
     expect(page.locator("#save-effect")).to_have_text("Download this picture")
+
+
+def test_the_programs_find_the_same_in_the_clip(page: Page, clip: Path) -> None:
+    looked_at(page, clip)
+    set_threshold(page, 0.85)
+    expect(masks(page)).to_have_count(1)
+    open_tab(page, "Code")
+    program = page.locator("#python .cm-content").inner_text()
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=clip.parent, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.splitlines()[-2] == "{'dog': 1}"
+    assert run.stdout.splitlines()[-1].endswith("walk.zip")
