@@ -1,4 +1,4 @@
-"""Serves the app with the `scenes` model on a free port of this machine, for `clients.serving`.
+"""Serves the app with a built-in model on a free port of this machine, for `clients.serving`.
 
 Prints the address. The script ends when its standard input ends, so it ends with the process that started it.
 """
@@ -47,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--keep-seconds", type=float, help="seconds that a temporary file may stay")
     parser.add_argument("--leak-mb", type=float, default=0, help="memory that each request leaks, in MB")
+    parser.add_argument("--model", default="scenes", help='the model that is "auto" (scenes)')
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -55,7 +56,7 @@ def main() -> None:
     if arguments.keep_seconds:
         app.KEEP_SECONDS = arguments.keep_seconds
         app.SWEEP_SECONDS = arguments.keep_seconds / 10
-    models = Models(lambda: (load("scenes"), None))
+    models = Models(lambda: (load(arguments.model), None))
     demo = app.create_demo(models)
     models.start().result()
     _, url, _ = app.launch(

@@ -153,6 +153,8 @@ class Live:
         finally:
             place.in_flight = False
             place.last = time.monotonic()
+            if not place.frames:  # nobody has learned the token
+                self._places.pop(token, None)
 
     def leave(self, token: str) -> None:
         """Frees the place with this token, if there is one."""

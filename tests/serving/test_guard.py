@@ -26,7 +26,7 @@ from starlette.responses import PlainTextResponse
 from photo.limits import MAX_CLIP_BYTES, MAX_FILE_BYTES
 from serving import disk, guard
 from serving.disk import Disk
-from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, JSON_BYTES, Guard
+from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, FRAME_BYTES, JSON_BYTES, Guard
 from tests.loops import in_a_loop
 from tests.server import running
 from tests.truth import SCENE
@@ -185,6 +185,31 @@ def test_what_the_page_and_clients_read_is_open(path: str, door: Callable[..., A
 def test_everything_else_is_closed(method: str, path: str, door: Callable[..., Any], inner: Inner) -> None:
     answer = door(method, path, [b"{}"])
     assert answer.status == 404 and inner.begun == 0
+
+
+@pytest.mark.parametrize("path", ["/live", "/live/stop"])
+def test_the_apps_own_page_may_send_the_frames_of_a_camera(
+    path: str, door: Callable[..., Any], inner: Inner
+) -> None:
+    for headers in ({}, {"Host": "photos.example", "Origin": "http://photos.example"}):
+        assert door("POST", path, [b"a fra", b"me"], headers).text == "through"
+        assert inner.bodies.pop() == b"a frame"
+    answer = door("POST", path, [b"a frame"], {"Host": "photos.example", "Origin": "http://other.example"})
+    assert answer.status == 403 and inner.bodies == []
+    assert "Only the page of this app" in answer.text
+    assert door("GET", path).status == 404
+
+
+def test_a_frame_is_read_up_to_its_limit(door: Callable[..., Any], inner: Inner) -> None:
+    assert door("POST", "/live", in_pieces(bytes(FRAME_BYTES))).text == "through"
+    inner.bodies.clear()
+    for pieces, headers in (
+        (in_pieces(bytes(FRAME_BYTES + 1)), {}),
+        ([b"a frame"], {"Content-Length": str(FRAME_BYTES + 1)}),
+    ):
+        answer = door("POST", "/live", pieces, headers)
+        assert answer.status == 413 and "at most 512 kB" in answer.text
+    assert inner.bodies == []
 
 
 def test_behind_a_proxy_the_paths_below_its_prefix_count(door: Callable[..., Any]) -> None:
