@@ -223,6 +223,7 @@ def test_an_animated_picture_can_be_looked_at_frame_by_frame(page: Page, walk: W
     walk.runs = 0
     page.get_by_role("button", name="Look at all its frames").click()
     expect(page.locator("#summary")).to_contain_text("Followed: 1 dog, 1 person")
+    expect(page.locator("#picture .waiting")).to_be_hidden()
     expect(page.locator("#picture .player")).to_be_visible()
     assert walk.runs == FRAMES
 
