@@ -239,8 +239,11 @@ async function takeFrame() {
 
 const minutes = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
+/** The length of the clip in seconds, as far as it is known. */
+const lengthOf = () => (Number.isFinite(film.duration) ? film.duration : (found().frames.at(-1)?.[0] ?? 0)) || 1;
+
 function showTime() {
-  const length = Number.isFinite(film.duration) ? film.duration : (found().frames.at(-1)?.[0] ?? 0);
+  const length = lengthOf();
   scrubber.max = length;
   if (document.activeElement !== scrubber || !film.seeking) scrubber.value = film.currentTime;
   clock_.textContent = `${minutes(film.currentTime)} / ${minutes(length)}`;
@@ -256,8 +259,9 @@ for (const change of ["play", "pause"])
     root.classList.toggle("playing", !film.paused);
     playButton.setAttribute("aria-label", film.paused ? "Play (space key)" : "Pause (space key)");
   });
-film.addEventListener("loadedmetadata", () => {
+film.addEventListener("durationchange", () => {
   if (isFilm() && film.videoWidth) shape(film.videoWidth / film.videoHeight);
+  if (isFilm() && props.clip_look?.number === number()) drawChart();
 });
 
 // ---- the chart ----
@@ -267,7 +271,7 @@ function drawChart() {
   const { counts } = props.clip_look;
   const { frames, names } = found();
   const kinds = Object.entries(counts).slice(0, MOST_LINES);
-  const length = frames.at(-1)?.[0] || 1;
+  const length = lengthOf();
   const most = Math.max(1, ...kinds.flatMap(([, line]) => line));
   const kindOf = Object.fromEntries(Object.entries(names ?? {}).map(([kind, name]) => [name, kind]));
   chart.setAttribute("viewBox", "0 0 1000 40");
