@@ -116,7 +116,6 @@ def forget(blocks: gr.Blocks, unread: Unread, unused_seconds: float, unread_seco
 
 
 def _result(state: SessionState) -> bool:
+    """Returns whether a session has a result, or the token of one (`ui.page.Run`, `ui.film.Film`)."""
     values = list(state.state_data.values())
-    return any(
-        isinstance(getattr(value, "result", value), Result) for value in values
-    )  # also in a `ui.page.Run`
+    return any(isinstance(value, Result) or hasattr(value, "token") for value in values)

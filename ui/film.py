@@ -18,12 +18,13 @@ import numpy as np
 
 from answer import coco
 from answer.result import Result, View
-from answer.settings import Filters
+from answer.settings import SCORE_RANGE, Filters, SettingsError
 from clips.report import TRACK_HEADERS, counts_over_time, most_at_once, track_table
 from clips.result import ClipResult, ClipView, Look
 from clips.viewing import playable
 from detections import Detections
 from marks import fixed_colors, ink, shown_score
+from serving.kept import Kept
 from serving.service import Service, keep, new_folder
 from ui import overlay
 from ui.choices import Choices
@@ -38,24 +39,36 @@ All of it is sent each time. So the times grow, and the whole work stays in prop
 """
 OUTLINE_SIDE = 640
 """The longer side of the grid on which outlines run, in its own pixels."""
+USUAL_LEAST = 0.3
+"""The stage gets the instances with at least this score, and all of them once the threshold is lower.
+
+Most instances that the model keeps have a lower score. With them, a minute of a clip would be 12 MB.
+"""
+MOST_KEPT = 8
+"""The number of clips whose results are kept, of all visitors together. One may take 70 MB."""
+NOT_KEPT = "This clip is not kept any more, because others came since. Please send it again."
 COPY_BYTES = 200 * 2**20
 """The room that is reserved for a copy of a clip."""
 Answer = dict[Any, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Film:
-    """The clip on the stage.
+    """The clip on the stage, as the browser session remembers it. It changes while the clip is looked at.
 
     Args:
-        result: What was found in it so far.
-        number: The number that the stage gave it.
+        number: The number that the stage gave the clip.
         address: The address of this app, as the visitor's browser knows it.
+        choices: What the visitor has set last.
+        token: Under which the result is kept. None before anything was found.
+        least: The stage has the instances with at least this score.
     """
 
-    result: ClipResult
     number: int
     address: str
+    choices: Choices
+    token: str | None = None
+    least: float = USUAL_LEAST
 
 
 class FilmPage:
@@ -68,6 +81,7 @@ class FilmPage:
 
     def __init__(self, layout: Layout, film: gr.State, service: Service) -> None:
         self._layout, self._film, self._service = layout, film, service
+        self._kept = Kept[ClipResult](most=MOST_KEPT)
 
     async def find(
         self, choices: Choices, source: object, number: int, address: str
@@ -79,23 +93,23 @@ class FilmPage:
             source: The uploaded file, as the stage sent it.
             number: The number that the stage gave the clip.
         """
+        film = Film(number, address, replace(choices, hidden=()))
         start, next_at = time.monotonic(), FIRST_SECONDS
-        drawn: list[Any] = []
+        drawn = Drawn()
         async with self._service.request("page clip") as request:
             path = await request.clip(source)
             network = await request.model(choices.model)
             plan, notes = await request.run(lambda job: request.plan_clip(path, network, choices.detail))
             words = " ".join([f"Looking at {plan.words}.", *notes])
-            yield {self._layout.picture: gr.update(said=said("working", words, number))}
+            yield {self._layout.picture: gr.update(said=said("working", words, number)), self._film: film}
             async with contextlib.aclosing(request.segment_clip(path, network, choices.detail)) as steps:
                 async for progress in steps:
                     keep(path)
-                    drawn += [frame(look, choices.mask_threshold) for look in progress.new]
                     yield {self._layout.picture: gr.update(said=said("working", progress.words, number))}
                     if (passed := time.monotonic() - start) >= next_at or progress.result.is_whole:
                         next_at = passed * MORE + FIRST_SECONDS
-                        film = Film(progress.result, number, address)
-                        yield self._shown(film, replace(choices, hidden=()), drawn) | {self._film: film}
+                        film.token = self._kept.put(progress.result, film.token)
+                        yield self._shown(film, progress.result, drawn)
 
     async def make_playable(self, source: object, number: int) -> Answer:
         """Writes a copy of a clip that the visitor's browser can play, and gives it to the stage."""
@@ -106,24 +120,44 @@ class FilmPage:
             file = {"path": str(copy), "meta": {"_type": "gradio.FileData"}}
             return {self._layout.picture: gr.update(playable={"number": number, "file": file})}
 
-    async def show(self, film: Film, choices: Choices, whole: bool = False) -> Answer:
+    async def show(self, film: Film, choices: Choices, whole: bool = False) -> Any:
         """Returns the page for what is set now.
 
         Args:
             whole: Whether the outlines are made anew.
         """
-        keep(film.result.path)
+        film.choices = choices  # what is found next is shown like this
+        if film.token is None:
+            return gr.skip()
+        result = self._kept.get(film.token)
+        if result is None:
+            raise gr.Error(NOT_KEPT, print_exception=False)
+        keep(result.path)
+        drawn = Drawn() if whole or choices.score_threshold < film.least else None
         async with self._service.request("look") as request:
-            return await request.look(lambda: self._shown(film, choices, None, whole))
+            return await request.look(lambda: self._shown(film, result, drawn))
 
-    def _shown(self, film: Film, choices: Choices, drawn: list[Any] | None, whole: bool = False) -> Answer:
-        layout, view = self._layout, clip_view(film.result, choices)
-        if whole:
-            drawn = [frame(look, choices.mask_threshold) for look in film.result.looks]
+    def result(self, film: Film) -> ClipResult:
+        """Returns the result of the clip on the stage. Raises `SettingsError` if it is not kept any more."""
+        result = self._kept.get(film.token)
+        if result is None:
+            raise SettingsError(NOT_KEPT)
+        return result
+
+    def _shown(self, film: Film, result: ClipResult, drawn: Drawn | None) -> Answer:
+        """Returns the page about a clip.
+
+        Args:
+            drawn: The frames that are drawn already, if the stage gets the frames.
+        """
+        layout, choices = self._layout, film.choices
+        view = clip_view(result, choices)
         picture: Answer = {"clip_look": look_at(view) | {"number": film.number}}
         if drawn is not None:
-            picture["clip_scene"] = scene(film.result, drawn) | {"number": film.number}
-        objects = View(as_result(film.result), view.filters, view.style)
+            film.least = USUAL_LEAST if choices.score_threshold >= USUAL_LEAST else SCORE_RANGE[0]
+            frames = drawn.frames(result, choices.mask_threshold, film.least)
+            picture["clip_scene"] = scene(result, frames) | {"number": film.number}
+        objects = View(as_result(result), view.filters, view.style)
         told = overlay.summary(objects) | {"found": found(view), "plain": False}
         dots = _dots(view)
         for kind in (kind for group in told["groups"] for kind in group["kinds"]):
@@ -144,8 +178,26 @@ def clip_view(result: ClipResult, choices: Choices) -> ClipView:
     return ClipView(result, choices.filters(names), choices.style())
 
 
-def frame(look: Look, mask_threshold: float) -> list[Any]:
+class Drawn:
+    """The frames of a clip as the stage draws them. More frames of the same clip are drawn when they come."""
+
+    def __init__(self) -> None:
+        self._made: tuple[float, float] | None = None
+        self._frames: list[Any] = []
+
+    def frames(self, result: ClipResult, mask_threshold: float, least: float) -> list[Any]:
+        """Returns the `frame` of each look of a result."""
+        if self._made != (mask_threshold, least):
+            self._made, self._frames = (mask_threshold, least), []
+        self._frames += [frame(look, mask_threshold, least) for look in result.looks[len(self._frames) :]]
+        return list(self._frames)
+
+
+def frame(look: Look, mask_threshold: float, least: float = 0.0) -> list[Any]:
     """Returns a look for the stage: its time, and its instances with the highest score first.
+
+    Args:
+        least: Instances with a lower score are left out.
 
     Returns:
         [seconds, [[id, category id, score, mask area in pixels of the clip, box, path], …]]. Boxes are x1 y1
@@ -155,7 +207,7 @@ def frame(look: Look, mask_threshold: float) -> list[Any]:
     size = _outline_size(look.image_size)
     cells = (look.image_size[0] / size[0]) * (look.image_size[1] / size[1])
     instances = []
-    for i in range(len(detections)):
+    for i in range(int(np.count_nonzero(look.scores >= np.float32(least)))):
         path, area = overlay.outline(detections, i, size, mask_threshold)
         score = float(shown_score(detections.scores[i], 4))
         id, class_id = int(detections.ids[i]), int(detections.class_ids[i])

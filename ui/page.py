@@ -153,7 +153,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     ).then(page.turn, inputs, outputs, **INSTANT)
     layout.summary.reset(page.reset, inputs, outputs, **INSTANT)
 
-    add_saving(layout, memory.run, memory.film, service)
+    add_saving(layout, memory.run, memory.film, page.clips, service)
     add_inside_events(layout.inside, layout.tab_of["Inside"], controls["tab"], memory.run, service)
     blocks.load(None, js=FOR_SCREEN_READERS)
     opened = outputs | {memory.address, layout.tabs, layout.agents}
@@ -167,7 +167,7 @@ class Page:
     def __init__(self, layout: Layout, memory: Memory, service: Service) -> None:
         self._layout, self._memory, self._service = layout, memory, service
         self._kept = Kept[Result]()
-        self._clips = FilmPage(layout, memory.film, service)
+        self.clips = FilmPage(layout, memory.film, service)
 
     def _choices(self, values: Answer) -> Choices:
         """Returns what the visitor has set. Refuses in a sentence what the page never sends."""
@@ -205,7 +205,7 @@ class Page:
     async def _find_in_clip(self, values: Answer, source: object, number: int) -> AsyncIterator[Answer]:
         """Yields the page with what was found in a clip so far. Raises `Refused` as `_find` does."""
         try:
-            async for answer in self._clips.find(
+            async for answer in self.clips.find(
                 self._choices(values), source, number, values[self._memory.address]
             ):
                 yield self._without_photo() | answer
@@ -219,7 +219,7 @@ class Page:
         photo, number = (values[self._layout.picture].get(key) for key in ("photo", "number"))
         if not isinstance(photo, dict) or "clip" not in photo or not isinstance(number, int):
             raise gr.Error(ODD, print_exception=False)
-        return await self._clips.make_playable(photo["clip"], number)
+        return await self.clips.make_playable(photo["clip"], number)
 
     def _without_photo(self) -> Answer:
         """Returns the page without what is about a photo only."""
@@ -309,6 +309,7 @@ class Page:
         answer = self._shown(new, None, fitting, values[self._memory.address], notes, whole=True)
         if fitting != choices:
             answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
+        answer[layout.picture] |= {"clip_scene": {}, "clip_look": {}}
         return (
             answer
             | layout.of_clip(False)
@@ -345,11 +346,11 @@ class Page:
             **{layout.controls[name]: wanted[name] for name in names},
         }
 
-    async def show(self, values: Answer) -> Answer:
+    async def show(self, values: Answer) -> Any:
         """Returns the page for what is set now."""
         return await self._look(values, self._choices(values))
 
-    async def redraw(self, values: Answer) -> Answer:
+    async def redraw(self, values: Answer) -> Any:
         """As `show`, with new outlines, because the mask threshold has changed."""
         return await self._look(values, self._choices(values), whole=True)
 
@@ -359,7 +360,9 @@ class Page:
 
     async def catch_up(self, values: Answer) -> Any:
         """As `redraw`, if something was set while the model ran."""
-        run, choices = values[self._memory.run], self._choices(values)
+        run, film, choices = values[self._memory.run], values[self._memory.film], self._choices(values)
+        if film is not None:
+            return await self._look(values, choices) if choices != film.choices else gr.skip()
         if run is None or replace(choices, hidden=run.choices.hidden) == run.choices:
             return gr.skip()
         return await self._look(values, choices, whole=True)
@@ -390,14 +393,14 @@ class Page:
             result = await request.run(lambda job: request.segment(path, network, job, choices.detail))
             return {self._memory.other: result}
 
-    async def _look(self, values: Answer, choices: Choices, whole: bool = False) -> Answer:
+    async def _look(self, values: Answer, choices: Choices, whole: bool = False) -> Any:
         """Makes the page, in the line of those who look."""
         run, other, address = (
             values[part] for part in (self._memory.run, self._memory.other, self._memory.address)
         )
         film = values[self._memory.film]
         if film is not None:
-            return await self._clips.show(film, choices, whole)
+            return await self.clips.show(film, choices, whole)
         if run is None:
             return self._nothing(EXPIRED)
         keep(run.result.path)

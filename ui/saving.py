@@ -14,7 +14,7 @@ from answer.settings import SettingsError
 from clips.files import check_clip_export, export_clip
 from serving.estimates import clip_bytes, effect_bytes, export_bytes
 from serving.service import Service, keep, new_folder
-from ui.film import clip_view
+from ui.film import FilmPage, clip_view
 from ui.layout import Layout
 
 EXPIRED = "There is no result to save (one is kept for an hour). Please send the photo again."
@@ -43,14 +43,15 @@ SHARE = """async (file) => {
 """Opens the device's share sheet. Where there is none, the picture is downloaded."""
 
 
-def add_saving(layout: Layout, run: gr.State, film: gr.State, service: Service) -> None:
+def add_saving(layout: Layout, run: gr.State, film: gr.State, clips: FilmPage, service: Service) -> None:
     """Makes the buttons work that save something.
 
     Args:
         run: Holds the `ui.page.Run` that is on the stage, or None.
         film: Holds the `ui.film.Film` that is on the stage, or None.
+        clips: Keeps the results of clips.
     """
-    saver = Saver(layout, run, film, service)
+    saver = Saver(layout, run, film, clips, service)
     inputs = layout.inputs() | {run, film, layout.format, layout.clip_format, layout.soft}
     for event, save, then in (
         (layout.save.click, saver.save, DOWNLOAD),
@@ -67,8 +68,11 @@ def add_saving(layout: Layout, run: gr.State, film: gr.State, service: Service) 
 class Saver:
     """Writes files of what is in view, and returns their paths."""
 
-    def __init__(self, layout: Layout, run: gr.State, film: gr.State, service: Service) -> None:
+    def __init__(
+        self, layout: Layout, run: gr.State, film: gr.State, clips: FilmPage, service: Service
+    ) -> None:
         self._layout, self._run, self._film, self._service = layout, run, film, service
+        self._clips = clips
 
     async def save(self, values: dict[Any, Any], progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         """Writes what is in view in the chosen format."""
@@ -97,9 +101,10 @@ class Saver:
     async def _save_clip(
         self, values: dict[Any, Any], format: str, effect: str | None, progress: gr.Progress
     ) -> str:
-        choices, result = self._layout.read(values), values[self._film].result
+        choices = self._layout.read(values)
         async with self._service.request("save clip", progress) as request:
             check_clip_export(format, effect, choices.color)
+            result = self._clips.result(values[self._film])
             keep(result.path)
             view = clip_view(result, choices)
             folder = new_folder(clip_bytes(view, format))

@@ -36,15 +36,17 @@ class Walk(FakeNetwork):
         self.runs = 0
         self.may_go: threading.Semaphore | None = None
         self.began = threading.Semaphore(0)
+        self.running = threading.Lock()
 
     def roi_heads(self, features: object, proposals: object, sizes: list[tuple[int, int]]) -> Any:
-        if self.may_go is not None:
-            self.began.release()
-            self.may_go.acquire(timeout=20)
-        x = 0.1 + STEP * (self.runs % FRAMES)
-        self.runs += 1
-        self.boxes = [[x, 0.5, x + 0.2, 0.9], [0.7, 0.1, 0.9, 0.8]]
-        return super().roi_heads(features, proposals, sizes)
+        with self.running:
+            if self.may_go is not None:
+                self.began.release()
+                self.may_go.acquire(timeout=20)
+            x = 0.1 + STEP * (self.runs % FRAMES)
+            self.runs += 1
+            self.boxes = [[x, 0.5, x + 0.2, 0.9], [0.7, 0.1, 0.9, 0.8]]
+            return super().roi_heads(features, proposals, sizes)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +64,13 @@ def server(walk: Walk) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def fresh(walk: Walk) -> Iterator[None]:
-    walk.runs, walk.began = 0, threading.Semaphore(0)
+    walk.runs, walk.began, walk.scores = 0, threading.Semaphore(0), [0.9, 0.8]
     yield
     held, walk.may_go = walk.may_go, None
     if held is not None:
         held.release(100)
+        with walk.running:  # a run that was given up has ended
+            pass
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +78,20 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "walk.webm")
 
 
-def looked_at(page: Page, clip: Path) -> Page:
+def looked_at(page: Page, clip: Path, followed: str = "1 dog, 1 person") -> Page:
     upload(page, clip)
-    expect(page.locator("#summary")).to_contain_text("Followed: 1 dog, 1 person")
+    expect(page.locator("#summary")).to_contain_text(f"Followed: {followed}")
     expect(page.locator("#picture .waiting")).to_be_hidden()
     return page
 
 
 def seek(page: Page, seconds: float) -> None:
+    """Goes to a time of the clip, and waits until its frame is drawn."""
     page.locator("#picture .film").evaluate(
-        "(film, seconds) => new Promise((done) => { film.onseeked = done; film.currentTime = seconds; })",
+        """(film, at) => new Promise((done) => {
+            film.requestVideoFrameCallback(() => requestAnimationFrame(() => setTimeout(done)));
+            film.currentTime = at;
+        })""",
         seconds,
     )
 
@@ -259,3 +267,25 @@ def test_the_programs_find_the_same_in_the_clip(page: Page, clip: Path) -> None:
     )
     assert run.stdout.splitlines()[-2] == "{'dog': 1}"
     assert run.stdout.splitlines()[-1].endswith("walk.zip")
+
+
+def test_settings_that_change_meanwhile_hold_for_what_is_found_next(
+    page: Page, clip: Path, walk: Walk
+) -> None:
+    walk.may_go = threading.Semaphore(0)
+    upload(page, clip)
+    assert walk.began.acquire(timeout=20)
+    set_threshold(page, 0.85)
+    walk.may_go.release(100)
+    expect(page.locator("#picture .waiting")).to_be_hidden()
+    expect(masks(page)).to_have_count(1)
+    expect(page.locator("#summary")).to_contain_text("Followed: 1 dog. Most")
+
+
+def test_a_lower_threshold_shows_what_was_not_sent_before(page: Page, clip: Path, walk: Walk) -> None:
+    walk.scores = [0.9, 0.2]
+    looked_at(page, clip, "1 dog")
+    expect(masks(page)).to_have_count(1)
+    set_threshold(page, 0.15)
+    expect(masks(page)).to_have_count(2)
+    assert walk.runs == FRAMES
