@@ -51,9 +51,7 @@ class ClipProgress:
         return f"{self.done} of {self.frames} frames, {self.frames_per_second:.1f} a second{left}"
 
 
-def plan_clip_file(
-    path: Path, model: SegmentationModel, seconds_per_frame: float, stride: int = 0
-) -> tuple[Plan, tuple[str, ...]]:
+def plan_clip_file(path: Path, seconds_per_frame: float, stride: int = 0) -> tuple[Plan, tuple[str, ...]]:
     """Returns which frames of a clip will be looked at, and what the visitor should know before.
 
     Raises:
