@@ -85,7 +85,7 @@ def drawn(folder: Path, frames: int) -> Path:
 
 
 def many_objects(folder: Path) -> dict[str, Any]:
-    """Measures the memory of a clip with many objects in each frame. A stand-in for the network finds them."""
+    """Measures the memory of a clip with many objects in each frame. No network runs: they are made up."""
     greys = (np.full((240, 320, 3), k % 200, np.uint8) for k in range(SECONDS * RATE))
     path = writing.write(lambda: greys, RATE, folder / "many")
     rng = np.random.default_rng(0)
