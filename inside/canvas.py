@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from marks import ink, place_labels, shown_score
+from marks import CORNERS, ink, place_labels, shown_score
 
 Picture = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -27,6 +27,8 @@ REST = 0.35
 """The brightness that remains of what is not meant."""
 HEAT = 0.7
 """The opacity of a heat map."""
+OUTSIDE = tuple(sorted(CORNERS, key=lambda place: place[1] not in ("above", "below")))
+"""Where labels may stand, the best place first. Outside of a small box they hide less of the object."""
 LETTERS, LEAST_LETTERS = 1 / 55, 12
 """The size of letters as a fraction of the picture's diagonal, and the smallest size in pixels."""
 
@@ -97,7 +99,7 @@ def with_labels(
     sizes = [(math.ceil(font.getlength(text)) + 2 * pad, ascent + descent) for text in words]
     each = [colors] * len(words) if isinstance(colors, tuple) else list(colors)
     order = np.arange(len(words), 0, -1)
-    placed = place_labels(boxes, np.array(sizes).reshape(-1, 2), order, drawn.shape[:2])
+    placed = place_labels(boxes, np.array(sizes).reshape(-1, 2), order, drawn.shape[:2], OUTSIDE)
     for i in np.flatnonzero(placed.labelled).tolist():
         plate = Image.new("RGB", sizes[i], each[i])
         ImageDraw.Draw(plate).text((pad, ascent), words[i], ink(each[i]), font, anchor="ls")

@@ -11,7 +11,7 @@ from inside.boxes import areas
 from inside.canvas import Picture
 from inside.look import Look, bars, can_show, name_of
 from marks import shown_score
-from network.inside import Inside
+from network.inside import NO_NAMES, Inside
 
 
 class About(NamedTuple):
@@ -103,8 +103,8 @@ WAYS = {
 NOT_HERE = {
     "features": "The feature maps of this network take too much memory to be kept.",
     "proposals": "This network has no anchors, so only its best proposals can be shown.",
-    "names": "There is no proposal whose scores could be shown.",
-    "once": "There is no object here, or the network does not say which boxes it left out.",
+    "names": "The network proposed nothing, so there are no scores.",
+    "once": "No object was found, so no other box was left out for it.",
     "mask": "No object was found, so there is no mask.",
 }
 """What is said if a step cannot be shown."""
@@ -117,6 +117,8 @@ def sentence(photo: Picture, steps: Inside, look: Look) -> str:
         photo: (H, W, 3) uint8 RGB, the photo as the model received it.
     """
     if not can_show(steps, look):
+        if look.step in ("names", "once") and steps.names is None:
+            return NO_NAMES
         return NOT_HERE[look.step]
     return {
         "seen": _seen,

@@ -46,6 +46,11 @@ from tools.random_weights import random_network
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of the page first. They take longest, and one worker would do the last of them alone."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/ui/"))
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Refuses connections to other machines, and hides the user's weights and torch's cache."""

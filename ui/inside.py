@@ -15,7 +15,7 @@ import gradio as gr
 
 from answer.result import Result
 from answer.settings import MASK_RANGE
-from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, draw
+from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, can_show, draw
 from inside.words import ABOUT, object_name, sentence
 from inside.words import WAYS as NAMES_OF_WAYS
 from network.inside import Inside
@@ -28,7 +28,7 @@ NAME = "Inside"
 """The name of the tab."""
 MOST_KEPT = 4
 """The number of photos whose steps are kept, of all visitors together."""
-OVERLAP_RANGE = (0.1, 0.95)
+OVERLAP_RANGE, PERCENT = (0.1, 0.95), (0, 100)
 NO_RESULT = "Drop a photo above, or choose an example. Then this tab shows how the model looks at it."
 NAMED = """() => {
   const picture = document.querySelector("#inside-picture");
@@ -59,10 +59,12 @@ class InsideTab:
 
     Args:
         held: {"run": token of the result, "steps": token of what was kept}.
-        point: x and y of the place that was clicked, or None.
+        point: x and y of the place that was chosen, or None.
         selected: Out of sight: the id of the object that was selected on the stage when the tab was opened.
         step: The number of the step, from 1. It is a part of `ui.choices.Choices`.
         ways: The choosers of the steps that have several pictures.
+        across: The x of the place in percent of the picture's width, for who does not click.
+        down: The y in percent of its height.
     """
 
     held: gr.State
@@ -71,6 +73,8 @@ class InsideTab:
     step: gr.Radio
     ways: dict[str, gr.Radio]
     object: gr.Dropdown
+    across: ForgivingSlider
+    down: ForgivingSlider
     level: ForgivingSlider
     count: ForgivingSlider
     overlap: ForgivingSlider
@@ -82,7 +86,7 @@ class InsideTab:
 
     def inputs(self) -> set[Any]:
         """Returns the components whose values `read` needs."""
-        sliders = {self.level, self.count, self.overlap, self.mask_threshold}
+        sliders = {self.across, self.down, self.level, self.count, self.overlap, self.mask_threshold}
         return {self.held, self.point, self.selected, self.step, self.object, *self.ways.values(), *sliders}
 
     def outputs(self) -> set[Any]:
@@ -135,6 +139,8 @@ def add_inside(parts: dict[str, Any], controls: dict[str, Any]) -> None:
                 )
                 for name in WAYS
             }
+            across = _slider(*PERCENT, 50, 1, "Place: across, in %", None, "across")
+            down = _slider(*PERCENT, 50, 1, "Place: down, in %", None, "down")
             level = _slider(1, 5, 1, 1, "Level of the pyramid", "1 has the finest cells.", "level")
             count = _slider(20, MOST_PROPOSALS, 100, 20, "Best proposals", None, "count")
             overlap = _slider(
@@ -155,6 +161,8 @@ def add_inside(parts: dict[str, Any], controls: dict[str, Any]) -> None:
         step,
         ways,
         object,
+        across,
+        down,
         level,
         count,
         overlap,
@@ -208,6 +216,7 @@ def add_inside_events(
     moved = [component.input for component in (tab.step, *tab.ways.values(), *sliders)]
     gr.on(moved, insides.show, inputs, outputs, **at_once)
     tab.object.input(insides.choose, inputs, outputs, **at_once)
+    gr.on([tab.across.input, tab.down.input], insides.move, inputs, outputs, **at_once)
     tab.picture.select(insides.point_at, inputs, outputs, **at_once)
 
 
@@ -270,6 +279,18 @@ class Insides:
         """As `show`, for another object. The place that was clicked does not count any more."""
         return {self._tab.point: None} | await self.show(values | {self._tab.point: None})
 
+    async def move(self, values: Values) -> Values:
+        """As `show`, for the place that the two sliders name."""
+        tab, run = self._tab, values[self._run]
+        if run is None:
+            return await self.show(values)
+        height, width = run.result.working_image.shape[:2]
+        point = values[tab.across] / 100 * width, values[tab.down] / 100 * height
+        answer = await self.show(values | {tab.point: point})
+        for slider in (tab.across, tab.down):  # a slider that is being dragged stays where the hand is
+            answer[slider].pop("value", None)
+        return answer | {tab.point: point}
+
     async def point_at(self, values: Values, event: gr.SelectData) -> Values:
         """As `show`, for the place in the picture that was clicked."""
         try:
@@ -306,17 +327,26 @@ class Insides:
         tab, about, way = self._tab, ABOUT[look.step], look.the_way()
         missing = "\n\n".join(steps.missing)
         told = sentence(photo, steps, look)
-        if way in POINTED or look.step == "names":
-            told += " Click the picture to choose another place."
+        pointed = (way in POINTED or look.step == "names") and can_show(steps, look)
+        if pointed:
+            told += " Click the picture, or use the two sliders, to choose another place."
         levelled = look.step in ("features", "proposals") and way != "best" and len(steps.levels) > 1
+        x, y = look.the_point(steps)
+        places = {
+            tab.across: gr.update(value=round(100 * x / steps.picture_hw[1])),
+            tab.down: gr.update(value=round(100 * y / steps.picture_hw[0])),
+        }
         visible = {
+            tab.across: pointed,
+            tab.down: pointed,
             tab.object: look.step in ("seen", "names", "once", "mask") and look.object is not None,
             tab.level: levelled,
             tab.count: look.step == "proposals" and way == "best",
-            tab.overlap: look.step == "once",
+            tab.overlap: look.step == "once" and can_show(steps, look),
             tab.mask_threshold: look.step == "mask" and way == "cut",
         } | {chooser: name == look.step for name, chooser in tab.ways.items()}
-        return {component: gr.update(visible=shown) for component, shown in visible.items()} | {
+        updates = {component: gr.update(visible=shown) for component, shown in visible.items()}
+        return {component: update | places.get(component, {}) for component, update in updates.items()} | {
             tab.picture: picture_file(draw(photo, steps, look)),
             tab.sentence: told,
             tab.lead: f"{about.lead} **Try this:** {about.attempt}",

@@ -13,7 +13,7 @@ from tools.random_weights import random_picture
 LOWER = [name for name in DETAILS if name != "full"]
 
 
-@pytest.fixture(scope="module", params=["v1_file", "v2_file"])
+@pytest.fixture(scope="module", params=["v1_file", pytest.param("v2_file", marks=pytest.mark.slow)])
 def model(request: pytest.FixtureRequest) -> SegmentationModel:
     file: Path = request.getfixturevalue(request.param)
     return load("auto", weights=file, device="cpu")

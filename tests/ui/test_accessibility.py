@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests.patience import expect
 from tests.ui.visitor import EMPTY, hold, open_kinds, open_tab, set_threshold, upload
@@ -33,17 +33,15 @@ def faults(page: Page, part: str = "html") -> list[str]:
 
 
 @pytest.fixture(params=["light", "dark"])
-def open_page(request: pytest.FixtureRequest, browser: Browser, server: str) -> Iterator[Callable[..., Page]]:
-    page = browser.new_page(color_scheme=request.param, viewport={"width": 1300, "height": 900})
+def open_page(request: pytest.FixtureRequest, open_page: Callable[..., Page]) -> Callable[..., Page]:
+    opened = open_page
 
-    def open_page(query: str = EMPTY) -> Page:
-        page.goto(f"{server}{query}")
-        expect(page.locator("#picture input[type=file]")).to_be_attached()
+    def open_page_with_examples(query: str = EMPTY) -> Page:
+        page = opened(1300, 900, request.param, query)
         expect(page.locator("#picture .example-list button[aria-label]")).to_have_count(len(PHOTOS))
         return page
 
-    yield open_page
-    page.close()
+    return open_page_with_examples
 
 
 def test_rules_are_heeded_and_what_breaks_one_is_noticed(open_page: Callable[..., Page]) -> None:

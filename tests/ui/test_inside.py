@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from inference import SegmentationModel
 from inside.look import STEPS
@@ -50,18 +50,15 @@ def url(scenes_model: SegmentationModel, runs: list[object]) -> Iterator[str]:
     photos.look_inside = real
 
 
-def opened(browser: Browser, url: str, query: str, width: int = 1200) -> Page:
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    page.goto(url + query)
+def opened(open_page: Callable[..., Page], url: str, query: str, width: int = 1200) -> Page:
+    page = open_page(width, 900, query=query, at=url)
     page.locator("#inside-picture img").wait_for()
     return page
 
 
 @pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
-    page = opened(browser, url, LINK)
-    yield page
-    page.close()
+def page(open_page: Callable[..., Page], url: str) -> Page:
+    return opened(open_page, url, LINK)
 
 
 def choose(page: Page, step: int) -> None:
@@ -88,10 +85,8 @@ def test_every_step_has_a_picture_and_a_sentence_after_one_run(page: Page, runs:
     assert len(runs) == count, "only the run before"
 
 
-def test_a_link_opens_a_step(browser: Browser, url: str) -> None:
-    page = opened(browser, url, LINK + "&step=5")
-    told(page, "removed .* of the same kind")
-    page.close()
+def test_a_link_opens_a_step(open_page: Callable[..., Page], url: str) -> None:
+    told(opened(open_page, url, LINK + "&step=5"), "removed .* of the same kind")
 
 
 def test_a_click_chooses_a_place(page: Page) -> None:
@@ -99,6 +94,18 @@ def test_a_click_chooses_a_place(page: Page) -> None:
     told(page, "Proposal .*: stop sign 0.99")
     page.locator("#inside-picture img").click(position={"x": 20, "y": 20})
     told(page, "Proposal .*background 0\\.|There is no proposal at this place")
+
+
+def test_a_place_can_be_chosen_with_the_keyboard(page: Page) -> None:
+    expect(page.locator("#inside-across")).to_be_hidden()
+    choose(page, 4)
+    told(page, "Proposal .*: stop sign 0.99")
+    for id in ("across", "down"):
+        slider = page.locator(f"#inside-{id} input[type=range]")
+        slider.focus()
+        slider.press("Home")
+    told(page, "Proposal .*background 0\\.|There is no proposal at this place")
+    expect(page.locator("#inside-across input[type=number]")).to_have_value("0")
 
 
 def test_a_slider_shows_what_another_threshold_would_change(page: Page) -> None:
@@ -135,19 +142,16 @@ def test_a_new_photo_is_looked_at_while_the_tab_is_open(page: Page, runs: list[o
     assert len(runs) == count + 1
 
 
-def test_without_a_result_the_tab_says_what_to_do(browser: Browser, url: str) -> None:
-    page = browser.new_page()
-    page.goto(url + "?example=none&tab=inside")
+def test_without_a_result_the_tab_says_what_to_do(open_page: Callable[..., Page], url: str) -> None:
+    page = open_page(query="?example=none&tab=inside", at=url)
     expect(page.locator("#inside-sentence")).to_have_text(NO_RESULT)
-    page.close()
 
 
-@pytest.mark.parametrize("width", [390, 768])
-def test_nothing_sticks_out_on_a_narrow_screen(width: int, browser: Browser, url: str) -> None:
-    page = opened(browser, url, LINK, width)
+def test_nothing_sticks_out_on_a_narrow_screen(open_page: Callable[..., Page], url: str) -> None:
+    width = 390
+    page = opened(open_page, url, LINK, width)
     for step in range(2, len(STEPS) + 1):
         choose(page, step)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         box = page.locator("#inside-picture img").bounding_box()
         assert box is not None and np.isclose(box["width"] / box["height"], 512 / 384, atol=0.1)
-    page.close()
