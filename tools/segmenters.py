@@ -1,7 +1,7 @@
 """Makes COCO files and annotated pictures of photos and clips, in this process or with a running app.
 
-A segmenter is a function that does this for one photo or clip. `local_segmenter` returns one that runs a model
-here. `remote_segmenter` returns one that asks a `Server`.
+A segmenter is a function that does this for one photo or clip. `local_segmenter` returns one that runs a
+model here. `remote_segmenter` returns one that asks a `Server`.
 """
 
 from __future__ import annotations
