@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from clips.files import EXPORTS, export_clip
-from clips.result import ClipView
+from clips.result import ClipResult, ClipView
 from detections import Detections
 from inference import DEVICE_FAILED
 from photo.errors import ImageError
 from serving import clips
-from serving.clips import plan_clip_file, segment_clip_file
+from serving.clips import ClipResults, plan_clip_file, segment_clip_file
 from serving.estimates import clip_bytes
 from tests.samples import PERSON, fake_model
 from tests.small_clips import moving_frames, write_clip
@@ -98,3 +99,35 @@ def test_no_file_is_larger_than_its_estimate(format: str, tmp_path: Path) -> Non
     path = write_clip(tmp_path / "a.avi", [*noise, *moving_frames(4)])
     view = ClipView(list(segment_clip_file(path, MODEL, 0.1))[-1].result)
     assert export_clip(view, format, tmp_path).stat().st_size <= clip_bytes(view, format)
+
+
+def whole(path: Path) -> ClipResult:
+    return list(segment_clip_file(path, MODEL, 0.1))[-1].result
+
+
+def test_a_result_is_found_again_by_the_clips_content(clip: Path, tmp_path: Path) -> None:
+    kept, other = ClipResults(), tmp_path / "b.mp4"
+    kept.keep(whole(clip), MODEL, "full", 0)
+    clip.rename(other)
+    found = kept.find(other, MODEL, "full", 0)
+    assert found is not None and found.path == other and found.cached and len(found.looks) == 12
+    assert kept.find(other, MODEL, "full", 2) is None
+    assert kept.find(write_clip(tmp_path / "c.gif"), MODEL, "full", 0) is None
+
+
+def test_only_a_few_results_are_kept_and_none_for_ever(clip: Path, tmp_path: Path) -> None:
+    kept = ClipResults(most=2)
+    result = whole(clip)
+    for stride in range(3):
+        kept.keep(result, MODEL, "full", stride)
+    assert [kept.find(clip, MODEL, "full", stride) is None for stride in range(3)] == [True, False, False]
+    kept.seconds = 0.0
+    kept.forget()
+    assert kept.find(clip, MODEL, "full", 2) is None
+
+
+def test_half_a_result_and_that_of_a_spare_are_not_kept(clip: Path) -> None:
+    kept = ClipResults()
+    kept.keep(replace(whole(clip), is_whole=False), MODEL, "full", 0)
+    kept.keep(replace(whole(clip), model=fake_model()), MODEL, "full", 0)
+    assert kept.find(clip, MODEL, "full", 0) is None

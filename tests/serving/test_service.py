@@ -46,8 +46,9 @@ from serving.sessions import SHARED
 from tests.calls import FILE_DATA
 from tests.fault_server import Answer, FaultServer
 from tests.loops import in_a_loop
-from tests.samples import make_detections, make_result
+from tests.samples import fake_model, make_detections, make_result
 from tests.serving.test_scheduler import Held, until
+from tests.small_clips import write_clip
 from tests.truth import SCENE
 from ui.links import EXAMPLES
 
@@ -793,5 +794,33 @@ def test_the_next_step_of_a_clip_is_not_refused_when_the_line_is_full(alone: Ser
         may_end.set()
         assert await goes_on == "done"
         await held
+
+    in_a_loop(test())
+
+
+def test_one_visitor_may_have_two_clips_looked_at_at_once(alone: Service, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi")
+    model = fake_model()
+
+    async def begin() -> tuple[Any, Any]:
+        context = alone.request("video")
+        request = await context.__aenter__()
+        steps = request.segment_clip(path, model)
+        await anext(steps)
+        return context, steps
+
+    async def test() -> None:
+        begun = [await begin() for _ in range(2)]
+        with pytest.raises(Busy):
+            await begin()
+        for context, steps in begun:
+            await steps.aclose()
+            await context.__aexit__(None, None, None)
+        context, steps = await begin()
+        assert [step.done async for step in steps] == [*range(2, 13), 12]
+        assert alone.clips_of.total() == 0
+        await context.__aexit__(None, None, None)
+        async with alone.request("video") as request:
+            assert [step.result.cached async for step in request.segment_clip(path, model)] == [True]
 
     in_a_loop(test())
