@@ -144,6 +144,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
     def tidy() -> None:
         sessions.forget(blocks, unread, KEEP_SECONDS, UNREAD_SECONDS)
         blocks.service.results.forget()
+        blocks.service.clips.forget()
         disk.make_room()
 
     @contextlib.asynccontextmanager

@@ -99,6 +99,7 @@ class ClipResult:
         notes: Sentences for the visitor about how the result was made.
         seconds: How long decoding, the network and tracking took together.
         is_whole: Whether the clip was looked at to its end, or to the end of what is allowed.
+        cached: Whether an earlier run on the same clip found it.
     """
 
     path: Path
@@ -110,6 +111,7 @@ class ClipResult:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     is_whole: bool = True
+    cached: bool = False
 
     @property
     def times(self) -> NDArray[np.float64]:

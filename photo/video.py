@@ -281,7 +281,7 @@ class _Animation:
         try:
             self._image.seek(self._number + 1)
             self._image.load()
-        except DECODER_ERRORS:  # the end, or damage that is told by the length that is missing
+        except (Image.DecompressionBombError, *DECODER_ERRORS):  # the end, or damage
             return None
         self._number += 1
         at = self._next

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from inference import BATCH, WORKING_SIDE, SegmentationModel, detail_of, segment
 from network.detail import FULL_DETAIL
 from photo.clips import open_clip
 from serving.photos import on_device, run_spare
+from serving.results import Key, key_of
 
 MOST_SECONDS = 600.0
 """So long a clip is worked on, apart from waiting. What was found until then is the result."""
@@ -51,9 +54,58 @@ class ClipProgress:
         return f"{self.done} of {self.frames} frames, {self.frames_per_second:.1f} a second{left}"
 
 
-def plan_clip_file(
-    path: Path, model: SegmentationModel, seconds_per_frame: float, stride: int = 0
-) -> tuple[Plan, tuple[str, ...]]:
+class ClipResults:
+    """Keeps the results of a few clips, so that another format or threshold does not run the network again.
+
+    A result is found again by the content of the clip's file, as in `serving.results`. What is kept has no
+    path. All methods may be called from any thread.
+
+    Args:
+        most: The number of results that are kept. One takes about 40 MB for a minute with 30 objects.
+        seconds: How long a result is kept after it was used last.
+    """
+
+    def __init__(self, most: int = 4, seconds: float = 3600.0) -> None:
+        self.most, self.seconds = most, seconds
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Key, tuple[float, ClipResult]] = OrderedDict()
+
+    def find(self, path: Path, model: SegmentationModel, detail: str, stride: int) -> ClipResult | None:
+        """Returns the result for a clip's file and for what was asked for, or None."""
+        key = _key(path, model, detail, stride)
+        with self._lock:
+            self._forget()
+            if key not in self._kept:
+                return None
+            _, result = self._kept.pop(key)
+            self._kept[key] = time.monotonic(), result
+        return replace(result, path=path, cached=True)
+
+    def keep(self, result: ClipResult, model: SegmentationModel, detail: str, stride: int) -> None:
+        """Keeps a whole result that was found with `model` itself."""
+        if result.is_whole and result.model is model:
+            key = _key(result.path, model, detail, stride)
+            with self._lock:
+                self._kept[key] = time.monotonic(), replace(result, path=Path())
+                self._kept.move_to_end(key)
+                while len(self._kept) > self.most:
+                    self._kept.popitem(last=False)
+
+    def forget(self) -> None:
+        """Drops the results that were not used for too long."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        end = time.monotonic() - self.seconds
+        self._kept = OrderedDict((key, kept) for key, kept in self._kept.items() if kept[0] > end)
+
+
+def _key(path: Path, model: SegmentationModel, detail: str, stride: int) -> Key:
+    return (*key_of(path, model, detail), str(stride))
+
+
+def plan_clip_file(path: Path, seconds_per_frame: float, stride: int = 0) -> tuple[Plan, tuple[str, ...]]:
     """Returns which frames of a clip will be looked at, and what the visitor should know before.
 
     Raises:

@@ -37,14 +37,14 @@ from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from answer.settings import SettingsError, said
 from clips.look import Plan
-from inference import NAMES, ModelError, SegmentationModel
+from inference import NAMES, ModelError, SegmentationModel, detail_of
 from network import zero_gpu
 from network.detail import FULL_DETAIL
 from network.weights import WeightsError
 from photo.errors import ImageError
 from photo.fetch import fetch, is_bare_picture
 from photo.limits import MAX_FILE_BYTES
-from serving.clips import ClipProgress, plan_clip_file, segment_clip_file
+from serving.clips import ClipProgress, ClipResults, plan_clip_file, segment_clip_file
 from serving.disk import FULL, MEGABYTE, Disk, Reservation
 from serving.janitor import touch
 from serving.models import Models
@@ -58,6 +58,8 @@ T = TypeVar("T")
 
 FETCHES, FETCHES_EACH = 8, 2
 """The number of pictures that are fetched from the web at once: in all, and for one visitor's address."""
+CLIPS, CLIPS_EACH = 4, 2
+"""The number of clips that are looked at side by side: in all, and for one visitor's address."""
 ROOM_BYTES = 64 * MEGABYTE
 """The room for a file whose size nobody has estimated. A picture of 12 megapixels needs less."""
 RESTARTING = "The server is restarting. Please try again in a minute."
@@ -106,6 +108,9 @@ class Service:
         self.scheduler = scheduler or Scheduler(zero_gpu.LEASES if zero_gpu.ACTIVE else SLOTS)
         self.views = views or Scheduler(waiting=100, waiting_each=50, wait_seconds=30.0, run_seconds=60.0)
         self.seconds = Seconds()
+        self.clips = ClipResults()
+        self.clips_of: Counter[str] = Counter()
+        """How many clips each address has that are being looked at."""
         self._fetching: Counter[str] = Counter()
 
     async def fetch(self, url: str) -> Path:
@@ -315,22 +320,49 @@ class Request:
 
         Notes facts for the log. Use it with `contextlib.aclosing`.
         """
-        seconds = self._service.seconds
+        service, seconds = self._service, self._service.seconds
+        kept = await self.run(lambda job: service.clips.find(path, model, detail, stride))
+        if kept is not None:
+            self._facts |= {"model": kept.model.name, "frames": len(kept.looks), "cached": True}
+            yield ClipProgress((), len(kept.looks), len(kept.looks), 0.0, 0.0, kept)
+            return
         steps = segment_clip_file(
-            path, model, seconds.expected(model, detail), self._service.models.on_cpu, detail, stride
+            path, model, seconds.expected(model, detail), service.models.on_cpu, detail, stride
         )
-        async with contextlib.aclosing(self.turns(steps)) as turns:
-            async for progress in turns:
-                result = progress.result
-                if not self._facts.get("frames"):
-                    height, width = result.facts.size
-                    self._facts |= {"format": result.facts.format, "width": width, "height": height}
-                    self._facts |= {"model": result.model.name, "stride": result.stride}
-                self._facts["frames"] = progress.done
-                self._job.stage(min(0.98, progress.done / progress.frames), progress.words)
-                if result.is_whole and result.model is model:
-                    seconds.note(model, result.detail, result.seconds / max(1, progress.done))
-                yield progress
+        with self._clip_place():
+            async with contextlib.aclosing(self.turns(steps)) as turns:
+                async for progress in turns:
+                    self._note(progress)
+                    if progress.result.is_whole:
+                        await asyncio.to_thread(service.clips.keep, progress.result, model, detail, stride)
+                    if progress.result.is_whole and progress.result.model is model:
+                        seconds.note(model, detail_of(model, detail), progress.result.seconds / progress.done)
+                    yield progress
+
+    def _note(self, progress: ClipProgress) -> None:
+        """Notes for the log how far a clip is, and reports it."""
+        result = progress.result
+        height, width = result.facts.size
+        self._facts |= {"format": result.facts.format, "width": width, "height": height}
+        self._facts |= {"model": result.model.name, "stride": result.stride, "frames": progress.done}
+        self._job.stage(min(0.98, progress.done / progress.frames), progress.words)
+
+    @contextlib.contextmanager
+    def _clip_place(self) -> Iterator[None]:
+        """Takes one of the places for clips, each of which has a process that holds its clip open.
+
+        Raises:
+            Busy: No place is free.
+        """
+        address, clips = self._context.run(_visitor).address, self._service.clips_of
+        if clips.total() >= CLIPS or clips[address] >= CLIPS_EACH:
+            raise Busy("Too many clips are being looked at just now. Please try again in a minute.")
+        clips[address] += 1
+        try:
+            yield
+        finally:
+            clips[address] -= 1
+            clips += Counter()  # drops the addresses whose count is 0
 
     async def run(self, work: Callable[[Job], T], line: Scheduler | None = None, goes_on: bool = False) -> T:
         """Runs `work` in a thread when its turn has come, and returns what `work` returns.

@@ -16,9 +16,11 @@ from photo.fetch import ADDRESS_LENGTH, is_bare_picture
 
 BEGINNING, END = 150, 100
 """The number of characters at both ends of a long error that are kept."""
-EXPECTED = (
-    "image: expected a web address such as https://example.org/photo.jpg, a data URL, or a picture in base64."
-)
+EXPECTED = {
+    "image": "expected a web address such as https://example.org/photo.jpg, a data URL, or base64.",
+    "video": "expected a web address such as https://example.org/clip.mp4, or a data URL.",
+}
+"""What a tool's argument should be that stands for a file."""
 
 
 def take_over(blocks: gr.Blocks) -> None:
@@ -42,10 +44,10 @@ def _checked(inner: Callable[[Any], Awaitable[Any]], offered: Any) -> Callable[[
         if name not in offered.tool_to_endpoint:
             tools = ", ".join(offered.tool_to_endpoint)
             return refusal(f"There is no tool {said(name)}. Expected one of: {tools}.")
-        if "image" in arguments:
-            arguments["image"] = picture(arguments["image"])
-            if arguments["image"] is None:
-                return refusal(EXPECTED)
+        for argument in EXPECTED.keys() & arguments.keys():
+            arguments[argument] = picture(arguments[argument])
+            if arguments[argument] is None:
+                return refusal(f"{argument}: {EXPECTED[argument]}")
         result = await inner(request)
         if result.root.isError:
             for part in result.root.content:

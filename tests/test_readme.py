@@ -16,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.conftest import ROOT
 from tests.javascript import node, with_client
+from tests.small_clips import moving_frames, write_clip
 from tests.truth import SCENE
 
 README = (ROOT / "README.md").read_text()
@@ -54,15 +55,22 @@ def here(code: str, server: str) -> str:
 
 
 def test_every_example_is_of_a_kind_that_is_run_here() -> None:
-    assert [name for name, _ in BLOCKS].count("python") == 1
+    assert [name for name, _ in BLOCKS].count("python") == 2
     assert {name for name, _ in BLOCKS} == {"sh", "python", "javascript", "json", "markdown", "html"}
 
 
 def test_the_example_for_python(
     server: str, folder: Path, counts: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exec(here(block("python"), server), {})
+    exec(here(block("python", '/segment"'), server), {})
     assert str(counts) in capsys.readouterr().out
+
+
+def test_the_example_for_clips(server: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip(folder / "clip.mp4", moving_frames(3))
+    exec(here(block("python", "segment_video"), server), {})
+    out = capsys.readouterr().out
+    assert "3 of 3 frames, 0.0 s left" in out and "clip-blur." in out
 
 
 def test_the_example_for_javascript(server: str, folder: Path, counts: dict[str, int]) -> None:

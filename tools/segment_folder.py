@@ -1,12 +1,13 @@
-"""Segments a folder of photos. Writes one COCO file for all photos, and an annotated picture of each photo.
+"""Segments a folder of photos and clips. Writes one COCO file for all photos, and annotated pictures.
 
     python tools/segment_folder.py PHOTOS OUT [--recursive] [--score-threshold 0.7] [--classes person dog]
     python tools/segment_folder.py PHOTOS OUT --server http://127.0.0.1:7860
     python tools/segment_folder.py PHOTOS OUT --server owner/space --no-pictures
 
-The tool writes OUT/instances.json and OUT/pictures/NAME-segmented.png. OUT/journal.jsonl lists the finished
-photos. If a run was stopped or killed, the same command continues with the other photos. The tool repeats
-photos that failed or that changed since.
+The tool writes OUT/instances.json and OUT/pictures/NAME-segmented.png. Each clip (video) gets a COCO file
+with tracks and an annotated clip of its own, in OUT/clips. OUT/journal.jsonl lists the finished photos and
+clips. If a run was stopped or killed, the same command continues with the others. The tool repeats those that
+failed or that changed since.
 """
 
 from __future__ import annotations
@@ -41,11 +42,14 @@ from network.weights import WeightsError
 from photo.formats import READABLE
 from tools.journal import note, resume
 from tools.segmenters import (
+    ClipSegmenter,
     PhotoError,
     Segmenter,
     Server,
     ServerError,
+    local_clip_segmenter,
     local_segmenter,
+    remote_clip_segmenter,
     remote_segmenter,
 )
 
@@ -54,7 +58,9 @@ SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if 
 # skipped silently.
 SUFFIXES |= {".heic", ".heif"}
 
-INSTANCES, PICTURES, JOURNAL = "instances.json", "pictures", "journal.jsonl"
+CLIP_SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv"}
+
+INSTANCES, PICTURES, CLIPS, JOURNAL = "instances.json", "pictures", "clips", "journal.jsonl"
 PARTIAL, LOCK = ".partial", ".lock"
 """Other names in OUT: a folder of unfinished files, emptied after each photo, and the running tool's lock."""
 INTERRUPTED = 130
@@ -65,15 +71,17 @@ INTERRUPTED = 130
 
 
 def photos_in(folder: Path, out: Path, recursive: bool) -> list[str]:
-    """Returns the photos in `folder` as sorted relative paths with forward slashes.
+    """Returns the photos and clips in `folder` as sorted relative paths with forward slashes.
 
-    A file is a photo if its suffix is in `SUFFIXES`. Hidden files, hidden folders and `out` are skipped.
+    A file is a photo if its suffix is in `SUFFIXES`, and a clip if it is in `CLIP_SUFFIXES`. Hidden files,
+    hidden folders and `out` are skipped.
     """
     found = []
     for path in folder.rglob("*") if recursive else folder.iterdir():
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and not _is_in(path, out) and path.is_file():
+        known = path.suffix.lower() in SUFFIXES | CLIP_SUFFIXES
+        if known and not hidden and not _is_in(path, out) and path.is_file():
             found.append(relative.as_posix())
     return sorted(found)
 
@@ -139,6 +147,7 @@ class Outcome:
     Args:
         photos: The number of photos.
         done: The number of finished photos. Photos that earlier runs finished count too.
+        clips: How many of the finished ones are clips.
         instances: The number of instances in the finished photos.
         failures: Why a photo failed, in a sentence, by the photo's name.
         stopped: Why the run stopped early, in a sentence. Empty if it did not.
@@ -147,6 +156,7 @@ class Outcome:
 
     photos: int
     done: int = 0
+    clips: int = 0
     instances: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     stopped: str = ""
@@ -160,10 +170,12 @@ def segment_folder(
     segment: Segmenter,
     settings: dict[str, Any],
     pictures: bool = True,
+    segment_clip: ClipSegmenter | None = None,
 ) -> Outcome:
     """Segments each photo that is not finished yet. Then writes one COCO file for all finished photos.
 
     Args:
+        segment_clip: Segments the clips among `names`.
         names: The photos' paths relative to `photos`, as `photos_in` returns them.
         settings: The settings for `Journal`.
         pictures: Whether a finished photo is segmented again if its annotated picture is missing.
@@ -181,6 +193,13 @@ def segment_folder(
             picture = out / PICTURES / f"{name}-segmented.png"
             try:
                 stamp = _stamp(photos / name)
+                if Path(name).suffix.lower() in CLIP_SUFFIXES:
+                    assert segment_clip is not None
+                    if journal.get(name, stamp) is None:
+                        _move(segment_clip(photos / name), out / CLIPS, name)
+                        journal.add(name, stamp, {"images": [], "annotations": []})
+                    outcome.clips += 1
+                    continue
                 record = journal.get(name, stamp)
                 if record is None or (pictures and not picture.exists()):
                     found, made = segment(photos / name)
@@ -198,7 +217,7 @@ def segment_folder(
     except KeyboardInterrupt:
         outcome.stopped, outcome.interrupted = "Stopped.", True
     whole = merged(records)
-    outcome.done, outcome.instances = len(whole["images"]), len(whole["annotations"])
+    outcome.done, outcome.instances = len(whole["images"]) + outcome.clips, len(whole["annotations"])
     half = out / f"{INSTANCES}.part"
     half.write_text(json.dumps(whole, allow_nan=False, separators=(",", ":")) + "\n", "utf-8")
     half.replace(out / INSTANCES)
@@ -225,6 +244,15 @@ def merged(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     ]
     whole["annotations"] = [each | {"id": number} for number, each in enumerate(annotations, start=1)]
     return whole
+
+
+def _move(files: Sequence[Path], folder: Path, name: str) -> None:
+    """Moves the files of the clip `name`: its COCO file and its annotated clip."""
+    for file in files:
+        # The name keeps the clip's suffix, because a.mp4 and a.mov may both be there.
+        target = folder / f"{name}-{'coco' if file.suffix == '.json' else 'segmented'}{file.suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
 
 
 def _stamp(photo: Path) -> list[int]:
@@ -312,14 +340,16 @@ def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> 
             server = Server(chosen.server, folder)
             answering = server.model(chosen.model)
             segment = remote_segmenter(server, answering["name"], filters, folder, pictures, chosen.detail)
+            clips = remote_clip_segmenter(server, answering["name"], filters, pictures, chosen.detail)
         else:
             model = load(chosen.model)
             answering = {"name": model.name, "sha256": model.sha256}
             segment = local_segmenter(model, filters, folder, pictures, chosen.detail)
+            clips = local_clip_segmenter(model, filters, folder, pictures, chosen.detail)
         # The settings do not say where the model runs, because the same weights find the same instances.
         facts = {"model": answering["name"], "sha256": answering["sha256"], "detail": chosen.detail}
         settings = facts | asdict(filters)
-        return segment_folder(chosen.photos, names, out, segment, settings, pictures)
+        return segment_folder(chosen.photos, names, out, segment, settings, pictures, clips)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

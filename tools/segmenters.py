@@ -1,7 +1,7 @@
-"""Makes a photo's COCO file and its annotated picture, in this process or with a running app.
+"""Makes COCO files and annotated pictures of photos and clips, in this process or with a running app.
 
-A segmenter is a function that does this for one photo. `local_segmenter` returns one that runs a model here.
-`remote_segmenter` returns one that asks a `Server`.
+A segmenter is a function that does this for one photo or clip. `local_segmenter` returns one that runs a
+model here. `remote_segmenter` returns one that asks a `Server`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ from answer.files import export_file
 from answer.formats import to_coco
 from answer.result import View, in_view
 from answer.settings import Filters
+from clips.files import export_clip
+from clips.result import ClipView
 from inference import SegmentationModel
 from network.detail import FULL_DETAIL
 from photo.errors import ImageError
+from serving.clips import segment_clip_file
 from serving.photos import segment_file
+from serving.timing import Seconds
 from visualize import Style
 
 PAUSES = (5.0, 15.0, 45.0, 135.0)
@@ -46,6 +50,13 @@ Segmenter = Callable[[Path], tuple[dict[str, Any], Path | None]]
 """Returns a photo's COCO file as `to_coco` makes it, and the path of its annotated picture or None.
 
 The caller may move the picture.
+"""
+
+
+ClipSegmenter = Callable[[Path], list[Path]]
+"""Writes a clip's COCO file with tracks, and its annotated clip if that is wanted. Returns their paths.
+
+The caller may move the files.
 """
 
 
@@ -109,7 +120,7 @@ def remote_segmenter(
         pictures: Whether the segmenter also asks for annotated pictures.
         detail: One of `network.detail.DETAILS`. A server of an older version knows only `FULL_DETAIL`.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "model": model,
         "score_threshold": filters.score_threshold,
         "classes": None if filters.classes is None else list(filters.classes),
@@ -122,6 +133,55 @@ def remote_segmenter(
         return json.loads(found.read_text("utf-8")), picture
 
     return segment
+
+
+def local_clip_segmenter(
+    model: SegmentationModel, filters: Filters, folder: Path, pictures: bool, detail: str = FULL_DETAIL
+) -> ClipSegmenter:
+    """Returns a segmenter of clips that runs `model` in this process. The arguments are as for photos."""
+    seconds = Seconds()
+
+    def segment(clip: Path) -> list[Path]:
+        try:
+            for progress in segment_clip_file(clip, model, seconds.expected(model, detail), detail=detail):
+                result = progress.result
+            seconds.note(model, detail, result.seconds / len(result.looks))
+            for note in result.notes:
+                tqdm.write(f"{clip.name}: {note}", file=sys.stderr)
+            view = ClipView(result, filters, Style(mask_threshold=filters.mask_threshold))
+            return [export_clip(view, format, folder) for format in clip_formats(pictures)]
+        except ImageError as error:
+            raise PhotoError(str(error)) from error
+        except MemoryError as error:
+            raise PhotoError("There is too little memory for this clip.") from error
+
+    return segment
+
+
+def remote_clip_segmenter(
+    server: Server, model: str, filters: Filters, pictures: bool, detail: str = FULL_DETAIL
+) -> ClipSegmenter:
+    """Returns a segmenter of clips that asks `server` to run a model. The network runs once for each file."""
+    settings: dict[str, Any] = {
+        "model": model,
+        "score_threshold": filters.score_threshold,
+        "classes": None if filters.classes is None else list(filters.classes),
+        "mask_threshold": filters.mask_threshold,
+        "detail": detail,
+    }
+
+    def segment(clip: Path) -> list[Path]:
+        return [
+            Path(server.call("/segment_video", clip, "video", format=format, **settings)["file"])
+            for format in clip_formats(pictures)
+        ]
+
+    return segment
+
+
+def clip_formats(pictures: bool) -> tuple[str, ...]:
+    """Returns the formats of the files that are written for a clip."""
+    return ("coco", "video") if pictures else ("coco",)
 
 
 class Server:
@@ -159,8 +219,8 @@ class Server:
         model: dict[str, Any] = answer["model"]
         return model
 
-    def call(self, endpoint: str, photo: Path, **settings: object) -> Any:
-        """Sends a photo to an endpoint and returns the answer.
+    def call(self, endpoint: str, photo: Path, argument: str = "image", **settings: object) -> Any:
+        """Sends a photo, or a clip as `argument`, to an endpoint and returns the answer.
 
         Raises:
             PhotoError: The server refused the photo, or was still busy at the last attempt.
@@ -168,7 +228,7 @@ class Server:
         """
         for seconds in (*PAUSES, None):
             try:
-                return self._call(endpoint, photo, settings)
+                return self._call(endpoint, photo, argument, settings)
             except _TryAgainError as error:
                 if seconds is None:
                     raise error.last from error
@@ -176,14 +236,14 @@ class Server:
                 self._pause(seconds)
         raise AssertionError("the last round returns or raises")
 
-    def _call(self, endpoint: str, photo: Path, settings: dict[str, object]) -> Any:
+    def _call(self, endpoint: str, photo: Path, argument: str, settings: dict[str, object]) -> Any:
         try:
             # A restarted server does not know its earlier clients, so a lost connection needs a new client.
             self._client = self._client or self._connected()
             most = self._client.config.get("max_file_size")
             if most and photo.stat().st_size > most:
                 raise PhotoError(f"This file is too large: the server takes at most {most // 2**20} MB.")
-            job = self._client.submit(image=handle_file(photo), api_name=endpoint, **settings)
+            job = self._client.submit(api_name=endpoint, **{argument: handle_file(photo)}, **settings)
         except ServerError as error:
             raise _TryAgainError(error) from error
         try:

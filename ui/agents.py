@@ -1,12 +1,13 @@
-"""Agents: adds two tools that language models can call.
+"""Agents: adds three tools that language models can call.
 
 One tool describes the objects in a photo as short JSON. The other tool draws the objects on a picture that is
-small enough for a language model. The tools use the Model Context Protocol
-(https://modelcontextprotocol.io).
+small enough for a language model. The third tool follows the objects in a video. The tools use the Model
+Context Protocol (https://modelcontextprotocol.io).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -18,18 +19,23 @@ from answer.data import to_json
 from answer.report import full_labels
 from answer.result import Result, View, in_view
 from answer.settings import Filters, check_detail
+from clips.result import ClipResult, ClipView
 from serving.service import Service
 from ui.api import filters_of, warnings_of
+from ui.clips import to_json as to_clip_json
+from ui.clips import warnings_of as clip_warnings_of
 from ui.components import picture_file
 from visualize import Style, annotate
 
-TOOLS = ("detect_objects", "draw_objects")
+TOOLS = ("detect_objects", "draw_objects", "track_objects")
 TOLD = ("counts", "image_size", "warnings")
 TOLD_OF_EACH = ("id", "category_name", "score", "bbox_xyxy", "area")
 """The parts of the answer of `/segment` that a language model gets: about the photo, and about each object.
 
 Masks are left out, because a language model cannot use them.
 """
+TOLD_OF_CLIP = ("clip", "most_at_once", "tracks", "warnings")
+"""The parts of the answer of `/segment_video` that a language model gets."""
 
 
 def add_tools(service: Service) -> None:
@@ -102,7 +108,38 @@ def add_tools(service: Service) -> None:
         """
         return FileData(path=await answer("draw", image, score_threshold, classes, detail, drawn))
 
-    for tool in (detect_objects, draw_objects):
+    async def track_objects(
+        video: gr.FileData,
+        score_threshold: float = 0.5,
+        classes: list[str] | None = None,
+        detail: str = "full",
+    ) -> str:
+        """Find, name, follow and count the objects in a video, of the 80 everyday kinds of COCO. Gives JSON:
+        clip (its size and length), most_at_once (the largest number of each kind that is in view at one
+        time), tracks (for each object its id, category_name, when it is first and last seen and how long it
+        is in view, in seconds), warnings and model. Takes about a minute.
+
+        Args:
+            video: Web address of the video (MP4, MOV, WebM, AVI, MKV or GIF, at most 25 MB), or a data URL.
+            score_threshold: Least score of the objects that count, 0 to 1; 0.7 leaves fewer wrong ones.
+            classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
+            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+        """
+        async with service.request("track") as request:
+            filters = filters_of(score_threshold, classes)
+            check_detail(detail)
+            path, network = await request.clip(video), await request.model("auto")
+            result: ClipResult | None = None
+            async with contextlib.aclosing(request.segment_clip(path, network, detail)) as steps:
+                async for progress in steps:
+                    result = progress.result
+            assert result is not None
+            warnings = clip_warnings_of(service.models, "auto", result, detail)
+            whole = to_clip_json(ClipView(result, filters), warnings)
+            short = {key: whole[key] for key in TOLD_OF_CLIP}
+            return json.dumps(short | {"model": result.model.name})
+
+    for tool in (detect_objects, draw_objects, track_objects):
         gr.api(tool, api_name=tool.__name__, concurrency_limit=None)
 
 

@@ -71,7 +71,7 @@ def add_clip_endpoint(service: Service) -> None:
             color: The background's for "color_background", as "#rrggbb".
 
         Returns:
-            At last one object: schema_version, done, model, clip, settings, seconds, times, counts,
+            At last one object: schema_version, done, model, clip, cached, settings, seconds, times, counts,
             most_at_once, tracks, warnings, file.
         """
         async with service.request("video") as request:
@@ -130,6 +130,7 @@ def to_json(view: ClipView, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "done": True,
         **clip_facts(view),
+        "cached": view.result.cached,
         "settings": filter_facts(view.filters),
         "seconds": round(view.result.seconds, 2),
         "times": [round(seconds, 3) for seconds in view.result.times.tolist()],

@@ -17,7 +17,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -46,8 +46,9 @@ from serving.sessions import SHARED
 from tests.calls import FILE_DATA
 from tests.fault_server import Answer, FaultServer
 from tests.loops import in_a_loop
-from tests.samples import make_detections, make_result
+from tests.samples import fake_model, make_detections, make_result
 from tests.serving.test_scheduler import Held, until
+from tests.small_clips import write_clip
 from tests.truth import SCENE
 from ui.links import EXAMPLES
 
@@ -719,5 +720,107 @@ def test_one_line_holds_for_all_kinds_of_requests(scenes_model: SegmentationMode
                     await other.run(lambda job: None)
             held.may_end.set()
             await task
+
+    in_a_loop(test())
+
+
+def test_a_photo_waits_for_one_step_of_a_clip_and_not_for_all(alone: Service) -> None:
+    order: list[str] = []
+    may_go_on = threading.Event()
+
+    def steps() -> Generator[int, None, None]:
+        for k in range(5):
+            may_go_on.wait(10)
+            order.append(f"step {k}")
+            yield k
+
+    async def follow() -> None:
+        async with alone.request("video") as request, contextlib.aclosing(request.turns(steps())) as turns:
+            async for _ in turns:
+                pass
+
+    async def look() -> None:
+        async with alone.request("segment") as request:
+            await request.run(lambda job: order.append("photo"))
+
+    async def test() -> None:
+        alone.scheduler = Scheduler(slots=1)
+        clip = asyncio.create_task(follow())
+        await until(lambda: alone.scheduler._running == 1)
+        photo = asyncio.create_task(look())
+        await until(lambda: len(alone.scheduler._line) == 1)
+        may_go_on.set()
+        await asyncio.gather(clip, photo)
+
+    in_a_loop(test())
+    assert order.index("photo") <= 2 and order[-1] == "step 4"
+
+
+def test_a_clip_that_is_stopped_ends_with_its_step(alone: Service) -> None:
+    ended: list[bool] = []
+
+    def steps() -> Generator[int, None, None]:
+        try:
+            yield from range(100)
+        finally:
+            ended.append(True)
+
+    async def test() -> None:
+        async with alone.request("video") as request:
+            async with contextlib.aclosing(request.turns(steps())) as turns:
+                async for step in turns:
+                    if step == 3:
+                        break
+            assert ended == [True]
+
+    in_a_loop(test())
+
+
+def test_the_next_step_of_a_clip_is_not_refused_when_the_line_is_full(alone: Service) -> None:
+    async def test() -> None:
+        alone.scheduler = line = Scheduler(slots=1, waiting=0)
+        may_end, began = threading.Event(), threading.Event()
+
+        def hold(job: Job) -> None:
+            began.set()
+            may_end.wait(10)
+
+        held = asyncio.create_task(line.run(Visitor("ann", ""), hold))
+        await until(began.is_set)
+        with pytest.raises(Busy):
+            await line.run(Visitor("bob", ""), lambda job: None)
+        goes_on = asyncio.create_task(line.run(Visitor("bob", ""), lambda job: "done", goes_on=True))
+        await until(lambda: len(line._line) == 1)
+        may_end.set()
+        assert await goes_on == "done"
+        await held
+
+    in_a_loop(test())
+
+
+def test_one_visitor_may_have_two_clips_looked_at_at_once(alone: Service, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi")
+    model = fake_model()
+
+    async def begin() -> tuple[Any, Any]:
+        context = alone.request("video")
+        request = await context.__aenter__()
+        steps = request.segment_clip(path, model)
+        await anext(steps)
+        return context, steps
+
+    async def test() -> None:
+        begun = [await begin() for _ in range(2)]
+        with pytest.raises(Busy):
+            await begin()
+        for context, steps in begun:
+            await steps.aclose()
+            await context.__aexit__(None, None, None)
+        context, steps = await begin()
+        assert [step.done async for step in steps] == [*range(2, 13), 12]
+        assert alone.clips_of.total() == 0
+        await context.__aexit__(None, None, None)
+        async with alone.request("video") as request:
+            assert [step.result.cached async for step in request.segment_clip(path, model)] == [True]
 
     in_a_loop(test())

@@ -26,6 +26,7 @@ from inference import SegmentationModel
 from serving.scheduler import Busy, Scheduler, Visitor
 from tests.conftest import ROOT
 from tests.samples import CAT, make_detections
+from tests.small_clips import moving_frames, write_clip
 from tools import segment_folder as tool
 from tools import segmenters
 from tools.segment_folder import Outcome, main, photos_in, segment_folder
@@ -139,6 +140,35 @@ def test_a_server_gives_what_the_local_model_gives(
     assert instances(tmp_path / "local")["annotations"]
     for name in ("instances.json", "pictures/b.png-segmented.png", "pictures/more/a.png-segmented.png"):
         assert (tmp_path / "local" / name).read_bytes() == (tmp_path / "remote" / name).read_bytes()
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["local", "server"])
+def test_a_clip_gets_a_coco_file_with_tracks_and_an_annotated_clip(
+    remote: bool, tmp_path: Path, local: None, server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    write_clip(tmp_path / "photos" / "walk.avi", moving_frames(3))
+    (tmp_path / "photos" / "damaged.mp4").write_bytes(b"no clip")
+    out = tmp_path / "out"
+    command = [
+        str(tmp_path / "photos"),
+        str(out),
+        "--model",
+        "scenes",
+        *(["--server", server] if remote else []),
+    ]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert (
+        "1 of 2 photos are done, 1 failed" in said.out and "damaged.mp4: This file is not a clip" in said.err
+    )
+    whole = json.loads((out / "clips" / "walk.avi-coco.json").read_text())
+    assert len(whole["images"]) == 3 and whole["videos"][0]["width"] == 64
+    assert len(list((out / "clips").glob("walk.avi-segmented.*"))) == 1
+    assert instances(out)["images"] == []
+    (out / "clips" / "walk.avi-coco.json").write_text("kept")
+    main(command)
+    assert (out / "clips" / "walk.avi-coco.json").read_text() == "kept", "a finished clip is not done again"
 
 
 def test_a_run_goes_on_at_a_server_where_the_same_model_answers(

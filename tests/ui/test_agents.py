@@ -5,6 +5,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from mcp.types import CallToolResult
 from PIL import Image
 
 from tests.conftest import ROOT
+from tests.small_clips import moving_frames, write_clip
+from ui.agents import TOOLS
 
 SCENE = ROOT / "examples" / "scenes" / "scene-1.png"
 PHOTO = "data:image/png;base64," + base64.b64encode(SCENE.read_bytes()).decode()
@@ -41,22 +44,23 @@ def text(answer: CallToolResult) -> str:
     return answer.content[0].text  # type: ignore[union-attr]
 
 
-def test_two_tools_are_offered_and_nothing_else(ask: Ask, server: str) -> None:
-    assert [tool.name for tool in ask("list_tools").tools] == ["detect_objects", "draw_objects"]
+def test_three_tools_are_offered_and_nothing_else(ask: Ask, server: str) -> None:
+    assert [tool.name for tool in ask("list_tools").tools] == [*TOOLS]
     assert ask("list_resources").resources == [] and ask("list_prompts").prompts == []
     schema = httpx.get(f"{server}gradio_api/mcp/schema").json()
-    assert [tool["name"] for tool in schema] == ["detect_objects", "draw_objects"]
+    assert [tool["name"] for tool in schema] == [*TOOLS]
 
 
 def test_the_schemas_say_in_whole_sentences_what_each_argument_is(ask: Ask) -> None:
     for tool in ask("list_tools").tools:
-        assert tool.inputSchema["required"] == ["image"]
+        what = "video" if tool.name == "track_objects" else "image"
+        assert tool.inputSchema["required"] == [what]
         properties = tool.inputSchema["properties"]
-        assert list(properties) == ["image", "score_threshold", "classes", "detail"]
+        assert list(properties) == [what, "score_threshold", "classes", "detail"]
         assert properties["score_threshold"]["default"] == 0.5
         for about in properties.values():
             assert about["description"].endswith((".", "if null.")), about
-        assert "photo" in tool.description
+        assert ("video" if what == "video" else "photo") in tool.description
 
 
 def test_objects_are_told_as_short_json_in_pixels_of_the_photo(ask: Ask) -> None:
@@ -108,3 +112,16 @@ def test_a_wrong_argument_is_answered_by_a_sentence(
 def test_other_endpoints_are_no_tools(ask: Ask) -> None:
     answer = ask("call_tool", "segment", {"image": PHOTO})
     assert answer.isError and "There is no tool" in text(answer)
+
+
+def test_objects_in_a_video_are_followed(ask: Ask, tmp_path: Path) -> None:
+    clip = base64.b64encode(write_clip(tmp_path / "a.webm", moving_frames(3)).read_bytes()).decode()
+    url = f"data:video/webm;base64,{clip}"
+    told = json.loads(text(ask("call_tool", "track_objects", {"video": url})))
+    assert set(told) == {"clip", "most_at_once", "tracks", "warnings", "model"}
+    assert told["clip"]["frames_looked_at"] == 3 and told["clip"]["width"] == 64
+
+
+def test_a_video_of_another_form_is_refused_with_what_is_expected(ask: Ask) -> None:
+    answer = ask("call_tool", "track_objects", {"video": "clip.mp4"})
+    assert answer.isError and text(answer).startswith("video: expected a web address")

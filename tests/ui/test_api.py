@@ -50,6 +50,7 @@ PARAMETERS = {
     "/annotate": FILTERS | LOOK | DETAIL,
     "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL,
     "/inside": {"model": "auto", "detail": "full", "arrays": False},
+    "/segment_video": FILTERS | DETAIL | {"stride": 0, "format": "coco", "effect": None, "color": "#ffffff"},
 }
 """The parameters of each endpoint beside the image, with their defaults."""
 OF_AGENTS: dict[str, Any] = {
@@ -64,7 +65,8 @@ def test_the_endpoints_have_typed_parameters_and_defaults(client: Client) -> Non
     assert endpoints.keys() == expected.keys()
     for name, endpoint in endpoints.items():
         image, *others = endpoint["parameters"]
-        assert image["parameter_name"] == "image" and not image["parameter_has_default"]
+        what = "video" if name in ("/segment_video", "/track_objects") else "image"
+        assert image["parameter_name"] == what and not image["parameter_has_default"]
         assert {p["parameter_name"]: p["parameter_default"] for p in others} == expected[name]
         assert endpoint["description"]
 
@@ -223,8 +225,9 @@ def test_a_picture_of_any_name_is_read_by_its_content(client: Client, tmp_path: 
 def test_a_wrong_argument_gets_one_sentence(
     endpoint: str, arguments: dict[str, Any], message: str, client: Client
 ) -> None:
+    what = "video" if endpoint == "/segment_video" else "image"
     with pytest.raises(AppError) as caught:
-        client.predict(image=handle_file(SCENE), api_name=endpoint, **arguments)
+        client.predict(api_name=endpoint, **{what: handle_file(SCENE)}, **arguments)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value) and str(ROOT) not in str(caught.value)
 
@@ -254,8 +257,9 @@ def test_a_wrong_wish_for_the_file_gets_one_sentence_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("serving.service.segment_file", lambda *arguments: pytest.fail("the model ran"))
+    what = "video" if endpoint == "/segment_video" else "image"
     with pytest.raises(AppError) as caught:
-        client.predict(image=handle_file(SCENE), api_name=endpoint, **arguments)
+        client.predict(api_name=endpoint, **{what: handle_file(SCENE)}, **arguments)
     assert message in str(caught.value)
 
 
