@@ -2,8 +2,8 @@
 
     python benchmarks/live.py [--model starter] [--clip FILE] [--seconds 15] [--photos 8]
 
-Chromium opens the page, and its camera shows a clip at 640x480 again and again: drawn objects, or the
-video file that is named. One visitor is live. Meanwhile another visitor, with another address, sends one photo
+Chromium opens the page, and its camera shows a clip at 640x480 again and again: drawn objects, or the video
+file that is named. One visitor is live. Meanwhile another visitor, with another address, sends one photo
 after the other. The same photos are also timed while nobody is live. The last line is one JSON object:
 
 - `frames_per_second` and `delay_ms` are those that the page shows, read once a second: the medians.
