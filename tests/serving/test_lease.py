@@ -1,4 +1,4 @@
-"""Tests leases. `tests.network.test_zero_gpu` tests them in a process of their own, as on a Zero GPU Space."""
+"""Tests leases. `tests.network.test_zero_gpu` tests them in another process, as on a Zero GPU Space."""
 
 from __future__ import annotations
 
