@@ -2,9 +2,9 @@
 
     python benchmarks/live.py [--model starter] [--clip FILE] [--seconds 15] [--photos 8]
 
-Chromium opens the page, and its camera shows a clip at 640x480, again and again: drawn objects, or the video
-file that is named. One visitor is live. Meanwhile another visitor, with another address, sends one photo after
-the other. The same photos are also timed while nobody is live. The last line is one JSON object:
+Chromium opens the page, and its camera shows a clip at 640x480 again and again: drawn objects, or the video
+file that is named. One visitor is live. Meanwhile another visitor, with another address, sends one photo
+after the other. The same photos are also timed while nobody is live. The last line is one JSON object:
 
 - `frames_per_second` and `delay_ms` are those that the page shows, read once a second: the medians.
 - `photo_alone_ms` and `photo_live_ms` are medians, and `photo_waits_ms` is the difference. `frame_ms` is the
@@ -98,7 +98,7 @@ def browsing(clip: Path) -> Iterator[Browser]:
 
 def go_live(browser: Browser, url: str) -> Page:
     """Opens the page, presses "Live", and waits until the first frames have been answered."""
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page = browser.new_page(viewport={"width": 1024, "height": 800})
     page.goto(f"{url}?example=none")
     page.locator("#picture .drop [data-action=live]").click()
     page.locator("#picture .live-view[data-rate]").wait_for(timeout=60_000)

@@ -9,6 +9,7 @@ Frames wait in the line for photos. So turns rotate between live visitors and vi
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -28,8 +29,10 @@ from detections import Detections
 from inference import FALLBACK_NAME, SegmentationModel, detail_of, segment
 from network import zero_gpu
 from network.detail import FULL_DETAIL
+from network.zero_gpu import NotLentError
 from photo.errors import ImageError
 from photo.images import read_photo
+from serving.lease import Lease
 from serving.photos import on_device
 from serving.scheduler import Busy, Job
 from serving.service import Request, Service
@@ -47,6 +50,8 @@ FRAME_SECONDS = 0.2
 PATIENCE = 5
 """The number of slow frames, one after the other, after which a faster model takes over."""
 FAST_DETAIL = "fast"
+REFUSED_SECONDS = 60.0
+"""The time after which a graphics processor is asked for again, if none was lent."""
 QUIET_SECONDS = 10.0
 """The time without a frame after which a place is free again."""
 TOKEN_BYTES = 16
@@ -107,6 +112,24 @@ class _Place:
     """The number of slow frames, one after the other."""
     faster: int = 0
     """How many models the visitor's own model is to be replaced by, one after the other."""
+    lease: Lease | None = None
+    refusal: str = ""
+    """Why no graphics processor was lent."""
+    ask_again: float = 0.0
+    """When the next lease may be asked for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """How the next frame is looked at.
+
+    Args:
+        words: As in `Seen`.
+        find: Finds the instances in a frame, (H, W, 3) uint8 RGB.
+    """
+
+    words: str
+    find: Callable[[NDArray[np.uint8]], Detections]
 
 
 class Live:
@@ -143,24 +166,30 @@ class Live:
         token, place = self._enter(token, wanted)
         place.in_flight = True
         try:
-            model, detail, words = await self._model(place, wanted, request)
+            way = await self._way(place, request)
             seconds = time.monotonic()
 
             def work(job: Job) -> T:
-                return answer(self._seen(place, frame, model, detail, words, seconds))
+                return answer(self._seen(place, frame, way, seconds))
 
             return token, await request.glance(work)
         finally:
             place.in_flight = False
             place.last = time.monotonic()
             if not place.frames:  # nobody has learned the token
-                self._places.pop(token, None)
+                self._forget(token)
 
     def leave(self, token: str) -> None:
         """Frees the place with this token, if there is one."""
-        if (place := self._places.pop(token, None)) is not None:
+        if (place := self._forget(token)) is not None:
             seconds = round(time.monotonic() - place.began)
             log.info(json.dumps({"kind": "live", "frames": place.frames, "seconds": seconds}))
+
+    def _forget(self, token: str) -> _Place | None:
+        place = self._places.pop(token, None)
+        if place is not None and place.lease is not None:
+            place.lease.give_back()
+        return place
 
     def _enter(self, token: str, wanted: Wanted) -> tuple[str, _Place]:
         now = time.monotonic()
@@ -180,20 +209,18 @@ class Live:
         place.wanted = wanted
         return token, place
 
-    async def _model(
-        self, place: _Place, wanted: Wanted, request: Request
-    ) -> tuple[SegmentationModel, str, str]:
-        """Returns the model that looks, its detail, and a line about it."""
-        chosen = self._service.models.ready(wanted.model)
+    async def _way(self, place: _Place, request: Request) -> _Way:
+        """Returns which model looks at the next frame of this visitor."""
+        chosen = self._service.models.ready(place.wanted.model)
         if chosen is None:  # a camera cannot wait for a download
-            self._service.models.start(wanted.model)
+            self._service.models.start(place.wanted.model)
             small = await request.model(FALLBACK_NAME)
-            return small, FULL_DETAIL, f"Model {small.name}: the other one is not loaded yet."
+            return self._timed(
+                place, small, FULL_DETAIL, f"Model {small.name}: the other one is not loaded yet."
+            )
         if zero_gpu.ACTIVE and chosen.device.type == "cuda":
-            small = self._service.models.on_cpu(FALLBACK_NAME)
-            words = f"Model {small.name} on the CPU: live takes no time on the graphics processor."
-            return small, FULL_DETAIL, words
-        detail = detail_of(chosen, wanted.detail)
+            return await self._borrowed(place, chosen)
+        detail = detail_of(chosen, place.wanted.detail)
         ways = [(chosen, detail)]
         if detail_of(chosen, FAST_DETAIL) != detail:
             ways.append((chosen, FAST_DETAIL))
@@ -204,11 +231,12 @@ class Live:
         while place.faster < len(ways) - 1 and not place.frames and self._is_slow(*ways[place.faster]):
             place.faster += 1
         model, detail = ways[min(place.faster, len(ways) - 1)]
+        words = f"Model {model.name}."
         if model is not chosen:
-            return model, detail, f"Model {model.name}: {chosen.name} is too slow here for live."
-        if place.faster:
-            return model, detail, f"Model {model.name} with {detail} detail: more is too slow here for live."
-        return model, detail, f"Model {model.name}."
+            words = f"Model {model.name}: {chosen.name} is too slow here for live."
+        elif place.faster:
+            words = f"Model {model.name} with {detail} detail: more is too slow here for live."
+        return self._timed(place, model, detail, words)
 
     def _is_slow(self, model: SegmentationModel, detail: str) -> bool:
         """Returns whether the model is known to be too slow. An unknown one gets a chance."""
@@ -217,9 +245,47 @@ class Live:
             seconds = FIRST_GUESS.get(model.name, 0.0) if model.device.type == "cpu" else 0.0
         return seconds > FRAME_SECONDS
 
-    def _seen(
-        self, place: _Place, frame: bytes, model: SegmentationModel, detail: str, words: str, seconds: float
-    ) -> Seen:
+    def _timed(self, place: _Place, model: SegmentationModel, detail: str, words: str) -> _Way:
+        """Returns the way of a model on a device of our own. Counts its slow frames."""
+
+        def find(image: NDArray[np.uint8]) -> Detections:
+            def run() -> Detections:
+                start = time.perf_counter()
+                found = segment(model, image, detail)
+                place.slow = place.slow + 1 if time.perf_counter() - start > FRAME_SECONDS else 0
+                return found
+
+            return on_device(model, run)
+
+        return _Way(words, find)
+
+    async def _borrowed(self, place: _Place, chosen: SegmentationModel) -> _Way:
+        """Returns the way on a Zero GPU Space: a lease, or the small model on the CPU until there is one."""
+        small = await asyncio.to_thread(self._service.models.on_cpu, FALLBACK_NAME)
+        now = time.monotonic()
+        lease = place.lease
+        if (lease is None or lease.over) and now >= place.ask_again:
+            if lease is not None and lease.refusal is not None:
+                place.refusal, place.ask_again = lease.refusal, now + REFUSED_SECONDS
+                lease = place.lease = None
+            else:
+                lease = place.lease = Lease(chosen)
+        left = lease.seconds_left if lease is not None else 0.0
+        if lease is None or left <= 0:
+            told = place.refusal or "a graphics processor was asked for."
+            return self._timed(place, small, FULL_DETAIL, f"Model {small.name} on the CPU: {told}")
+        place.refusal = ""
+        borrowed, detail = lease, place.wanted.detail
+
+        def find(image: NDArray[np.uint8]) -> Detections:
+            try:
+                return borrowed.segment(image, detail)
+            except NotLentError:  # it has just ended
+                return on_device(small, lambda: segment(small, image))
+
+        return _Way(f"Model {chosen.name} on a graphics processor, lent for {left:.0f} more seconds.", find)
+
+    def _seen(self, place: _Place, frame: bytes, way: _Way, seconds: float) -> Seen:
         with tempfile.NamedTemporaryFile(dir=get_upload_folder(), prefix="frame-") as file:
             file.write(frame)
             file.flush()
@@ -227,16 +293,9 @@ class Live:
         if max(photo.size) > FRAME_SIDE:
             size = f"{photo.size[1]} x {photo.size[0]}"
             raise ImageError(f"Expected a frame of at most {FRAME_SIDE} pixels a side, got {size}.")
-
-        def run() -> tuple[Detections, float]:
-            start = time.perf_counter()
-            found = segment(model, photo.pixels, detail)
-            return found, time.perf_counter() - start
-
-        found, spent = on_device(model, run)
-        place.slow = place.slow + 1 if spent > FRAME_SECONDS else 0
+        found = way.find(photo.pixels)
         place.frames += 1
         threshold = place.wanted.score_threshold
         options = Options(begins=threshold, certain=min(Options().certain, threshold))
         place.tracks, track_ids = step(place.tracks, found, seconds, options)
-        return Seen(found, track_ids, words)
+        return Seen(found, track_ids, way.words)

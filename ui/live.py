@@ -1,7 +1,7 @@
 """Live: the route for the frames of a camera, and the data that the stage draws over the running video.
 
-The route is no Gradio event. An event would upload a file, join the queue and read a stream of messages for
-each frame. Here one request carries one JPEG, and its answer is one JSON object (`drawing`). `serving.guard`
+The route is no Gradio event. An event would take three requests for each frame, and keep the frame as a file
+for an hour. Here one request carries one JPEG, and its answer is one JSON object (`drawing`). `serving.guard`
 checks the origin and the size of the request first.
 """
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from inference import SegmentationModel, load, segment
 from network import zero_gpu
 from network.weights import WeightsError
 from photo.images import read_image
+from serving.lease import LEASE_SECONDS
 from serving.models import Models
 from tests.conftest import ROOT
 
@@ -155,6 +157,16 @@ def test_on_such_a_space_the_network_runs_in_a_process_that_is_lent_the_processo
     assert "used up" in words[0] and "signed in to Hugging Face has more" in words[0]
     assert "No graphics processor was free" in words[1] and "signed in" in words[1]
     assert "taken back too early" in words[2]
+    assert facts["live_words"][0] == "Model starter on the CPU: a graphics processor was asked for."
+    assert re.fullmatch(
+        r"Model scenes on a graphics processor, lent for \d+ more seconds\.", facts["live_words"][1]
+    )
+    assert facts["live_leases"] == [LEASE_SECONDS], "one lease for many frames"
+    tracks = facts["live_objects"]
+    assert len(tracks[0]) >= 3 and tracks[0] == tracks[1] == tracks[2]
+    assert facts["live_refused"].startswith(
+        "Model starter on the CPU: The time on the graphics processor is used"
+    )
     here = segment(load("scenes", device="cpu"), read_image(SCENE))
     sure = here.select(here.scores >= np.float32(0.5))
     assert facts["counts"] == [counts(sure)] * 2

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+import cv2
 import httpx
 import spaces.zero.client as client
 import spaces.zero.torch as lent
@@ -69,6 +71,7 @@ lent.pack, lent.size, lent.init, lent.move = lambda: 0, lambda: 0, lambda uuid: 
 
 import app
 from inference import load
+from training.scenes.clips import draw_clip
 
 model = app.models.get()
 _, url, _ = app.launch(app.demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
@@ -98,7 +101,32 @@ refusals = {
 }
 Broker.answer, lent.init = None, lambda uuid: os._exit(1)  # the broker ends the process
 refusals["aborted"] = refused(6, None)
+Broker.answer, lent.init = None, lambda uuid: None
+frame = cv2.imencode(".jpg", next(draw_clip(1, [0.5])).image[..., ::-1])[1].tobytes()
+live: list[dict[str, Any]] = []
+asked = len(Broker.asked)
+for _ in range(200):
+    place = live[-1]["place"] if live else ""
+    live.append(httpx.post(f"{url}live", params={"place": place}, content=frame, timeout=60).json())
+    if len(live) > 3 and "lent for" in live[-4]["words"]:
+        break
+    time.sleep(0.1)
+httpx.post(f"{url}live/stop", params={"place": live[-1]["place"]})
+leases = [wish["duration_seconds"] for wish in Broker.asked[asked:]]
+Broker.answer = QuotaInfos(left=0, wait=timedelta(hours=1))
+refused_live = ""
+place = ""
+for _ in range(20):
+    told = httpx.post(f"{url}live", params={"place": place}, content=frame, timeout=60).json()
+    place, refused_live = told["place"], told["words"]
+    if "used up" in refused_live:
+        break
+    time.sleep(0.1)
 facts = {
+    "live_words": [live[0]["words"], live[-1]["words"]],
+    "live_objects": [[found["track"] for found in answer["objects"]] for answer in live[-3:]],
+    "live_leases": leases,
+    "live_refused": refused_live,
     "placed_on": str(next(model.network.parameters()).device),
     "placed_later_on": ThreadPoolExecutor().submit(load, "scenes").result().device.type,
     "seconds": seconds,

@@ -113,7 +113,8 @@ def test_the_picture_is_mirrored_and_the_labels_are_not(visitor: Page) -> None:
     apart = visitor.evaluate(
         """() => new Promise((done) => requestAnimationFrame(() => {
             const live = document.querySelector("#picture .live-view");
-            const [rects, labels] = ["rect", ".live-labels span"].map((name) => [...live.querySelectorAll(name)]);
+            const all = (name) => [...live.querySelectorAll(name)];
+            const [rects, labels] = [all("rect"), all(".live-labels span")];
             done(labels.filter((label, i) => {
                 const [a, b] = [label.getBoundingClientRect(), rects[i].getBoundingClientRect()];
                 const aside = a.right < b.left || a.left > b.right;
