@@ -311,7 +311,7 @@ class Request:
         self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL
     ) -> tuple[Plan, tuple[str, ...]]:
         """Returns what `segment_clip` will look at and how long that takes, as `plan_clip_file` does."""
-        return plan_clip_file(path, model, self._service.seconds.expected(model, detail))
+        return plan_clip_file(path, self._service.seconds.expected(model, detail))
 
     async def segment_clip(
         self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL, stride: int = 0

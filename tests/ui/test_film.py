@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Page
 
 from inference import SegmentationModel
+from serving.clips import ClipResults
 from tests.patience import expect
 from tests.samples import DOG, PERSON, FakeNetwork, fake_model
 from tests.server import running
@@ -63,7 +64,9 @@ def server(walk: Walk) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def fresh(walk: Walk) -> Iterator[None]:
+def fresh(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing was looked at before."""
+    monkeypatch.setattr(ClipResults, "find", lambda *_: None)
     walk.runs, walk.began, walk.scores = 0, threading.Semaphore(0), [0.9, 0.8]
     yield
     held, walk.may_go = walk.may_go, None
