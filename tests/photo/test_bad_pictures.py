@@ -42,7 +42,7 @@ def read_in_a_child(*arguments: str) -> dict[str, Any]:
 def test_good_pictures_are_read_bad_ones_refused_in_a_sentence_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     seen = {True: 0, False: 0, None: 0}
-    for name, content, valid in bad_pictures(seed=1, count=260):
+    for name, content, valid in bad_pictures(seed=1, count=320):
         path.write_bytes(content)
         start = time.perf_counter()
         try:
@@ -59,7 +59,7 @@ def test_good_pictures_are_read_bad_ones_refused_in_a_sentence_and_nothing_else(
             assert photo.format in READABLE.values()
         assert time.perf_counter() - start < LONGEST_SECONDS, name
         seen[valid] += 1
-    assert min(seen.values()) > 30
+    assert min(seen.values()) > 20
 
 
 def test_the_same_seed_gives_the_same_files_and_another_gives_others() -> None:

@@ -268,7 +268,7 @@ def test_an_unknown_kind_of_work_is_a_fault_that_says_where(odd, tmp_path: Path)
 
 
 def test_how_a_child_ended_is_known_however_late_the_question_comes(forking, read, png) -> None:
-    pid, connection = forking._child()
+    pid, connection = forking._child(b"C")
     with connection:
         assert not connection.get_inheritable()
         os.kill(pid, signal.SIGSEGV)

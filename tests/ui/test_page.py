@@ -60,6 +60,7 @@ from tests.ui.visitor import (
 )
 from ui import links
 from ui.choices import Choices
+from ui.film import FilmPage
 from ui.layout import add_layout
 from ui.page import Run
 from ui.saving import Saver
@@ -98,7 +99,7 @@ def test_the_page_opens_with_a_finished_example(open_page: Callable[..., Page]) 
 
 def test_before_a_photo_the_page_says_what_to_do(page: Page) -> None:
     expect(page.locator("#summary")).to_contain_text("Drop a photo, take one")
-    expect(page.locator("#picture .drop")).to_contain_text("Drop a photo here")
+    expect(page.locator("#picture .drop")).to_contain_text("Drop a photo or a video here")
     for tab, button in (("Download", "#save"), ("Effects", "#save-effect")):
         open_tab(page, tab)
         page.locator(button).click()
@@ -855,10 +856,12 @@ def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
     found = photos.segment_file(photo, scenes_model)
     photo.unlink()
     with gr.Blocks():
-        layout, run = add_layout(), gr.State(None)
-    saver = Saver(layout, run, Service(Models(lambda: (scenes_model, None))))
+        layout, run, film = add_layout(), gr.State(None), gr.State(None)
+    service = Service(Models(lambda: (scenes_model, None)))
+    saver = Saver(layout, run, film, FilmPage(layout, film, service), service)
     values = {component: component.value for component in layout.inputs()}
     values |= {run: Run(found, 1, Choices(), "token"), layout.format: "annotated", layout.soft: False}
+    values |= {film: None}
     for save in (saver.save, saver.save_to_copy, saver.save_to_share, saver.save_effect):
         with pytest.raises(gr.Error, match="could not be opened"):
             in_a_loop(save(values))
@@ -916,7 +919,6 @@ FAULTS = {
     "several": ("[new File([1], 'a.png'), new File([1], 'b.png')]", "one photo at a time. You chose 2 files"),
     "empty": ("[new File([], 'a.png', { type: 'image/png' })]", "This file is empty, or it is a folder"),
     "large": ("[new File([new Uint8Array(26 * 2 ** 20)], 'a.png', { type: 'image/png' })]", "at most 25 MB"),
-    "video": ("[new File([1], 'a.mp4', { type: 'video/mp4' })]", "This is a video"),
     "document": ("[new File([1], 'a.pdf', { type: 'application/pdf' })]", "This is a PDF, not a photo"),
 }
 
