@@ -41,18 +41,22 @@ class Between:
         self._all = functools.lru_cache(maxsize=2 * lost + 4)(lambda k: view.result.looks[k].detections)
         self._shown = functools.lru_cache(maxsize=4)(view.shown)
 
-    def at(self, seconds: float) -> Detections:
+    def at(self, seconds: float, widely: bool = False) -> Detections:
         """Returns the instances at a time, highest score first, with the ids of their tracks.
 
         At the time of a look, these are the instances in view and those that are lost there. Between two
         looks, a track that is in view in only one of them stays where it is there.
+
+        Args:
+            widely: Between two looks, the instances of both are there as well, with ids below 0. An effect
+                that hides objects then also hides one that did not move evenly.
         """
         k = bisect.bisect_right(self._times, seconds + EPSILON) - 1
         if k < 0:
             return self._shown(0) if self._times else _nothing(self._view)
         if seconds - self._times[k] <= EPSILON:
             return self._at_look(k)
-        return self._inside(k, seconds)
+        return self._inside(k, seconds, widely)
 
     def _at_look(self, k: int) -> Detections:
         shown = self._shown(k)
@@ -69,7 +73,7 @@ class Between:
                 parts.append(self._mixed(id, i, j, self._times[k]))
         return _joined(parts)
 
-    def _inside(self, k: int, seconds: float) -> Detections:
+    def _inside(self, k: int, seconds: float, widely: bool) -> Detections:
         if k + 1 == len(self._times):
             return self._at_look(k)
         before, after = self._shown(k), self._shown(k + 1)
@@ -79,6 +83,9 @@ class Between:
         parts.append(before.select(~np.isin(before.ids, ids)))
         others = after.select(~np.isin(after.ids, [*ids, *before.ids[before.ids > 0].tolist()]))
         parts.append(_renamed(others, np.where(others.ids > 0, others.ids, others.ids - APART)))
+        if widely:
+            for times, part in ((2, before), (3, after)):
+                parts.append(_renamed(part, -times * APART - np.arange(len(part))))
         return _joined(parts)
 
     def _around(self, first: int, second: int) -> list[tuple[int, int, int]]:

@@ -52,6 +52,8 @@ EXPORTS: dict[str, Format] = {
 """The formats that `export_clip` writes, in the order of the menu."""
 CLIP_EFFECTS = tuple(effect for effect in EFFECTS if effect != "cut_out")
 """The effects for clips. A clip has no transparent background."""
+HIDING = ("blur", "pixelate")
+"""The effects that hide objects. Between two looks they also hide where the objects were and will be."""
 STILL_SIDE = 1920
 """The longest side of the frames that stills are cut from, in pixels."""
 STILL_MARGIN = 0.1
@@ -150,7 +152,7 @@ def _drawn(export: _Export, end: float) -> Iterator[tuple[float, NDArray[np.uint
     with open_clip(export.view.result.path, writing.longest_side(), end) as clip:
         for (frame,) in clip.frames():
             export.on_stage(min(0.98, 0.02 + 0.96 * frame.seconds / end), "Writing the clip")
-            detections = between.at(frame.seconds)
+            detections = between.at(frame.seconds, widely=export.effect in HIDING)
             yield frame.seconds, frame_of(frame.pixels, detections, export.view, export.effect, export.color)
 
 

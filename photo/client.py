@@ -216,7 +216,7 @@ class Client:
         self, file: Path, request: dict[str, Any], room: int
     ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         with file.open("rb") as opened, _shared_file(room) as shared:
-            pid, connection = self._child(CHILD)
+            pid, connection = self._child()
             with connection:
                 end = time.monotonic() + ANSWER_SECONDS
                 try:
@@ -231,7 +231,7 @@ class Client:
                         self._tell(b"K", pid)
             return reply, _pixels(shared, room)
 
-    def _child(self, wish: bytes) -> tuple[int, socket.socket]:
+    def _child(self, wish: bytes = CHILD) -> tuple[int, socket.socket]:
         with self._lock:
             control = self._ensure()
             try:

@@ -32,7 +32,7 @@ CLIP_MEMORY_BYTES = 1000 * 2**20
 PROCESSOR_SECONDS = 4
 """For a picture, and for each step of a clip."""
 CLIP_PROCESSOR_SECONDS = 600
-"""For a whole clip. A decoder may use `PROCESSOR_SECONDS` for each second of the clip until then."""
+"""For a whole clip. `photo.video` ends a clip earlier that takes too long for its length."""
 WALL_SECONDS = 20
 """A child that waits for a slow disk or for a busy machine ends after this time as well. A child that waits
 for the app's next wish does not."""

@@ -112,6 +112,15 @@ def test_between_two_looks_tracks_move_and_others_stay() -> None:
     assert sorted(boxes.values()) == [10, 40] and all(id < 0 for id in boxes)
 
 
+def test_what_hides_objects_also_covers_where_they_were_and_will_be() -> None:
+    looks = [look(0, {1: HERE, 0: HERE}), look(2, {1: THERE})]
+    between = Between(ClipView(result(looks, stride=2)))
+    found = between.at(0.1, widely=True)
+    lefts = sorted(found.boxes[:, 0].tolist())
+    assert lefts == pytest.approx([10, 10, 10, 25, 40]) and found.ids.tolist().count(1) == 1
+    assert between.at(0.0, widely=True).ids.tolist() == between.at(0.0).ids.tolist() == [1, -2]
+
+
 def test_a_hidden_track_is_never_interpolated() -> None:
     looks = [look(0, {1: HERE}), look(1, {}), look(2, {1: THERE})]
     assert len(Between(ClipView(result(looks), Filters(hidden=(1,)))).at(0.1)) == 0
