@@ -262,15 +262,20 @@ class Request:
         return await self.run(lambda job: work(), self._service.views)
 
     async def glance(self, work: Callable[[Job], T]) -> T:
-        """Runs `work` as `run` does, in the line for photos. The request is logged only if it fails."""
-        self._facts["look"] = True
-        return await self.run(work)
+        """Runs `work` for a frame of a live camera, in the line for photos, but never beside a photo.
 
-    async def run(self, work: Callable[[Job], T], line: Scheduler | None = None) -> T:
+        On a Zero GPU Space photos and frames have processors of their own, and may run side by side. The
+        request is logged only if it fails.
+        """
+        self._facts["look"] = True
+        return await self.run(work, apart=not zero_gpu.ACTIVE)
+
+    async def run(self, work: Callable[[Job], T], line: Scheduler | None = None, *, apart: bool = False) -> T:
         """Runs `work` in a thread when its turn has come, and returns what `work` returns.
 
         Args:
             line: The line to wait in. None means the line for photos.
+            apart: As for `Scheduler.run`.
         """
 
         def loudly(job: Job) -> T:
@@ -289,7 +294,9 @@ class Request:
                     self._working -= 1
                 self._clear()
 
-        return await (line or self._service.scheduler).run(_visitor(), loudly, self._job, self._is_wanted)
+        return await (line or self._service.scheduler).run(
+            _visitor(), loudly, self._job, self._is_wanted, apart
+        )
 
     def segment(self, path: Path, model: SegmentationModel, job: Job, detail: str = FULL_DETAIL) -> Result:
         """Returns what `model` finds in a photo's file, as `segment_file` does, and notes facts for the log.
