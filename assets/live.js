@@ -18,7 +18,7 @@ const liveVideo = liveView.querySelector("video");
 const switcher = liveView.querySelector("[data-action=live-switch]");
 
 /** The run that goes on now (null: none), the visitor's place at the server, and which camera is wanted. */
-const live = { run: null, place: "", wanted: { facingMode: window.matchMedia("(pointer: coarse)").matches ? "environment" : "user" }, touched: 0 };
+const live = { run: null, place: "", wanted: { facingMode: window.matchMedia("(pointer: coarse)").matches ? "environment" : "user" }, touched: 0, sending: Promise.resolve() };
 
 /** Asks for the camera and starts. */
 async function startLive() {
@@ -40,7 +40,7 @@ async function startLive() {
   }
   live.touched = performance.now();
   watchFrames(run);
-  await sendFrames(run);
+  live.sending = live.sending.catch(() => {}).then(() => sendFrames(run)); // the last run may still wait for an answer
 }
 
 async function showCamera(stream) {
@@ -84,7 +84,10 @@ async function sendFrames(run) {
     const taken = performance.now();
     canvasOfFrame.getContext("2d").drawImage(liveVideo, 0, 0, canvasOfFrame.width, canvasOfFrame.height);
     const answer = await askLive(run, await jpegOf(canvasOfFrame, FRAME_QUALITY));
-    if (live.run !== run) return;
+    if (live.run !== run) {
+      if (answer.place) leavePlace(answer.place); // stopped before the place was known
+      return;
+    }
     if (typeof answer === "string") return endLive(answer);
     live.place = answer.place;
     run.answer = answer;
@@ -184,19 +187,21 @@ function tellRates(run, taken) {
 
 const endStream = (stream) => stream?.getTracks().forEach((track) => track.stop());
 
+const leavePlace = (place) => navigator.sendBeacon(liveAddress("/live/stop", new URLSearchParams({ place })));
+
 /** Stops, and frees the visitor's place at the server. The photo from before is on the stage again. */
 function stopLive() {
   const { run } = live;
   if (!run) return;
   live.run = null;
-  run.aborter.abort();
+  if (live.place) run.aborter.abort();
   endStream(run.stream);
   liveVideo.srcObject = null;
   liveView.hidden = true;
   root.classList.remove("live", "mirrored");
   delete root.dataset.live;
   for (const holder of [liveOutlines, liveLabels]) holder.replaceChildren();
-  if (live.place) navigator.sendBeacon(liveAddress("/live/stop", new URLSearchParams({ place: live.place })));
+  if (live.place) leavePlace(live.place);
   live.place = "";
   if (drawn.instances) shape(drawn.width / drawn.height);
   placeLabels();

@@ -4,7 +4,8 @@
 
 Chromium opens the page, and its camera shows a clip at 640x480 again and again: drawn objects, or the video
 file that is named. One visitor is live. Meanwhile another visitor, with another address, sends one photo
-after the other. The same photos are also timed while nobody is live. The last line is one JSON object:
+after the other. The same photos are also timed while the browser shows the camera without sending it, so that
+only the frames make the difference. The last line is one JSON object:
 
 - `frames_per_second` and `delay_ms` are those that the page shows, read once a second: the medians.
 - `photo_alone_ms` and `photo_live_ms` are medians, and `photo_waits_ms` is the difference. `frame_ms` is the
@@ -96,10 +97,18 @@ def browsing(clip: Path) -> Iterator[Browser]:
         browser.close()
 
 
-def go_live(browser: Browser, url: str) -> Page:
-    """Opens the page, presses "Live", and waits until the first frames have been answered."""
+def open_camera(browser: Browser, url: str) -> Page:
+    """Opens the page and its still camera, which shows the same picture as live, but sends nothing."""
     page = browser.new_page(viewport={"width": 1024, "height": 800})
     page.goto(f"{url}?example=none")
+    page.locator("#picture .drop [data-action=camera]").click()
+    page.locator("#picture .viewfinder").wait_for()
+    return page
+
+
+def go_live(page: Page) -> Page:
+    """Closes the still camera, presses "Live", and waits until the first frames have been answered."""
+    page.locator("#picture [data-action=close-camera]").click()
     page.locator("#picture .drop [data-action=live]").click()
     page.locator("#picture .live-view[data-rate]").wait_for(timeout=60_000)
     page.wait_for_timeout(1000 * WARM_SECONDS)
@@ -151,10 +160,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         clip = Path(folder, "camera.y4m")
         write_video(clip, frames, RATE)
         photo_ms(server, 2, 1000)
-        alone = photo_ms(server, options.photos, 0)
         event, route = transports_ms(server, jpeg, 2 * options.photos)
         with browsing(clip) as browser:
-            page = go_live(browser, server.url)
+            page = open_camera(browser, server.url)
+            page.wait_for_timeout(1000 * WARM_SECONDS)
+            alone = photo_ms(server, options.photos, 0)
+            go_live(page)
             seen = []
             for _ in range(round(options.seconds)):
                 page.wait_for_timeout(1000)

@@ -31,7 +31,7 @@ from network import zero_gpu
 from network.detail import FULL_DETAIL
 from network.zero_gpu import NotLentError
 from photo.errors import ImageError
-from photo.images import read_photo
+from photo.images import Photo, read_photo
 from serving.lease import Lease
 from serving.photos import on_device
 from serving.scheduler import Busy, Job
@@ -286,10 +286,7 @@ class Live:
         return _Way(f"Model {chosen.name} on a graphics processor, lent for {left:.0f} more seconds.", find)
 
     def _seen(self, place: _Place, frame: bytes, way: _Way, seconds: float) -> Seen:
-        with tempfile.NamedTemporaryFile(dir=get_upload_folder(), prefix="frame-") as file:
-            file.write(frame)
-            file.flush()
-            photo = read_photo(Path(file.name), FRAME_SIDE)
+        photo = _read(frame)
         if max(photo.size) > FRAME_SIDE:
             size = f"{photo.size[1]} x {photo.size[0]}"
             raise ImageError(f"Expected a frame of at most {FRAME_SIDE} pixels a side, got {size}.")
@@ -299,3 +296,15 @@ class Live:
         options = Options(begins=threshold, certain=min(Options().certain, threshold))
         place.tracks, track_ids = step(place.tracks, found, seconds, options)
         return Seen(found, track_ids, way.words)
+
+
+def _read(frame: bytes) -> Photo:
+    """Reads a frame as every picture is read, from a file that is deleted at once."""
+    Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
+    opened, name = tempfile.mkstemp(dir=get_upload_folder(), prefix="frame-")
+    try:
+        with os.fdopen(opened, "wb") as file:
+            file.write(frame)
+        return read_photo(name, FRAME_SIDE)
+    finally:
+        Path(name).unlink()

@@ -99,6 +99,7 @@ class _Waiting:
     turn: asyncio.Future[None]
     arrived: int
     """The number of turns that had been given when the request arrived."""
+    apart: bool
 
 
 class Scheduler:
@@ -126,6 +127,8 @@ class Scheduler:
         self._threads = ThreadPoolExecutor(slots, "work")
         self._line: list[_Waiting] = []
         self._running = 0
+        self._runs_apart = False
+        """Whether the work that runs now, if any, was given as `apart`."""
         self._turns = 0
         self._last_turn: OrderedDict[str | Visitor, int] = OrderedDict()
 
@@ -136,6 +139,7 @@ class Scheduler:
         job: Job | None = None,
         is_wanted: Callable[[], bool] = lambda: True,
         goes_on: bool = False,
+        apart: bool = False,
     ) -> T:
         """Waits for a turn, runs `work`, and returns what `work` returns. Errors of `work` are raised here.
 
@@ -146,6 +150,8 @@ class Scheduler:
             is_wanted: Returns whether somebody still waits for the answer.
             goes_on: Whether this is a later part of work that has begun. It waits for its turn as others do,
                 but is not refused.
+            apart: Whether the work runs beside other work of this kind only, never beside the rest. So work
+                of one kind waits for the other kind, but is not slowed down by it.
 
         Raises:
             Busy: `waiting` or `waiting_each` is reached.
@@ -153,7 +159,7 @@ class Scheduler:
             Abandoned: `is_wanted` returned False.
         """
         job = job or Job()
-        await self._turn(visitor, job, is_wanted, goes_on)
+        await self._turn(visitor, job, is_wanted, goes_on, apart)
         try:
             context = contextvars.copy_context()
             thread = asyncio.get_running_loop().run_in_executor(self._threads, context.run, work, job)
@@ -175,15 +181,17 @@ class Scheduler:
             job.abandon()
             raise
 
-    async def _turn(self, visitor: Visitor, job: Job, is_wanted: Callable[[], bool], goes_on: bool) -> None:
+    async def _turn(
+        self, visitor: Visitor, job: Job, is_wanted: Callable[[], bool], goes_on: bool, apart: bool
+    ) -> None:
         """Waits for a free slot and takes it."""
-        if self._running < self.slots and not self._line:
-            self._take(visitor)
+        if self._fits(apart) and not self._line:
+            self._take(visitor, apart)
             return
         same = sum(one.visitor.address == visitor.address for one in self._line)
         if not goes_on and (len(self._line) >= self.waiting or same >= self.waiting_each):
             raise Busy("Too many photos are waiting just now. Please try again in a minute.")
-        entry = _Waiting(visitor, asyncio.get_running_loop().create_future(), self._turns)
+        entry = _Waiting(visitor, asyncio.get_running_loop().create_future(), self._turns, apart)
         self._line.append(entry)
 
         def still_wanted() -> bool:
@@ -196,6 +204,7 @@ class Scheduler:
         except BaseException as error:
             if entry in self._line:
                 self._line.remove(entry)
+                self._fill()  # the request may have held back those behind it
             elif not entry.turn.cancelled():
                 self._free()  # the request ended at the moment when its turn came
             if isinstance(error, TimeoutError):
@@ -227,9 +236,14 @@ class Scheduler:
         turns = zip_longest(*(groups[group] for group in sorted(groups, key=since)))
         return [entry for turn in turns for entry in turn if entry is not None]
 
-    def _take(self, visitor: Visitor) -> None:
+    def _fits(self, apart: bool) -> bool:
+        """Returns whether work of this kind may begin now."""
+        return self._running < self.slots and (not self._running or self._runs_apart == apart)
+
+    def _take(self, visitor: Visitor, apart: bool) -> None:
         """Takes a free slot for `visitor` and remembers the turn."""
         self._running += 1
+        self._runs_apart = apart
         self._turns += 1
         for key in (visitor.address, visitor):
             self._last_turn[key] = self._turns
@@ -240,11 +254,14 @@ class Scheduler:
     def _free(self) -> None:
         """Frees a slot and gives it to the next waiting request."""
         self._running -= 1
-        while self._line and self._running < self.slots:
-            entry = self._order()[0]
+        self._fill()
+
+    def _fill(self) -> None:
+        """Lets the waiting requests begin, as far as there are slots. None passes the one before it."""
+        while self._line and self._fits((entry := self._order()[0]).apart):
             self._line.remove(entry)
             if not entry.turn.done():
-                self._take(entry.visitor)
+                self._take(entry.visitor, entry.apart)
                 entry.turn.set_result(None)
 
     def _ended(self, thread: asyncio.Future[T]) -> None:

@@ -288,9 +288,13 @@ class Request:
         return await self.run(lambda job: work(), self._service.views)
 
     async def glance(self, work: Callable[[Job], T]) -> T:
-        """Runs `work` as `run` does, in the line for photos. The request is logged only if it fails."""
+        """Runs `work` for a frame of a live camera, in the line for photos, but never beside a photo.
+
+        On a Zero GPU Space photos and frames have processors of their own, and may run side by side. The
+        request is logged only if it fails.
+        """
         self._facts["look"] = True
-        return await self.run(work)
+        return await self.run(work, apart=not zero_gpu.ACTIVE)
 
     async def turns(self, steps: Generator[T, None, None]) -> AsyncGenerator[T, None]:
         """Yields what a generator yields. It runs in a thread, and each of its steps has a turn of its own.
@@ -364,12 +368,19 @@ class Request:
             clips[address] -= 1
             clips += Counter()  # drops the addresses whose count is 0
 
-    async def run(self, work: Callable[[Job], T], line: Scheduler | None = None, goes_on: bool = False) -> T:
+    async def run(
+        self,
+        work: Callable[[Job], T],
+        line: Scheduler | None = None,
+        *,
+        goes_on: bool = False,
+        apart: bool = False,
+    ) -> T:
         """Runs `work` in a thread when its turn has come, and returns what `work` returns.
 
         Args:
             line: The line to wait in. None means the line for photos.
-            goes_on: As for `Scheduler.run`.
+            goes_on, apart: As for `Scheduler.run`.
         """
 
         def loudly(job: Job) -> T:
@@ -391,7 +402,7 @@ class Request:
 
         visitor = self._context.run(_visitor)
         return await (line or self._service.scheduler).run(
-            visitor, loudly, self._job, self._is_wanted, goes_on
+            visitor, loudly, self._job, self._is_wanted, goes_on, apart
         )
 
     def segment(self, path: Path, model: SegmentationModel, job: Job, detail: str = FULL_DETAIL) -> Result:

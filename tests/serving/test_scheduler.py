@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -156,6 +157,54 @@ def test_one_more_than_may_wait_is_told_so_at_once_and_one_address_cannot_take_e
             await line.run(Visitor("192.0.2.3", "c"), lambda job: None)
         first.may_end.set()
         await asyncio.gather(*tasks)
+
+    in_a_loop(test())
+
+
+def test_work_that_runs_apart_takes_turns_with_the_rest_and_never_runs_beside_it() -> None:
+    running: list[str] = []
+    seen: list[str] = []
+
+    def work(name: str) -> Any:
+        def run(job: Job) -> None:
+            running.append(name)
+            seen.append(name)
+            kinds = {one[0] for one in running}
+            threading.Event().wait(0.005)
+            running.remove(name)
+            assert len(kinds) == 1, "a frame ran beside a photo"
+
+        return run
+
+    async def test() -> None:
+        line = Scheduler(slots=2)
+
+        async def camera() -> None:
+            for i in range(6):
+                await line.run(ANN, work(f"frame {i}"), apart=True)
+
+        photos = [line.run(Visitor("192.0.2.9", str(i)), work(f"photo {i}")) for i in range(6)]
+        await asyncio.gather(camera(), *photos)
+
+    in_a_loop(test())
+    assert sorted(seen) == sorted([f"{kind} {i}" for kind in ("frame", "photo") for i in range(6)])
+    frames = [i for i, name in enumerate(seen) if name.startswith("frame")]
+    assert max(b - a for a, b in pairwise(frames)) <= 3, "two photos at most between frames"
+
+
+def test_who_holds_others_back_and_leaves_lets_them_begin() -> None:
+    async def test() -> None:
+        line, photo = Scheduler(slots=2), Held()
+        first = asyncio.create_task(line.run(ANN, photo))
+        await until(photo.began.is_set)
+        frame = asyncio.create_task(line.run(BOB, Held(), apart=True))
+        await until(lambda: len(line._line) == 1)
+        behind = asyncio.create_task(line.run(Visitor("192.0.2.3", "c"), lambda job: "ran"))
+        await until(lambda: len(line._line) == 2)
+        frame.cancel()
+        assert await behind == "ran"
+        photo.may_end.set()
+        await first
 
     in_a_loop(test())
 

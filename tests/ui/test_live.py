@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from benchmarks.live import camera_flags, drawn_frames, write_video
 from serving import live
 from tests.patience import SECONDS, expect
 from tests.truth import SCENE
+from tests.ui.test_accessibility import faults as broken_rules
 from tests.ui.visitor import EMPTY, example, masks, segmented, set_threshold
 
 
@@ -191,6 +193,22 @@ def test_a_camera_that_is_refused_or_absent_gives_a_sentence(
     assert told(page).startswith(sentence)
     expect(page.locator("#picture .live-view")).to_be_hidden()
     context.close()
+
+
+def test_a_live_that_is_stopped_at_once_leaves_no_place_taken(visitor: Page) -> None:
+    for _ in range(4):
+        press(visitor, "live")
+        expect(visitor.locator("#picture .live-view")).to_be_visible()
+        press(visitor, "live-stop")
+    go_live(visitor)
+    expect(visitor.locator("#picture .message")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_running_camera_follows_the_rules_for_everybody(scheme: Any, visitor: Page) -> None:
+    visitor.emulate_media(color_scheme=scheme)
+    go_live(visitor)
+    assert broken_rules(visitor, "#picture") == []
 
 
 def test_on_a_phone_the_buttons_are_large_and_within_reach(chromium: Browser, server: str) -> None:
