@@ -30,11 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from network import runtime
 
 TORCHVISION = "torchvision"
-OURS = ("ours float32", "ours bfloat16")
+OURS = ("ours float32", "ours bfloat16", "ours int8")
 PEERS = {
     "ONNX Runtime float32": "onnx_runtime",
+    "ONNX Runtime int8": "onnx_runtime_int8",
     "OpenVINO float32": "openvino_float32",
     "OpenVINO bfloat16": "openvino_bfloat16",
+    "OpenVINO int8": "openvino_int8",
 }
 TUNED = "torchvision, our memory settings"
 """Nobody runs torchvision like this. It shows which part of the gain comes from the memory settings."""
