@@ -154,7 +154,7 @@ class OwnMaskHeads(nn.Module):
         """Turns the four cells that each cell of (h, w) became, one after the other, into (n, 1, 2h, 2w)."""
         count, (height, width) = len(cells), size_hw
         with exact(cells.device):
-            cells = cells.view(count, height * width * 4, -1).float()
+            cells = cells.view(count, height * width * 4, self.weight.shape[1]).float()
             logits = torch.bmm(cells, self.weight[labels].unsqueeze(2)) + self.bias[labels][:, None, None]
         quarters = logits.view(count, 1, height, width, 2, 2).transpose(3, 4)
         return quarters.reshape(count, 1, 2 * height, 2 * width)

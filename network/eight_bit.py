@@ -188,7 +188,7 @@ class EightPoint(nn.Module):
         added = None if more is None else Codes(more.values.permute(0, 2, 3, 1).flatten(0, 2), more.grid)
         found = self.rows(Codes(cells.flatten(0, 2), codes.grid), added)
         values = found.values if isinstance(found, Codes) else found
-        values = values.view(*cells.shape[:3], -1).permute(0, 3, 1, 2)
+        values = values.view(*cells.shape[:3], values.shape[1]).permute(0, 3, 1, 2)
         return Codes(values, found.grid) if isinstance(found, Codes) else values
 
 
@@ -378,7 +378,7 @@ class EightUpsample(nn.Module):
         """Turns (n, C, h, w) into (n, h * w * 4, K): the four cells of each cell one after the other."""
         count, _, height, width = regions.shape
         rows: Tensor = self.rows(regions.permute(0, 2, 3, 1).flatten(0, 2))
-        return rows.view(count, height * width * 4, -1)
+        return rows.view(count, height * width * 4, rows.shape[1] // 4)
 
 
 def decoded(features: Mapping[str, Tensor | Codes]) -> dict[str, Tensor]:

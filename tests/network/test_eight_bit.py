@@ -296,3 +296,14 @@ def test_without_the_instructions_or_the_operators_nothing_is_promised(
         assert not able()
     finally:
         able.cache_clear()
+
+
+@needs_int8
+def test_no_region_gives_nothing() -> None:
+    layer = nn.Conv2d(8, 8, 3, padding=1)
+    point = nn.Conv2d(8, 8, 1)
+    regions = torch.zeros(0, 8, 14, 14)
+    grid = grid_of(-1, 1)
+    assert convolution(layer, grid, None, True)(regions).shape == (0, 8, 14, 14)
+    assert convolution(point, grid, None, True)(regions).shape == (0, 8, 14, 14)
+    assert EightUpsample(nn.ConvTranspose2d(8, 6, 2, 2), grid)(regions).shape == (0, 784, 6)
