@@ -156,6 +156,7 @@ def test_each_part_of_the_networks_is_replaced_and_near_float32(name: str) -> No
     network = random_network(ARCHITECTURES[name].build).requires_grad_(False)
     network.transform.min_size, network.transform.max_size = (160,), 256
     network.roi_heads.detections_per_img = 5
+    network.rpn._post_nms_top_n = {"training": 50, "testing": 50}
     picture = torch.tensor(random_picture(160, 224)).permute(2, 0, 1) / 255
     batch, _ = network.transform([picture])
     ranges = calibrate(network, [random_picture(160, 224, seed=seed) for seed in range(2)])
