@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,19 +30,34 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 
 from detections import Detections
-from network.acceleration import accelerate
+from network import eight_bit
+from network.acceleration import accelerate, fold_batch_norms
 from network.architectures import ARCHITECTURES
+from network.calibration import (
+    CalibrationError,
+    calibrate,
+    digest_of,
+    names_of,
+    ranges_file,
+    read_ranges,
+    save_ranges,
+)
 from network.detail import DETAILS, FULL_DETAIL, at_detail, has_details
+from network.eight_bit import Ranges
 from network.fixed import padded_size, supports, unpack
 from network.graphs import Graphs
 from network.inside import Inside, record
 from network.precision import PRECISIONS as PRECISIONS
 from network.precision import arithmetic, best_precision, has_tf32
-from network.weights import WeightsError, configured_name, find_weights, layout_of_file
+from network.weights import Weights, WeightsError, configured_name, find_weights, layout_of_file
 from network.zero_gpu import ACTIVE, NotLentError, can_place, on_gpu
+from photo.errors import ImageError
+from photo.images import read_photo
 from photo.limits import MAX_ASPECT
 from photo.strips import fit_within
 
+EXAMPLES = Path(__file__).resolve().parent / "examples"
+"""The pictures that networks are calibrated with; those for "scenes" are in a folder of their own."""
 WORKING_SIDE = 1024
 """Longest side, in pixels, of the image that the network receives."""
 SCORE_FLOOR = 0.05
@@ -115,9 +131,12 @@ def load(
         weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout. By default
             `network.weights` finds one.
         device: "cuda", "mps" or "cpu". By default the first of these that the machine has.
-        precision: "float32", "tf32", "bfloat16", "float16" or "auto". "auto" is the precision that
+        precision: "float32", "tf32", "bfloat16", "float16", "int8" or "auto". "auto" is the precision that
             `SEGMENTATION_PRECISION` names, if the device is faster in it. Otherwise it is the fastest one
             that finds the same as float32 (`network.precision.best_precision`), on a CPU float32 itself.
+            "int8" is for CPUs with instructions for it and networks with known layers; elsewhere it is the
+            next best precision, and the log says why. The first load for some weights takes some seconds
+            longer, because the network is calibrated with the example pictures.
 
     Raises:
         ModelError: Unknown name, device or precision, or a device without TF32 was asked for it.
@@ -138,7 +157,14 @@ def load(
     network = architecture.build()
     network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
     network.eval().requires_grad_(False)
-    accelerate(network, place, PRECISIONS[chosen])
+    ranges = None
+    if chosen == "int8":
+        try:
+            ranges = _ranges(network, name, found, place)
+        except CalibrationError as error:
+            chosen = _next_best(place)
+            logger.warning("%s So %s is used in place of int8.", error, chosen)
+    accelerate(network, place, PRECISIONS[chosen], ranges)
     network.to(place)
     # A process that ZeroGPU forks for one photo would record a graph for this photo alone.
     graphs = Graphs(network) if place.type == "cuda" and not ACTIVE and supports(network) else None
@@ -453,7 +479,7 @@ def _on_image(
 def _precision(device: torch.device) -> str:
     """The precision that `SEGMENTATION_PRECISION` names, or else the best one that keeps results.
 
-    On a CPU where the named precision would be slower, it is float32.
+    On a CPU where the named precision would be slower, it is float32. `load` says whether int8 is possible.
 
     Raises:
         ModelError: The variable names no known precision.
@@ -464,12 +490,89 @@ def _precision(device: torch.device) -> str:
     if wanted == "tf32" and not has_tf32(device):
         logger.warning("This processor does not calculate in tf32; float32 is used.")
         return "float32"
-    if device.type == "cpu" and wanted != "float32":
-        able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot say
-        if not any(able.get(name) for name in NATIVE_ON_CPU[wanted]):
-            logger.warning("This processor does not calculate in %s; float32 is used.", wanted)
-            return "float32"
+    if device.type == "cpu" and wanted in NATIVE_ON_CPU and not _is_native(wanted):
+        logger.warning("This processor does not calculate in %s; float32 is used.", wanted)
+        return "float32"
     return wanted
+
+
+def _next_best(device: torch.device) -> str:
+    """The precision for an owner who wants int8 where it cannot be had: the fastest one of the device."""
+    if device.type == "cpu" and _is_native("bfloat16"):
+        return "bfloat16"
+    return best_precision(device)
+
+
+def _is_native(precision: str) -> bool:
+    """Whether the processor is faster in `precision`, a key of `NATIVE_ON_CPU`, than in float32."""
+    able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch cannot say
+    return any(able.get(name) for name in NATIVE_ON_CPU[precision])
+
+
+def _ranges(network: GeneralizedRCNN, name: str, weights: Weights, device: torch.device) -> Ranges:
+    """The ranges of the network's layers: from the weights' file, from the cache, or from the examples.
+
+    Raises:
+        CalibrationError: There are none, or nothing here can calculate in int8.
+    """
+    if device.type != "cpu":
+        raise CalibrationError(f"Only CPUs calculate in int8 here, and the device is {device}.")
+    if not eight_bit.able():
+        raise CalibrationError("This processor, or this version of torch, does not calculate in int8.")
+    fold_batch_norms(network)
+    if not eight_bit.supports(network):
+        raise CalibrationError("This network's backbone has layers that are not known in int8.")
+    names = names_of(network)
+    digest = digest_of(weights.state_dict)
+    path = ranges_file(digest)
+    for text in (weights.ranges, _text(path)):
+        if text is not None:
+            try:
+                return read_ranges(text, digest, names)
+            except CalibrationError as error:
+                logger.warning("%s They are made again.", error)
+    logger.info("Calibrating %s for int8 with the example pictures, once for these weights.", name)
+    ranges = calibrate(network, calibration_pictures(EXAMPLES / "scenes" if name == "scenes" else EXAMPLES))
+    try:
+        save_ranges(path, ranges, digest)
+    except OSError as error:
+        logger.warning("The ranges for int8 cannot be kept in %s (%s).", path.name, error.strerror)
+    return ranges
+
+
+def calibration_pictures(folder: Path) -> list[NDArray[np.uint8]]:
+    """Reads the pictures of a folder for `network.calibration.calibrate`, and adds the middle of some.
+
+    In the middle of a picture, objects look larger. Files that hold no picture are left out, with a line in
+    the log.
+
+    Raises:
+        CalibrationError: The folder holds no picture.
+    """
+    pictures = []
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+            try:
+                pictures.append(read_photo(path, WORKING_SIDE).pixels)
+            except ImageError as error:
+                logger.warning("%s is no picture to calibrate with: %s", path.name, error)
+    if not pictures:
+        raise CalibrationError(f"There are no pictures to calibrate with in the folder {folder.name}.")
+    for picture in pictures[::3]:
+        height, width = picture.shape[:2]
+        middle = picture[height // 4 : height - height // 4, width // 4 : width - width // 4]
+        pictures.append(np.ascontiguousarray(middle))
+    return pictures
+
+
+def _text(path: Path) -> str | None:
+    """What a file of ranges holds; None if there is no such file, "" if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _device(name: str | None) -> torch.device:

@@ -30,11 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from network import runtime
 
 TORCHVISION = "torchvision"
-OURS = ("ours float32", "ours bfloat16")
+OURS = ("ours float32", "ours bfloat16", "ours int8")
 PEERS = {
     "ONNX Runtime float32": "onnx_runtime",
+    "ONNX Runtime int8": "onnx_runtime_int8",
     "OpenVINO float32": "openvino_float32",
     "OpenVINO bfloat16": "openvino_bfloat16",
+    "OpenVINO int8": "openvino_int8",
 }
 TUNED = "torchvision, our memory settings"
 """Nobody runs torchvision like this. It shows which part of the gain comes from the memory settings."""
@@ -53,13 +55,16 @@ def set_up(name: str, instances: int, size_hw: tuple[int, int], folder: str) -> 
     from inference import PRECISIONS, SegmentationModel, segment
     from network.acceleration import accelerate
     from network.architectures import ARCHITECTURES, COCO_LABELS
-    from tools.random_weights import random_network
+    from network.calibration import calibrate
+    from tools.random_weights import CALIBRATION_SEEDS, random_network, random_picture
 
     network = random_network(ARCHITECTURES["resnet50_fpn"].build).requires_grad_(False)
     network.roi_heads.detections_per_img = instances
     if name in OURS:
         precision, cpu = name.split()[1], torch.device("cpu")
-        accelerate(network, cpu, PRECISIONS[precision])
+        pictures = [random_picture(*size_hw, seed=seed) for seed in CALIBRATION_SEEDS]
+        ranges = calibrate(network, pictures) if precision == "int8" else None
+        accelerate(network, cpu, PRECISIONS[precision], ranges)
         model = SegmentationModel(network, "resnet50_fpn", COCO_LABELS, cpu, precision, "random", "")
         _find = lambda picture: len(segment(model, picture))  # noqa: E731
     elif name in PEERS:

@@ -6,12 +6,16 @@ heads, and the boxes in pixels of the picture. Like `segment`, it ends with mask
 does not paste the masks. Torchvision's own export pastes them in a loop that copies all earlier masks, and
 OpenVINO cannot read this loop. So compare these runtimes with `segment`. Torchvision's forward pass also
 pastes the masks, so it has more to do.
+
+In int8 both runtimes are quantized statically, with the pictures that our own int8 network is calibrated
+with (`calibration_pictures`): OpenVINO by NNCF with both of their default presets for convolutional networks,
+ONNX Runtime in its QDQ format with one scale for each output channel.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,9 +25,12 @@ import onnxruntime
 import openvino
 import torch
 from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.transform import resize_boxes
+
+from tools.random_weights import CALIBRATION_SEEDS, random_picture
 
 OPSET = 17
 """From opset 16 on, RoIAlign can place its samples as torchvision does."""
@@ -103,14 +110,17 @@ def exported(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Path:
 
 def onnx_runtime(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
     """Returns ONNX Runtime in float32, with torch's number of threads and all of its graph optimizations."""
+    return _onnx_runtime("ONNX Runtime float32", exported(network, size_hw, folder))
+
+
+def _onnx_runtime(name: str, path: Path) -> Peer:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3  # only errors: it warns of every shape that it does not know in advance
-    path = exported(network, size_hw, folder)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return _Peer("ONNX Runtime float32", lambda pixels: Found(*session.run(None, {"pixels": pixels})))
+    return _Peer(name, lambda pixels: Found(*session.run(None, {"pixels": pixels})))
 
 
 def openvino_float32(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
@@ -121,6 +131,73 @@ def openvino_float32(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) 
 def openvino_bfloat16(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
     """Returns OpenVINO with bfloat16 layers. It keeps the arithmetic of boxes and scores in float32."""
     return _openvino("OpenVINO bfloat16", "bf16", exported(network, size_hw, folder))
+
+
+def onnx_runtime_int8(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
+    """Returns ONNX Runtime with convolutions and matrix products in 8 bits, and the rest in float32."""
+    path = exported(network, size_hw, folder)
+    quantized = path.with_suffix(".int8.onnx")
+    if not quantized.exists():
+        quantize_static(
+            path,
+            quantized,
+            _Pictures(size_hw),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=[
+                "Conv",
+                "ConvTranspose",
+                "Gemm",
+                "MatMul",
+                "Add",
+                "Relu",
+                "MaxPool",
+                "Resize",
+            ],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    return _onnx_runtime("ONNX Runtime int8", quantized)
+
+
+def openvino_int8(network: MaskRCNN, size_hw: tuple[int, int], folder: Path) -> Peer:
+    """Returns OpenVINO with the layers in 8 bits that NNCF chooses, and the others in bfloat16."""
+    import nncf  # not at the top: the other runtimes do not need it
+
+    path = exported(network, size_hw, folder)
+    quantized = path.with_suffix(".int8.xml")
+    if not quantized.exists():
+        pictures = nncf.Dataset(calibration_pictures(size_hw), lambda picture: [_pixels(picture)])
+        plain = path.with_suffix(".xml")  # NNCF cannot read the names that the ONNX reader gives to nodes
+        openvino.save_model(openvino.Core().read_model(path), plain, compress_to_fp16=False)
+        model = nncf.quantize(
+            openvino.Core().read_model(plain),
+            pictures,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(CALIBRATION_SEEDS),
+        )
+        openvino.save_model(model, quantized)
+    return _openvino("OpenVINO int8", "bf16", quantized)
+
+
+def calibration_pictures(size_hw: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Returns the (H, W, 3) uint8 pictures that every int8 contender is calibrated with."""
+    return [random_picture(*size_hw, seed=seed) for seed in CALIBRATION_SEEDS]
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]
+    """The calibration pictures, one at a time, as ONNX Runtime wants them."""
+
+    def __init__(self, size_hw: tuple[int, int]) -> None:
+        self._left: Iterator[NDArray[np.uint8]] = iter(calibration_pictures(size_hw))
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        picture = next(self._left, None)
+        return None if picture is None else {"pixels": _pixels(picture)}
+
+
+def _pixels(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32) / np.float32(255)
 
 
 def _openvino(name: str, precision: str, path: Path) -> Peer:

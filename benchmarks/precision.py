@@ -1,12 +1,12 @@
-"""Measures how bfloat16 changes average precision on drawn scenes, and the instances found on photos.
+"""Measures how bfloat16 and int8 change average precision on drawn scenes, and the instances found on photos.
 
     python benchmarks/precision.py [--scenes 200] [--photos DIR --factory module:function]
 
-The `scenes` network runs in float32 and in bfloat16, as the app runs it. With --photos, the network that
-`function()` returns runs in both precisions too. This network needs torchvision's four stages, and its labels
-must be the categories' ids. Put the folder of its module in PYTHONPATH. An instance agrees if the other run
-has an instance of the same category and the IoU of their boxes is at least 0.5. The last line is one JSON
-object.
+The `scenes` network runs in float32, bfloat16 and int8, as the app runs it. With --photos, the network that
+`function()` returns runs in float32 and bfloat16 too. This network needs torchvision's four stages, and its
+labels must be the categories' ids. Put the folder of its module in PYTHONPATH. An instance agrees if the
+other run has an instance of the same category and the IoU of their boxes is at least 0.5. The last line is
+one JSON object.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ SURE = 0.5
 
 
 def scenes_figures(count: int) -> dict[str, dict[str, float]]:
-    """Returns the AP of the `scenes` network's boxes and masks in both precisions on held-out scenes."""
+    """Returns the AP of the `scenes` network's boxes and masks in each precision on held-out scenes."""
     scenes = list(held_out_scenes(count))
     truth = to_coco(scenes, [f"{i}.png" for i in range(count)])
-    figures = {}
-    for precision in ("float32", "bfloat16"):
+    figures: dict[str, dict[str, float]] = {}
+    for precision in ("float32", "bfloat16", "int8"):
         model = load("scenes", device="cpu", precision=precision)
+        if model.precision != precision:
+            raise SystemExit(f"This processor or this torch cannot calculate in {precision}.")
         results: list[Result] = []
         for image_id, scene in enumerate(tqdm(scenes, desc=precision, unit="scene"), start=1):
             results += coco_results(segment(model, scene.image), image_id)

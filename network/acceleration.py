@@ -8,6 +8,7 @@ leaves all other parts as they are, so it accepts any network with torchvision's
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import chain, pairwise
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 
 from network import kernels
+from network.eight_bit import EightUpsample, Ranges, quantize
 from network.precision import exact
 from network.roi_align import RowRoIAlign
 from network.winograd import WinogradConv2d
@@ -46,7 +48,10 @@ The last layers of the region proposals stay in float32 too; `JoinedRPNHead` tak
 
 
 def accelerate(
-    network: GeneralizedRCNN, device: torch.device, precision: torch.dtype = torch.float32
+    network: GeneralizedRCNN,
+    device: torch.device,
+    precision: torch.dtype = torch.float32,
+    ranges: Ranges | None = None,
 ) -> None:
     """Makes `network` faster, in place. Its results change only by rounding errors of `precision`.
 
@@ -55,8 +60,12 @@ def accelerate(
         device: The device that the network will run on.
         precision: The type of most of its arithmetic. If it is not float32, the caller must run the network
             inside `torch.autocast` with the same type.
+        ranges: If given, known parts run in 8-bit integers (`network.eight_bit`), on a CPU and beside
+            float32 only.
     """
-    _fold_batch_norms(network)
+    fold_batch_norms(network)
+    if ranges is not None:
+        quantize(network, ranges)
     if type(network.roi_heads) is RoIHeads and type(network.roi_heads.mask_predictor) is MaskRCNNPredictor:
         network.roi_heads = OwnMaskHeads(network.roi_heads)
     if type(network.rpn) is RegionProposalNetwork and type(network.rpn.head) is RPNHead:
@@ -116,12 +125,16 @@ class OwnMaskHeads(nn.Module):
     def masks(self, regions: Tensor, labels: Tensor) -> Tensor:
         """Turns (n, C, h, w) features of instances with `labels` into (n, 1, 2h, 2w) mask probabilities."""
         upsample = self.heads.mask_predictor.conv5_mask
+        by_product = isinstance(upsample, EightUpsample)
         if regions.device.type == "cuda" and upsample.kernel_size == upsample.stride == (2, 2):
             return self.masks_by_product(regions, labels)
         masks = []
         at_once = MASKS_AT_ONCE if regions.device.type == "cpu" else max(1, len(regions))
         parts = torch.split(regions, at_once), torch.split(labels, at_once)
         for some, label in zip(*parts, strict=True):
+            if by_product:
+                masks.append(self._logits(upsample(some), label, some.shape[2:]))
+                continue
             cells = functional.relu(upsample(some)).permute(0, 2, 3, 1)
             with exact(cells.device):
                 weight = self.weight[label].unsqueeze(2)
@@ -132,15 +145,19 @@ class OwnMaskHeads(nn.Module):
     def masks_by_product(self, regions: Tensor, labels: Tensor) -> Tensor:
         """Does the same as `masks` with one matrix product, whose result needs no other order."""
         upsample = self.heads.mask_predictor.conv5_mask
-        count, _, height, width = regions.shape
         weight = upsample.weight.permute(2, 3, 1, 0).flatten(0, 2)
         cells = regions.permute(0, 2, 3, 1).flatten(1, 2)
         cells = functional.relu(functional.linear(cells, weight, upsample.bias.repeat(4)), inplace=True)
+        return self._logits(cells, labels, regions.shape[2:]).sigmoid()
+
+    def _logits(self, cells: Tensor, labels: Tensor, size_hw: Sequence[int]) -> Tensor:
+        """Turns the four cells that each cell of (h, w) became, one after the other, into (n, 1, 2h, 2w)."""
+        count, (height, width) = len(cells), size_hw
         with exact(cells.device):
-            cells = cells.view(count, height * width * 4, -1).float()
+            cells = cells.view(count, height * width * 4, self.weight.shape[1]).float()
             logits = torch.bmm(cells, self.weight[labels].unsqueeze(2)) + self.bias[labels][:, None, None]
         quarters = logits.view(count, 1, height, width, 2, 2).transpose(3, 4)
-        return quarters.reshape(count, 1, 2 * height, 2 * width).sigmoid()
+        return quarters.reshape(count, 1, 2 * height, 2 * width)
 
 
 class JoinedRPNHead(nn.Module):
@@ -348,8 +365,8 @@ class Float32Anchors(nn.Module):
         return anchors
 
 
-def _fold_batch_norms(network: nn.Module) -> None:
-    """Folds each batch norm into the convolution before it, where we know that it directly follows."""
+def fold_batch_norms(network: nn.Module) -> None:
+    """Folds each batch norm, in place, into the convolution that it is known to follow directly."""
     for parent in list(network.modules()):
         names = list(parent._modules)
         if isinstance(parent, nn.Sequential | IntermediateLayerGetter):  # both run their children in order

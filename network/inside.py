@@ -23,6 +23,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_p
 from torchvision.ops import boxes as box_ops
 
 from network.acceleration import OwnMaskHeads
+from network.eight_bit import decoded
 from network.precision import exact
 
 FEATURE_BYTES = 48_000_000
@@ -198,6 +199,7 @@ def record(
     features = network.backbone(images.tensors)
     if isinstance(features, Tensor):
         features = OrderedDict([("0", features)])
+    features = decoded(features)
     missing: list[str] = []
     levels = _levels(features, missing)
     if type(network.rpn) is RegionProposalNetwork:

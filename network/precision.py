@@ -2,7 +2,8 @@
 
 "float32" means float32 everywhere. "tf32" means that graphics processors multiply float32 numbers rounded to
 10 bits behind the point, and add in float32. "float16" and "bfloat16" store weights and features in these
-types. In all of them the last layers, whose results are compared with thresholds, stay in true float32.
+types. "int8" means that known parts multiply 8-bit integers (`network.eight_bit`), and the rest is float32.
+In all of them the last layers, whose results are compared with thresholds, stay in true float32.
 
 Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices.
 By default torch runs convolutions in TF32 and matrix products in float32. `arithmetic` decides both.
@@ -20,8 +21,9 @@ PRECISIONS = {
     "tf32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
+    "int8": torch.float32,
 }
-"""The type that most weights are stored in, for each precision's name. Answers give the name."""
+"""The type of torch's floating-point arithmetic, for each precision's name. Answers give the name."""
 FIRST_WITH_TF32, FIRST_WITH_FLOAT16 = (8, 0), (7, 0)
 """The compute capabilities from which graphics processors have matrix units for these types."""
 

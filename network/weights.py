@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import os
 import pickle  # nosec B403
@@ -34,6 +35,8 @@ from network.download import DownloadError, download
 
 FILE_VARIABLE = "SEGMENTATION_WEIGHTS"
 REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"
+RANGES_KEY = "int8_ranges"
+"""Under which a `.safetensors` file's metadata may hold ranges for 8-bit layers."""
 BUNDLED = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED_SHA256 = {
     "starter": "d56bc7b1a4d48ca3aa3d52bf8c24409b0f7bcd1a6cf37a39d87f4194979d65a5",
@@ -61,11 +64,14 @@ class Weights:
         state_dict: In torchvision's layout, float32 on the CPU.
         origin: Where the file came from, for people ("torchvision maskrcnn_….pth", "file x.pth").
         sha256: Of the file, 64 hexadecimal digits.
+        ranges: The ranges for 8-bit layers that the file's metadata holds (`network.calibration`), not
+            checked; None if it holds none.
     """
 
     state_dict: StateDict
     origin: str
     sha256: str
+    ranges: str | None = None
 
 
 def find_weights(architecture: Architecture, file: str | os.PathLike[str] | None = None) -> Weights:
@@ -265,12 +271,21 @@ def _read(path: Path, origin: str, sha256: str = "") -> Weights:
                 )
             file.seek(0)
             tensors = _tensors(file, path.suffix, origin)
+            ranges = _metadata(file).get(RANGES_KEY) if path.suffix == ".safetensors" else None
     except OSError as error:
         raise _DamagedError(f"The {origin} cannot be read ({error.strerror}).") from error
     state_dict = {
         key: value.float() if value.is_floating_point() else value for key, value in tensors.items()
     }
-    return Weights(state_dict, origin, found)
+    return Weights(state_dict, origin, found, ranges)
+
+
+def _metadata(file: BinaryIO) -> dict[str, str]:
+    """Returns the metadata of a `.safetensors` file that could be loaded."""
+    file.seek(0)
+    header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    return metadata
 
 
 def _tensors(source: Path | BinaryIO, suffix: str, origin: str) -> StateDict:

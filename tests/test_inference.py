@@ -22,12 +22,13 @@ from torchvision.models.detection import (
 )
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, box_iou
 from torchvision.transforms.functional import to_tensor
 
 import inference
 from detections import Detections
 from inference import (
+    EXAMPLES,
     SCORE_FLOOR,
     WORKING_SIDE,
     ModelError,
@@ -37,9 +38,12 @@ from inference import (
     segment,
     segment_or_fall_back,
 )
-from network.architectures import COCO_LABELS
-from network.weights import WeightsError
+from network.architectures import ARCHITECTURES, COCO_LABELS
+from network.calibration import CalibrationError, as_json, calibrate, digest_of
+from network.eight_bit import able
+from network.weights import Weights, WeightsError, find_weights
 from network.zero_gpu import NotLentError
+from photo.images import read_image
 from photo.strips import fit_within
 from tests.samples import CAT, fake_model, random_image
 from tools.random_weights import random_network, random_picture
@@ -272,7 +276,7 @@ def test_the_default_is_the_best_that_keeps_results_and_the_environment_still_wi
 def test_an_unknown_precision_in_the_environment_is_answered_with_the_known_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SEGMENTATION_PRECISION", "int8")
+    monkeypatch.setenv("SEGMENTATION_PRECISION", "int4")
     with pytest.raises(ModelError, match="SEGMENTATION_PRECISION: expected float32, tf32, bfloat16, float16"):
         load("scenes", device="cpu")
 
@@ -288,8 +292,8 @@ def test_a_loaded_model_is_ready_to_run(scenes_model: SegmentationModel) -> None
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(ModelError, match="resnet50_fpn_v2, starter, scenes"):
         load("yolo")
-    with pytest.raises(ModelError, match="float32, tf32, bfloat16, float16"):
-        load("scenes", precision="int8")
+    with pytest.raises(ModelError, match="float32, tf32, bfloat16, float16, int8"):
+        load("scenes", precision="int4")
     with pytest.raises(ModelError, match="cuda, mps or cpu"):
         load("scenes", device="abacus")
 
@@ -439,3 +443,105 @@ def test_the_tensors_of_a_failed_run_are_freed_before_the_next() -> None:
 
     segment_or_fall_back(model, random_image(0, 30, 40), load_spare)
     assert len(kept) == 1
+
+
+needs_int8 = pytest.mark.skipif(not able(), reason="this processor does not calculate in int8")
+
+
+def test_int8_finds_what_float32_finds_and_is_named_in_the_model(scenes_model: SegmentationModel) -> None:
+    """The accuracy on 200 drawn scenes is measured by benchmarks/precision.py."""
+    model = load("scenes", device="cpu", precision="int8")
+    if not able():
+        assert model.precision != "int8"
+        return
+    assert model.precision == "int8"
+    picture = read_image(EXAMPLES / "scenes" / "scene-1.png")
+    exact, fast = (segment(each, picture) for each in (scenes_model, model))
+    sure = exact.scores > 0.5
+    assert sure.sum() > 3
+    same = exact.class_ids[sure][:, None] == fast.class_ids
+    overlaps = box_iou(torch.tensor(exact.boxes[sure]), torch.tensor(fast.boxes)).numpy() * same
+    assert overlaps.max(1).min() > 0.9
+    steps = inference.look_inside(model, picture)
+    assert len(steps.levels) > 1 and all(np.isfinite(level.features).all() for level in steps.levels)
+
+
+@needs_int8
+def test_ranges_are_kept_for_the_next_load_and_made_again_if_damaged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = []
+    one = [read_image(EXAMPLES / "scenes" / "scene-1.png")]
+    monkeypatch.setattr(inference, "calibration_pictures", lambda folder: one)
+    monkeypatch.setattr(inference, "calibrate", lambda *given: made.append(1) or calibrate(*given))
+    monkeypatch.setenv("SEGMENTATION_PRECISION", "int8")
+    first = load("scenes", device="cpu")
+    again = load("scenes", device="cpu")
+    assert made == [1] and first.precision == again.precision == "int8"
+    picture = random_picture(120, 160)
+    assert np.array_equal(segment(first, picture).scores, segment(again, picture).scores)
+    (file,) = (Path(torch.hub.get_dir()) / "checkpoints").glob("int8-ranges-*.json")
+    good = file.read_text()
+    for text in (good[: len(good) // 2], good.replace('"weights": "', '"weights": "0'), ""):
+        file.write_text(text)
+        assert load("scenes", device="cpu").precision == "int8"
+        assert "They are made again." in caplog.text and file.read_text() == good
+        caplog.clear()
+    assert made == [1] * 4
+
+
+@needs_int8
+def test_a_cache_that_cannot_be_written_costs_only_the_time_of_the_next_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
+    assert load("scenes", device="cpu", precision="int8").precision == "int8"
+    assert "cannot be kept" in caplog.text
+
+
+@needs_int8
+def test_ranges_in_the_weights_metadata_need_no_pictures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    architecture = ARCHITECTURES["scenes"]
+    state_dict = find_weights(architecture).state_dict
+    network = architecture.build().eval()
+    network.load_state_dict(state_dict, strict=False)
+    ranges = as_json(calibrate(network, [random_picture(200, 200)]), digest_of(state_dict))
+    with_ranges, foreign = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_file(state_dict, with_ranges, {"int8_ranges": ranges})
+    changed = {
+        name: value * 1.001 if value.is_floating_point() else value for name, value in state_dict.items()
+    }
+    save_file(changed, foreign, {"int8_ranges": ranges})
+    monkeypatch.setattr(inference, "EXAMPLES", tmp_path)
+    assert load("scenes", weights=with_ranges, device="cpu", precision="int8").precision == "int8"
+    assert load("scenes", weights=foreign, device="cpu", precision="int8").precision != "int8"
+    assert "belong to the weights" in caplog.text and "no pictures to calibrate with" in caplog.text
+
+
+@needs_int8
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_where_int8_cannot_be_had_the_next_best_precision_is_used_and_the_log_says_why(
+    bfloat16: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    able_to(monkeypatch, avx512_bf16=bfloat16)
+    best = "bfloat16" if bfloat16 else "float32"
+    assert load("starter", device="cpu", precision="int8").precision == best
+    assert f"not known in int8. So {best} is used in place of int8." in caplog.text
+    monkeypatch.setattr(inference, "EXAMPLES", tmp_path)  # no pictures
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "broken.png").write_text("no picture")
+    assert load("scenes", device="cpu", precision="int8").precision == best
+    assert "broken.png is no picture" in caplog.text and "in the folder scenes" in caplog.text
+    monkeypatch.setattr(inference.eight_bit, "able", lambda: False)
+    assert load("scenes", device="cpu", precision="int8").precision == best
+    assert "does not calculate in int8" in caplog.text
+
+
+def test_int8_is_for_cpus() -> None:
+    with pytest.raises(CalibrationError, match="Only CPUs calculate in int8 here, and the device is cuda"):
+        inference._ranges(
+            ARCHITECTURES["scenes"].build(), "scenes", Weights({}, "", ""), torch.device("cuda")
+        )

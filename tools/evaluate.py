@@ -89,8 +89,12 @@ def load_from_factory(factory: str, precision: str = "float32") -> SegmentationM
 
     Raises:
         EvaluationError: The function does not exist, or it does not return a network with torchvision's four
-            stages.
+            stages, or the precision is int8, for which this function has no pictures to calibrate with.
     """
+    if precision == "int8":
+        raise EvaluationError(
+            "A factory's network cannot run in int8; name a model or a weights file, or another precision."
+        )
     module_name, _, function = factory.partition(":")
     if not (module_name and function):
         raise EvaluationError(f"The factory is {factory!r}; expected module:function.")
@@ -355,14 +359,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=FULL_DETAIL,
         help="how closely the model looks (default: full)",
     )
+    parser.add_argument(
+        "--precision",
+        choices=["auto", *PRECISIONS],
+        default="auto",
+        help="the arithmetic (default: auto; of a factory's network: float32)",
+    )
     chosen = parser.parse_args(arguments)
     try:
         if chosen.model_factory:
-            model = load_from_factory(chosen.model_factory)
+            exact = "float32" if chosen.precision == "auto" else chosen.precision
+            model = load_from_factory(chosen.model_factory, exact)
         elif chosen.weights:
-            model = load("auto", weights=chosen.weights)
+            model = load("auto", weights=chosen.weights, precision=chosen.precision)
         else:
-            model = load(chosen.model)
+            model = load(chosen.model, precision=chosen.precision)
+        if chosen.precision not in ("auto", model.precision):
+            raise EvaluationError(
+                f"{model.name} cannot run in {chosen.precision} here, only in {model.precision}. See the log."
+            )
         figures = measure(
             model, chosen.images, chosen.annotations, chosen.limit, chosen.results, chosen.detail
         )

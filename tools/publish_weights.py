@@ -4,7 +4,9 @@
     python tools/publish_weights.py owner/name --network resnet50_fpn_v2 --file maskrcnn_resnet50_fpn_v2.pth
 
 The tool fetches torchvision's file as the app does, or reads a copy of the file (`--file`). The uploaded file
-holds the same numbers. The file is the same, byte for byte, each time. The tool also uploads a model card.
+holds the same numbers. The file is the same, byte for byte, each time. With `--calibrate PHOTOS`, the file's
+metadata also holds the ranges that the app needs to run the network in int8, measured on the photos of that
+folder. Without them, each app measures them on its example photos. The tool also uploads a model card.
 The card describes one network, so give each network its own repository. The app loads the weights with
 SEGMENTATION_WEIGHTS_REPO=owner/name. A Space loads them with `tools/deploy.py --weights-repo owner/name`.
 """
@@ -24,9 +26,12 @@ from safetensors.torch import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
+from inference import calibration_pictures
 from network.architectures import ARCHITECTURES, Architecture
+from network.calibration import CalibrationError, as_json, calibrate, digest_of
 from network.weights import (
     FILE_VARIABLE,
+    RANGES_KEY,
     REPO_VARIABLE,
     StateDict,
     Weights,
@@ -182,14 +187,34 @@ def to_safetensors(state_dict: StateDict, metadata: Mapping[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text + body[8 + length :]
 
 
-def repository(repo: str, architecture: Architecture, weights: Weights) -> dict[str, bytes]:
-    """Returns the files of the model repository by name: the weights and the model card."""
+def ranges_on(folder: Path, architecture: Architecture, weights: Weights) -> str:
+    """Returns the ranges for int8, measured on the photos of `folder`, as the weights' metadata holds them.
+
+    Raises:
+        CalibrationError: The folder holds no photo, or the network finds nothing in its photos.
+    """
+    network = architecture.build()
+    network.load_state_dict(weights.state_dict, strict=False)  # `find_weights` compared names and shapes
+    ranges = calibrate(network.eval().requires_grad_(False), calibration_pictures(folder))
+    return as_json(ranges, digest_of(weights.state_dict))
+
+
+def repository(
+    repo: str, architecture: Architecture, weights: Weights, ranges: str | None = None
+) -> dict[str, bytes]:
+    """Returns the files of the model repository by name: the weights and the model card.
+
+    Args:
+        ranges: As `ranges_on` gives them, for the weights' metadata.
+    """
     metadata = {
         "format": "pt",
         "licence": LICENCE,
         "source": _source(architecture),
         "source_sha256": weights.sha256,
     }
+    if ranges is not None:
+        metadata[RANGES_KEY] = ranges
     content = to_safetensors(weights.state_dict, metadata)
     card = model_card(repo, architecture, weights.sha256, hashlib.sha256(content).hexdigest())
     return {file_name(architecture): content, "README.md": card.encode()}
@@ -247,6 +272,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--network", choices=names, default=names[0], help=f"the network to publish (default: {names[0]})"
     )
     parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="PHOTOS",
+        help="a folder of photos to find the ranges for int8 on",
+    )
+    parser.add_argument(
         "--private", action="store_true", help="hide the repository from everybody but its owner"
     )
     parser.add_argument(
@@ -256,7 +287,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     architecture = ARCHITECTURES[chosen.network]
     try:
         client = None if chosen.dry_run else sign_in()
-        files = repository(chosen.repo, architecture, unset_variables_and_load(architecture, chosen.file))
+        weights = unset_variables_and_load(architecture, chosen.file)
+        ranges = ranges_on(chosen.calibrate, architecture, weights) if chosen.calibrate else None
+        files = repository(chosen.repo, architecture, weights, ranges)
         for name, content in files.items():
             print(f"{len(content):>12,}  {name}  SHA-256 {hashlib.sha256(content).hexdigest()}")
         if client is None:
@@ -264,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         print(f"Sending them to {chosen.repo} …")
         publish(client, chosen.repo, files, chosen.private)
-    except (HubError, WeightsError) as error:
+    except (CalibrationError, HubError, WeightsError) as error:
         raise SystemExit(str(error)) from error
     print(f"{ADDRESS}/{chosen.repo}")
     print(f"For the app here: {REPO_VARIABLE}={chosen.repo} python app.py")

@@ -27,6 +27,8 @@ SPREADS = {
     "roi_heads.mask_predictor.mask_fcn_logits": 2.0,
 }
 """Standard deviation of each output layer's values after the scaling."""
+CALIBRATION_SEEDS = (2000, 2001, 2002)
+"""Of the random pictures with which int8 networks are calibrated in benchmarks."""
 RESIDUAL = 0.2
 """Standard deviation of the values that a residual block adds to its input.
 

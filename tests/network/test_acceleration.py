@@ -20,8 +20,8 @@ from network.acceleration import (
     OwnMaskHeads,
     Rectified,
     RectifiedBottleneck,
-    _fold_batch_norms,
     accelerate,
+    fold_batch_norms,
 )
 from network.architectures import ARCHITECTURES
 from network.roi_align import RowRoIAlign
@@ -125,7 +125,7 @@ def test_folded_batch_norms_give_the_same(block: nn.Module) -> None:
     block.eval().requires_grad_(False)
     x = torch.randn(2, 3, 9, 9)
     expected = block(x)
-    _fold_batch_norms(block)
+    fold_batch_norms(block)
     assert not {nn.BatchNorm2d, FrozenBatchNorm2d} & kinds(block)
     torch.testing.assert_close(block(x), expected)
 
@@ -139,7 +139,7 @@ def test_a_batch_norm_that_follows_no_convolution_stays() -> None:
             self.convolution, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
 
     for block in (activated, Unknown().eval()):
-        _fold_batch_norms(block)
+        fold_batch_norms(block)
         assert nn.BatchNorm2d in kinds(block)
 
 

@@ -219,6 +219,18 @@ def test_drawn_scenes_give_the_figures_of_torchvisions_own_forward(
         assert figures[kind]["AP50"] == pytest.approx(expected[f"{kind}_ap50"], abs=0.002)
 
 
+def test_the_precision_is_chosen_and_one_that_cannot_be_had_ends_the_command(
+    annotations: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(annotations, "--model", "scenes", "--precision", "bfloat16")
+    assert printed(capsys)["precision"] == "bfloat16"
+    monkeypatch.setattr("network.eight_bit.able", lambda: False)
+    with pytest.raises(SystemExit, match="scenes cannot run in int8 here, only in "):
+        run(annotations, "--model", "scenes", "--precision", "int8")
+    with pytest.raises(SystemExit, match="A factory's network cannot run in int8"):
+        run(annotations, "--model-factory", "m:f", "--precision", "int8")
+
+
 def test_a_weights_file_says_itself_of_which_network_it_is(
     annotations: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,11 +14,13 @@ import safetensors.torch
 import torch
 import yaml
 from huggingface_hub.errors import HfHubHTTPError
+from PIL import Image
 from safetensors import safe_open
 from torchvision.ops import FrozenBatchNorm2d
 
 from network import weights
 from network.architectures import ARCHITECTURES, Architecture
+from network.calibration import digest_of, read_ranges
 from network.weights import WeightsError, find_weights
 from tests.fake_hub import FakeHub, answer
 from tests.samples import old_name
@@ -133,6 +135,26 @@ def test_what_is_published_is_found_by_the_app_with_equal_tensors(
     assert loaded.sha256 == hashlib.sha256(hub.repos[REPO]["maskrcnn_scenes.safetensors"]).hexdigest()
     assert loaded.state_dict.keys() == found.state_dict.keys()
     assert all(torch.equal(loaded.state_dict[name], value) for name, value in found.state_dict.items())
+
+
+def test_with_photos_the_file_brings_the_ranges_for_int8(
+    source: tuple[Architecture, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    hub = FakeHub()
+    monkeypatch.setattr(publish_weights, "sign_in", lambda: hub)
+    command = [REPO, "--network", "scenes", "--file", str(source[1]), "--calibrate", str(photos)]
+    with pytest.raises(SystemExit, match="no pictures to calibrate with in the folder photos"):
+        publish_weights.main(command)
+    assert not hub.repos
+    monkeypatch.setattr(publish_weights, "calibrate", lambda network, pictures: {"a": (0.0, len(pictures))})
+    Image.new("RGB", (40, 30), "grey").save(photos / "grey.png")
+    publish_weights.main(command)
+    (tmp_path / "sent.safetensors").write_bytes(hub.repos[REPO]["maskrcnn_scenes.safetensors"])
+    sent = find_weights(source[0], tmp_path / "sent.safetensors")
+    assert sent.ranges is not None
+    assert read_ranges(sent.ranges, digest_of(sent.state_dict), ["a"]) == {"a": (0.0, 2.0)}  # and its middle
 
 
 def test_the_file_says_where_its_numbers_are_from(source: tuple[Architecture, Path]) -> None:
