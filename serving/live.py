@@ -228,9 +228,10 @@ class Live:
             ways.append((await request.model(FALLBACK_NAME), FULL_DETAIL))
         if place.slow >= PATIENCE:
             place.slow, place.faster = 0, place.faster + 1
+        place.faster = min(place.faster, len(ways) - 1)
         while place.faster < len(ways) - 1 and not place.frames and self._is_slow(*ways[place.faster]):
             place.faster += 1
-        model, detail = ways[min(place.faster, len(ways) - 1)]
+        model, detail = ways[place.faster]
         words = f"Model {model.name}."
         if model is not chosen:
             words = f"Model {model.name}: {chosen.name} is too slow here for live."

@@ -128,7 +128,7 @@ def test_a_place_without_frames_is_free_again(
     monkeypatch.setattr(live_module, "QUIET_SECONDS", -1.0)
     run(live, ("", frames[0]))
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "requests"]
-    assert lines == [{"kind": "live", "frames": 1, "seconds": 0}], (
+    assert [(line["kind"], line["frames"]) for line in lines] == [("live", 1)], (
         "one line for a visit, and none for a frame"
     )
 
@@ -206,6 +206,14 @@ def test_a_model_that_turns_out_to_be_slow_makes_way_after_some_frames(
     monkeypatch.setattr(live_module, "FRAME_SECONDS", 0.0)
     told = words(two_models(), frames=PATIENCE + 1)
     assert told == ["Model fake."] * PATIENCE + ["Model starter: fake is too slow here for live."]
+
+
+def test_where_there_is_no_faster_model_the_slow_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "FRAME_SECONDS", 0.0)
+    assert words(two_models(), "starter", frames=1) == ["Model starter: the other one is not loaded yet."]
+    service = two_models()
+    service.models.get("starter")
+    assert words(service, "starter", frames=2 * PATIENCE + 1) == ["Model starter."] * (2 * PATIENCE + 1)
 
 
 def test_less_detail_comes_before_the_starter(monkeypatch: pytest.MonkeyPatch) -> None:
