@@ -4,7 +4,6 @@
 // which of it is in view, for every frame. So nothing is sent while the clip plays. An instance's id is the number of its
 // track: an object keeps its id and its colour from frame to frame.
 
-const CLIP_LIMIT_MB = 100;
 const CLIP_ENDINGS = /\.(mp4|m4v|mov|webm|avi|mkv)$/i;
 const NEAR = 0.75; // a frame that lies further away than so many steps is not the one that is played
 const SECONDS = { 2: true, 3: true, 4: true, 6: true }; // the columns of the table of tracks that hold seconds
@@ -31,8 +30,8 @@ const found = () => (props.clip_scene?.number === number() ? props.clip_scene : 
 // ---- sending ----
 
 async function takeClip(file) {
-  if (file.size > CLIP_LIMIT_MB * MEGABYTE)
-    return complain(`This clip has ${Math.ceil(file.size / MEGABYTE)} MB. Please use a clip of at most ${CLIP_LIMIT_MB} MB.`);
+  if (file.size > props.most_clip_bytes)
+    return complain(`This clip has ${Math.ceil(file.size / MEGABYTE)} MB. Please use a clip of at most ${Math.floor(props.most_clip_bytes / MEGABYTE)} MB.`);
   const mine = begin("Sending the clip");
   enterFilm(URL.createObjectURL(file));
   try {

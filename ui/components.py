@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from photo.colours import srgb_profile
+from photo.limits import MAX_CLIP_BYTES
 from visualize import PARTS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -53,14 +54,16 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
 
     The server sets properties with `gr.update`: `scene` and `look` (`ui.overlay`), `said` (`said`), `second`
     (another picture of the same photo, on the right side of a line that can be dragged), and `opened` (what
-    the page shows when it opens).
+    the page shows when it opens). For a clip: `clip_scene` and `clip_look` (`ui.film`), and `playable`, a
+    copy that every browser plays.
 
     The value is {"photo": source, "number": n, "hidden": [id, …], "show": [part, …]}. `photo` is an upload,
     {"url": address}, {"example": name}, {"kept": token} or None. Each photo that is sent has another number.
     `hidden` holds the instances that the visitor has hidden. `show` holds the parts that are drawn.
 
-    The event `photo` asks to look at the photo. `stop` gives up. `input` says that `hidden` or `show` has
-    changed. `cut_out` asks for the file of one instance; the event's data holds the instance's "id".
+    The event `photo` asks to look at the photo, or at the clip ({"clip": upload}). `unplayable` asks for a
+    copy of the clip. `stop` gives up. `input` says that `hidden` or `show` has changed. `cut_out` asks for
+    the file of one instance; the event's data holds the instance's "id".
 
     Args:
         examples: Their pictures by name.
@@ -80,6 +83,7 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
         clip_scene={},
         clip_look={},
         playable={},
+        most_clip_bytes=MAX_CLIP_BYTES,
         examples=[{"name": name, "path": path.as_posix()} for name, path in examples.items()],
         **options,
     )
