@@ -145,7 +145,7 @@ function makePart(instance, row = addedRow(instance)) {
   const spot = make("li", { role: "option", tabindex: "0", "aria-selected": "false" });
   const [x1, y1, x2, y2] = instance.box; // shares of the picture's width and height
   Object.assign(spot.style, { left: percent(x1), top: percent(y1), width: percent(x2 - x1), height: percent(y2 - y1) });
-  const label = make("span", {}, isFilm() && instance.id > 0 ? `${instance.name} ${instance.id}` : instance.name);
+  const label = make("span", {}, isFilm() ? titleOf(instance) : instance.name);
   const pieces = [halo, outline, spot, label, row];
   for (const piece of pieces) piece.dataset.id = instance.id;
   spots.append(spot);
@@ -199,14 +199,15 @@ function fillCard(instance) {
   const frame = [x1 * scene.width, y1 * scene.height, (x2 - x1) * scene.width, (y2 - y1) * scene.height];
   const cutOut = card.querySelector(".cut-out");
   cutOut.setAttribute("viewBox", frame.join(" "));
-  cutOut.setAttribute("aria-label", `Cut-out of ${instance.name} ${instance.id}`);
+  cutOut.setAttribute("aria-label", `Cut-out of ${titleOf(instance)}`);
   cutOut.querySelector("clipPath path").setAttribute("d", instance.path);
   const image = cutOut.querySelector("image");
   if (!isFilm()) image.setAttribute("href", photo.src);
   else if (film.paused) image.setAttribute("href", still());
   image.setAttribute("width", scene.width);
   image.setAttribute("height", scene.height);
-  card.querySelector(".name").textContent = `${instance.name} ${instance.id}`;
+  card.querySelector(".name").textContent = titleOf(instance);
+  card.querySelector("[data-action=hide]").hidden = instance.id < 0;
   card.querySelector(".short").textContent = `score ${shortScore(instance)} · ${instance.cells[4]} % of the ${isFilm() ? "frame" : "photo"}`;
   card.querySelector(".numbers").replaceChildren(
     ...instance.numbers.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]),
@@ -225,7 +226,7 @@ outlines.addEventListener("pointermove", (event) => {
   tip.hidden = id === null;
   if (id === null) return;
   const { instance } = parts.get(id);
-  tip.textContent = `${instance.name} ${id}, score ${shortScore(instance)}, ${instance.cells[3]} px (${instance.cells[4]} %)`;
+  tip.textContent = `${titleOf(instance)}, score ${shortScore(instance)}, ${instance.cells[3]} px (${instance.cells[4]} %)`;
   const frame = stage.getBoundingClientRect();
   const x = Math.min(event.clientX - frame.left + 14, frame.width - tip.offsetWidth - 4);
   tip.style.transform = `translate(${Math.max(4, x)}px, ${event.clientY - frame.top + 18}px)`;
@@ -312,6 +313,11 @@ function nameOf(id) {
 }
 
 // ---- small things ----
+
+/** An instance's name and id. Below 0 the id stands for no track: the object was seen in one frame of a clip. */
+function titleOf({ name, id }) {
+  return id > 0 ? `${name} ${id}` : name;
+}
 
 /** A score with two digits, cut and not rounded: only a score of 1 is "1.00". */
 function shortScore({ score }) {
