@@ -17,7 +17,7 @@ const sources = new Map();
 let last = 0; // the highest number so far
 let clock = 0;
 
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 2000;
 let addressIsRead;
 /** Resolves when the page is as its address asks. A server that says nothing about it does not keep a photo back. */
 const addressRead = Promise.race([
