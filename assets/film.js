@@ -132,10 +132,7 @@ function trackRow(track) {
   return row;
 }
 
-const colorOf = (id, by = "instance") => {
-  const [fill, ink] = found().colors?.[by]?.[id] ?? ["#888888", "#000000"];
-  return { fill, ink };
-};
+const colorOf = (id, by = "instance") => found().colors?.[by]?.[id] ?? { fill: "#888888", ink: "#000000" };
 
 // ---- drawing one frame ----
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,11 +20,11 @@ import numpy as np
 from answer import coco
 from answer.result import Result, View
 from answer.settings import SCORE_RANGE, Filters, SettingsError
-from clips.report import TRACK_HEADERS, counts_over_time, most_at_once, track_table
+from clips.report import TRACK_HEADERS, Track, counts_over_time, most_at_once, track_table
 from clips.result import ClipResult, ClipView, Look
 from clips.viewing import playable
 from detections import Detections
-from marks import fixed_colors, ink, shown_score
+from marks import fixed_colors, shown_score
 from serving.kept import Kept
 from serving.service import Service, keep, new_folder
 from ui import overlay
@@ -129,12 +130,10 @@ class FilmPage:
         film.choices = choices  # what is found next is shown like this
         if film.token is None:
             return gr.skip()
-        result = self._kept.get(film.token)
-        if result is None:
-            raise gr.Error(NOT_KEPT, print_exception=False)
-        keep(result.path)
         drawn = Drawn() if whole or choices.score_threshold < film.least else None
         async with self._service.request("look") as request:
+            result = self.result(film)
+            keep(result.path)
             return await request.look(lambda: self._shown(film, result, drawn))
 
     def result(self, film: Film) -> ClipResult:
@@ -152,14 +151,15 @@ class FilmPage:
         """
         layout, choices = self._layout, film.choices
         view = clip_view(result, choices)
-        picture: Answer = {"clip_look": look_at(view) | {"number": film.number}}
+        tracks = track_table(view)
+        picture: Answer = {"clip_look": look_at(view, tracks) | {"number": film.number}}
         if drawn is not None:
             film.least = USUAL_LEAST if choices.score_threshold >= USUAL_LEAST else SCORE_RANGE[0]
             frames = drawn.frames(result, choices.mask_threshold, film.least)
             picture["clip_scene"] = scene(result, frames) | {"number": film.number}
         objects = View(as_result(result), view.filters, view.style)
-        told = overlay.summary(objects) | {"found": found(view), "plain": False}
-        dots = _dots(view)
+        told = overlay.summary(objects) | {"found": found(view, tracks), "plain": False}
+        dots = _dots(view, tracks)
         for kind in (kind for group in told["groups"] for kind in group["kinds"]):
             kind["dots"] = dots.get(kind["name"], [])[: overlay.MOST_DOTS]
         return {
@@ -240,8 +240,12 @@ def scene(result: ClipResult, drawn: list[Any]) -> dict[str, Any]:
     }
 
 
-def look_at(view: ClipView) -> dict[str, Any]:
-    """Returns which instances of each frame are in view, the tracks in view, and the style."""
+def look_at(view: ClipView, tracks: Sequence[Track]) -> dict[str, Any]:
+    """Returns which instances of each frame are in view, the tracks in view, and the style.
+
+    Args:
+        tracks: The tracks in view (`clips.report.track_table`).
+    """
     style = view.style
     kept = zip(view.result.looks, view.kept, strict=True)
     return {
@@ -260,7 +264,7 @@ def look_at(view: ClipView) -> dict[str, Any]:
                 shown_score(track.best_score),
                 track.best_seconds,
             ]
-            for track in track_table(view)
+            for track in tracks
         ],
         "counts": {name: counts.tolist() for name, counts in counts_over_time(view).items()},
     }
@@ -290,26 +294,25 @@ def as_result(result: ClipResult) -> Result:
     )
 
 
-def found(view: ClipView) -> str:
+def found(view: ClipView, tracks: Sequence[Track]) -> str:
     """Returns a sentence that says how many objects were followed, and how many are in view at once."""
     most = most_at_once(view)
     if not most:
         return "No object is in view in this clip. A lower score threshold, or other kinds, may show some."
-    counts: dict[str, int] = {}
-    for track in track_table(view):
-        counts[track.name] = counts.get(track.name, 0) + 1
+    counts = Counter(track.name for track in tracks)
     followed = ", ".join(coco.counted(name, count) for name, count in counts.items())
     at_once = ", ".join(coco.counted(name, count) for name, count in most.items())
     so_far = "" if view.result.is_whole else f" This is the part until {view.result.times[-1]:.1f} s."
     return f"Followed: {followed or 'nothing'}. Most at the same time: {at_once}.{so_far}"
 
 
-def _dots(view: ClipView) -> dict[str, list[str]]:
+def _dots(view: ClipView, tracks: Sequence[Track]) -> dict[str, list[str]]:
     """Returns the colours of the tracks of each kind, by the kind's name."""
     dots: dict[str, list[str]] = {}
     by_class = view.style.color_by == "category"
-    for track in track_table(view):
-        ((fill, _),) = _colors([track.class_id if by_class else track.id]).values()
+    for track in tracks:
+        (color,) = _colors([track.class_id if by_class else track.id]).values()
+        fill = color["fill"]
         if fill not in dots.setdefault(track.name, []):
             dots[track.name].append(fill)
     return dots
@@ -320,10 +323,7 @@ def _outline_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _colors(keys: list[int]) -> dict[str, list[str]]:
+def _colors(keys: list[int]) -> dict[str, dict[str, str]]:
     """Returns the colour of each key and the colour of the letters on it."""
     colors = fixed_colors(np.array(keys, np.int64)).tolist()
-    return {
-        str(key): [f"#{bytes(color).hex()}", f"#{bytes(ink(color)).hex()}"]
-        for key, color in zip(keys, colors, strict=True)
-    }
+    return {str(key): overlay.fill_and_ink(color) for key, color in zip(keys, colors, strict=True)}

@@ -16,18 +16,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from answer.outlines import edge_path
 from answer.result import names
-from marks import PALETTE, ink, shown_score
+from marks import fixed_colors, shown_score
 from photo.errors import ImageError
 from serving.guard import LIVE_ROUTE, LIVE_STOP_ROUTE
 from serving.live import Live, Seen, Wanted
 from serving.scheduler import Busy
 from serving.service import Service
-from ui import links
+from ui import links, overlay
 
-UNKNOWN = "#c8c8c8"
-"""The colour of an object without a track."""
+UNKNOWN = [200, 200, 200]
+"""The RGB colour of an object without a track."""
 
 
 def live_routes(service: Service) -> list[Route]:
@@ -77,24 +76,23 @@ def drawing(seen: Seen, settings: dict[str, Any]) -> dict[str, Any]:
     found = seen.detections
     height, width = found.image_size
     kinds = names(found)
-    shares = (found.boxes / np.array([width, height] * 2)).clip(0, 1)
+    colors = fixed_colors(seen.track_ids).tolist()
+    shares = np.array([overlay.shares(found, i) for i in range(len(found))]).reshape(-1, 4)
     sides = shares[:, 2:] - shares[:, :2]
     objects = []
     for i in np.argsort(-sides.prod(axis=1), kind="stable").tolist():
         if found.scores[i] < settings["score_threshold"] or kinds[i] in settings["without"]:
             continue
-        (y, x), mask = found.mask_crop(i, threshold=settings["mask_threshold"])
+        path, _ = overlay.outline(found, i, found.image_size, settings["mask_threshold"])
         track = int(seen.track_ids[i])
-        fill = PALETTE[(track - 1) % len(PALETTE)] if track else UNKNOWN
         objects.append(
             {
                 "track": track,
                 "name": kinds[i],
                 "score": float(shown_score(found.scores[i], 4)),
-                "box": np.round(shares[i].astype(float), 5).tolist(),
-                "path": edge_path(mask, (x, y)),
-                "fill": fill,
-                "ink": f"#{bytes(ink(list(bytes.fromhex(fill[1:])))).hex()}",
+                "box": shares[i].tolist(),
+                "path": path,
+                **overlay.fill_and_ink(colors[i] if track else UNKNOWN),
             }
         )
     return {"width": width, "height": height, "words": seen.words, "objects": objects}

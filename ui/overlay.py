@@ -52,7 +52,7 @@ def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
                 "cells": _cells(rows[i]),
                 "box": shares(detections, i),
                 "path": outline(detections, i, size, mask_threshold)[0],
-                "colors": {by: _fill_and_ink(color[i]) for by, color in colors.items()},
+                "colors": {by: fill_and_ink(color[i]) for by, color in colors.items()},
             }
             for i, name in enumerate(names(detections))
         ],
@@ -82,7 +82,7 @@ def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     colors = instance_colors(view.shown, view.style.color_by, view.everything).tolist()
     dots: dict[str, list[str]] = {}
     for name, color in zip(names(view.shown), colors, strict=True):
-        if (fill := _fill_and_ink(color)["fill"]) not in dots.setdefault(name, []):
+        if (fill := fill_and_ink(color)["fill"]) not in dots.setdefault(name, []):
             dots[name].append(fill)
     groups = kinds(in_view(view.everything, replace(view.filters, classes=None)))
     for group in groups:
@@ -130,5 +130,6 @@ def _numbers(cells: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _fill_and_ink(color: list[int]) -> dict[str, str]:
+def fill_and_ink(color: list[int]) -> dict[str, str]:
+    """Returns an RGB colour, and the colour of letters on it, as the stage's script takes them."""
     return {"fill": f"#{bytes(color).hex()}", "ink": f"#{bytes(ink(color)).hex()}"}

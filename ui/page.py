@@ -204,11 +204,13 @@ class Page:
 
     async def _find_in_clip(self, values: Answer, source: object, number: int) -> AsyncIterator[Answer]:
         """Yields the page with what was found in a clip so far. Raises `Refused` as `_find` does."""
+        first = self._without_photo()
         try:
             async for answer in self.clips.find(
                 self._choices(values), source, number, values[self._memory.address]
             ):
-                yield self._without_photo() | answer
+                yield first | answer
+                first = {}
         except gr.Error as error:
             reason = error.__cause__
             models = isinstance(reason, ModelError | WeightsError)
