@@ -221,7 +221,10 @@ class Page:
         photo, number = (values[self._layout.picture].get(key) for key in ("photo", "number"))
         if not isinstance(photo, dict) or "clip" not in photo or not isinstance(number, int):
             raise gr.Error(ODD, print_exception=False)
-        return await self.clips.make_playable(photo["clip"], number)
+        try:
+            return await self.clips.make_playable(photo["clip"], number)
+        except gr.Error as error:  # said on the stage once, also if the clip cannot be looked at either
+            return {self._layout.picture: gr.update(said=said("error", error.message, number))}
 
     def _without_photo(self) -> Answer:
         """Returns the page without what is about a photo only."""
