@@ -63,9 +63,10 @@ function plainly(error) {
 function begin(words, src) {
   leaveFilm();
   stopLive();
+  leaveAdding();
   last += 1;
   sources.set(last, { src, photo: null });
-  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [] };
+  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [], edits: [] };
   forgetSteps();
   dismiss();
   hint.hidden = animation.hidden = true;
@@ -92,7 +93,7 @@ function clear() {
   leaveFilm();
   stopLive();
   last += 1;
-  props.value = { ...props.value, photo: null, number: last, hidden: [] };
+  props.value = { ...props.value, photo: null, number: last, hidden: [], edits: [] };
   forget();
   forgetSteps();
   stopWaiting();
@@ -144,8 +145,9 @@ function comeBack() {
   stopWaiting();
   leaveFilm();
   const { scene, look } = full;
+  leaveAdding();
   const before = Math.max(scene.photo_number ?? 0, lastFilm.number);
-  props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [] };
+  props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [], edits: full.edits };
   if (before && before === lastFilm.number) return enterFilm(lastFilm.src), followFilm(), followFiltered();
   draw(scene);
 }
@@ -197,7 +199,7 @@ function openFirst() {
   const kept = first || example === null ? recall() : null;
   if (kept) {
     begin("Opening your photo again");
-    props.value = { ...props.value, hidden: kept.hidden };
+    props.value = { ...props.value, hidden: kept.hidden, edits: kept.edits ?? [] };
     send({ kept: kept.token });
   } else if (example) openExample(example, first);
 }
@@ -205,7 +207,7 @@ function openFirst() {
 /** Keeps for a reload what opens the result again. It stays in this tab and is never in an address. */
 function keepForReload() {
   if (!full.scene.token || full.scene.photo_number !== number()) return;
-  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, hidden: hidden() }));
+  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, ...changes() }));
 }
 
 function recall() {
