@@ -31,7 +31,7 @@ class Detections:
         mask_probs: (N, M, M) float32 in [0, 1], the mask head's output inside each box.
         ids: (N,) int64, 1 to N when the instances are first detected. An instance keeps its id in `select`.
         image_size: (height, width) of the original image in pixels.
-        sources: (N,) uint8, the index of each instance's source in `SOURCES`. By default all are from a model.
+        sources: (N,) uint8, the index of each instance's source in `SOURCES`. By default all are the model's.
         finer_masks: Masks that are not the mask head's, by the instance's id: (K, K) float32 in [0, 1]. They
             take the place of the instance's row in `mask_probs`. For example, a person drew them.
 

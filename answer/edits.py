@@ -26,7 +26,7 @@ NAME_LENGTH = 40
 """The largest number of characters of a name that a person types."""
 MAX_NEW_NAMES = 50
 """The largest number of different names that a person adds to those of the model."""
-MASK_SIDES = (4, 112)
+MASK_SIDES = (4, 64)
 """The smallest and the largest side of the mask of an edit, in cells."""
 MASK_TEXT = 1900
 """The largest number of characters of a mask's text. The guard takes texts of 2000 characters."""
@@ -117,7 +117,9 @@ def edit(detections: Detections, change: Edit, class_ids: Mapping[str, int]) -> 
     rows = np.flatnonzero(detections.ids == change.id)
     if change.do == "add":
         if len(rows):
-            raise SettingsError(f"edits: the id {change.id} belongs to another object. Add it with a free id.")
+            raise SettingsError(
+                f"edits: the id {change.id} belongs to another object. Add it with a free id."
+            )
         return _added(detections, change, class_ids[change.name])
     if not len(rows):
         raise SettingsError(f"edits: there is no object with the id {change.id} in this photo.")
@@ -236,5 +238,6 @@ def from_text(text: object) -> NDArray[np.float32]:
     side = math.isqrt(len(levels))
     if side * side != len(levels) or not least <= side <= most or not opened.eof:
         raise wrong
-    mask: NDArray[np.float32] = np.frombuffer(levels, np.uint8).astype(np.float32).reshape(side, side) / LEVELS
+    cells = np.frombuffer(levels, np.uint8).reshape(side, side).astype(np.float32)
+    mask: NDArray[np.float32] = cells / np.float32(LEVELS)
     return mask

@@ -1,8 +1,8 @@
 """Ideas: asks a network's heads about a box or a place that a person chose.
 
 The heads look at the feature maps that `network.inside` keeps, so the backbone does not run again. The
-arithmetic is that of torchvision's `RoIHeads`: the box head names what is in a box, and the mask head outlines
-it (He et al., "Mask R-CNN", 2017, section 3).
+arithmetic is that of torchvision's `RoIHeads`: the box head names what is in a box, and the mask head
+outlines it (He et al., "Mask R-CNN", 2017, section 3).
 """
 
 from __future__ import annotations
@@ -35,11 +35,9 @@ class NoIdeasError(ValueError):
     """The network cannot say what is in a box. The message says why, for people."""
 
 
-CANNOT = (
-    "This model names objects in another way than torchvision's Mask R-CNN, so it cannot look at a box of yours."
-)
+CANNOT = "This model names objects in another way than torchvision's Mask R-CNN. So it cannot look at a box."
 NOTHING = "The model has no idea what is here. Draw a box around the object, and type its name."
-NO_MAPS = "The model's feature maps take too much memory for this photo, so it cannot look at a box of yours."
+NO_MAPS = "The model's feature maps take too much memory for this photo, so it cannot look at a box."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +103,9 @@ def idea_at_place(network: GeneralizedRCNN, steps: Inside, x: float, y: float) -
         raise NoIdeasError(NOTHING)
     features = _features(steps, device)
     scores, boxes = _names(own, features, proposals, steps.seen_hw)
-    contains = (boxes[..., 0] <= left) & (left < boxes[..., 2]) & (boxes[..., 1] <= top) & (top < boxes[..., 3])
+    contains = (
+        (boxes[..., 0] <= left) & (left < boxes[..., 2]) & (boxes[..., 1] <= top) & (top < boxes[..., 3])
+    )
     likely = torch.where(contains, scores, torch.full_like(scores, -1.0))[:, 1:]
     order = likely.flatten().argsort(descending=True)[:MOST_TRIED]
     order = order[likely.flatten()[order] > 0]
@@ -176,7 +176,7 @@ def _type_of(part: torch.nn.Module) -> torch.dtype:
 
 
 def _scale(steps: Inside) -> NDArray[np.float32]:
-    """Returns by what boxes in the picture that the network sees are multiplied to lie in the picture before."""
+    """Returns the factors that bring boxes from the picture that the network sees to the picture before."""
     return steps.on_picture(np.ones(4, np.float32))
 
 

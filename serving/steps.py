@@ -1,7 +1,8 @@
 """Steps: keeps what a network gave step by step, and asks its heads about a box or a place in a photo.
 
 The tab "Inside" shows the steps, and corrections need them: the heads answer in milliseconds on features that
-are kept. Steps take up to 60 MB for a photo, so only those of a few photos are kept, of all visitors together.
+are kept. Steps take up to 60 MB for a photo, so only those of a few photos are kept, of all visitors
+together.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def _near(service: Service, model: SegmentationModel) -> SegmentationModel:
 
 
 def _key(result: Result) -> str:
-    pixels = hashlib.sha256(np.ascontiguousarray(result.working_image)).hexdigest()
+    pixels = hashlib.sha256(np.ascontiguousarray(result.working_image).data.cast("B")).hexdigest()
     model, shape = result.model, result.working_image.shape
     return " ".join(map(str, (pixels, shape, model.name, model.sha256, model.precision, result.detail)))
 

@@ -25,7 +25,19 @@ from photo.limits import MAX_CLIP_BYTES
 from visualize import PARTS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-STAGE_SCRIPTS = ("objects", "labels", "table", "zoom", "edits", "split", "film", "stage", "live", "keys", "start")
+STAGE_SCRIPTS = (
+    "objects",
+    "labels",
+    "table",
+    "zoom",
+    "edits",
+    "split",
+    "film",
+    "stage",
+    "live",
+    "keys",
+    "start",
+)
 """The files of the stage's script, in this order. They share one function scope."""
 EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "edits": [], "show": list(PARTS)}
 """The value of a stage without a photo."""
@@ -54,18 +66,18 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
 
     The server sets properties with `gr.update`: `scene` and `look` (`ui.overlay`), `said` (`said`), `second`
     (another picture of the same photo, on the right side of a line that can be dragged), `ideas`
-    (`ui.correcting`), and `opened` (what the page shows when it opens). For a clip: `clip_scene` and `clip_look` (`ui.film`), and `playable`, a
-    copy that every browser plays.
+    (`ui.correcting`), and `opened` (what the page shows when it opens). For a clip: `clip_scene` and
+    `clip_look` (`ui.film`), and `playable`, a copy that every browser plays.
 
-    The value is {"photo": source, "number": n, "hidden": [id, …], "edits": [edit, …], "show": [part, …]}. `photo` is an upload,
-    {"url": address}, {"example": name}, {"kept": token} or None. Each photo that is sent has another number.
-    `hidden` holds the instances that the visitor has hidden. `edits` holds what the visitor has changed (`answer.edits`). `show` holds the parts that are drawn.
+    The value is {"photo": source, "number": n, "hidden": [id, …], "edits": [edit, …], "show": [part, …]}.
+    `photo` is an upload, {"url": address}, {"example": name}, {"kept": token} or None. Each photo that is
+    sent has another number. `hidden` holds the instances that the visitor has hidden, `edits` what the
+    visitor has changed (`answer.edits`), and `show` the parts that are drawn.
 
     The event `photo` asks to look at the photo, or at the clip ({"clip": upload}). `unplayable` asks for a
-    copy of the clip. `stop` gives up. `input` says that `hidden` or `show` has changed, `corrected` that
+    copy of the clip. `stop` gives up. `input` says that `hidden` or `show` has changed, and `corrected` that
     `edits` has. `prepare` says that a correction begins, and `ask` asks what is in a box or at a place
-    (`ui.correcting`). `cut_out` asks for
-    the file of one instance; the event's data holds the instance's "id".
+    (`ui.correcting`). `cut_out` asks for the file of one instance; the event's data holds its "id".
 
     Args:
         examples: Their pictures by name.

@@ -13,7 +13,6 @@ from typing import Any
 
 import gradio as gr
 
-from answer.result import Result
 from answer.settings import MASK_RANGE
 from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, can_show, draw
 from inside.words import ABOUT, object_name, sentence
