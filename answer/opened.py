@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from answer.edits import MAX_NEW_NAMES, checked_name
+from answer.formats import BY_A_PERSON
 from answer.settings import MAX_ID, SettingsError, said
 from detections import SOURCES, Detections
 
@@ -44,14 +45,14 @@ class Annotation:
         corner: y and x of the photo's pixel at the upper left corner of `mask`.
         mask: (h, w) bool, the pixels that belong to it, cut to their box. It may be empty.
         id: Its id in the file, or 0.
-        source: One of `detections.SOURCES`.
+        source: One of `detections.SOURCES`, or "" if the file does not say it.
     """
 
     name: str
     corner: tuple[int, int]
     mask: NDArray[np.bool_]
     id: int = 0
-    source: str = "person"
+    source: str = ""
 
 
 def read_annotations(path: Path, photo_name: str, image_size: tuple[int, int]) -> list[Annotation]:
@@ -68,9 +69,9 @@ def read_annotations(path: Path, photo_name: str, image_size: tuple[int, int]) -
         if path.stat().st_size > MAX_FILE_BYTES:
             raise SettingsError(f"These annotations are larger than {MAX_FILE_BYTES // 1_000_000} MB.")
         content = json.loads(path.read_text(encoding="utf-8"))
+    except SettingsError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, SettingsError):
-            raise
         raise SettingsError("This JSON file is damaged: it cannot be read.") from error
     if not isinstance(content, dict):
         raise SettingsError(NO_ANNOTATIONS)
@@ -81,7 +82,9 @@ def read_annotations(path: Path, photo_name: str, image_size: tuple[int, int]) -
             found = _of_labelme(content, image_size)
         else:
             raise SettingsError(NO_ANNOTATIONS)
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+    except SettingsError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
         raise SettingsError(NO_ANNOTATIONS) from error
     if len(names := {one.name for one in found}) > MAX_NEW_NAMES:
         raise SettingsError(
@@ -116,7 +119,7 @@ def continued(
     changed = {
         int(detections.ids[row]): SOURCES.index(one.source)
         for one, row in zip(annotations, rows, strict=True)
-        if row is not None and one.source in SOURCES
+        if row is not None and one.source
     }
     sources = [changed.get(id, 0) for id in kept.ids.tolist()]
     kept = replace(kept, sources=np.array(sources, np.uint8))
@@ -134,7 +137,7 @@ def continued(
             [kept.mask_probs.reshape(-1, side, side), np.zeros((count, side, side), np.float32)]
         ),
         ids=np.append(kept.ids, np.array(ids, np.int64)),
-        sources=np.append(kept.sources, np.full(count, SOURCES.index("person"), np.uint8)),
+        sources=np.append(kept.sources, np.array([_by_a_person(one) for one in new], np.uint8)),
         finer_masks=dict(kept.finer_masks) | dict(zip(ids, masks, strict=True)),
     )
 
@@ -156,6 +159,11 @@ def _matched(
         left.discard(best if best is not None else -1)
         rows.append(best)
     return rows
+
+
+def _by_a_person(one: Annotation) -> int:
+    """Returns the source of an object that the model does not find like this."""
+    return SOURCES.index("edited" if one.source == "edited" else "person")
 
 
 def _overlap(detections: Detections, row: int, one: Annotation) -> float:
@@ -212,9 +220,7 @@ def _of_coco(content: dict[str, Any], photo_name: str, image_size: tuple[int, in
     for one in annotations:
         corner, mask = _coco_mask(one["segmentation"], image_size)
         id = one["id"] if type(one.get("id")) is int else 0
-        source = one.get("source", "model" if "score" in one else "person")
-        if source not in SOURCES:
-            source = "person"
+        source = one.get("source") if one.get("source") in SOURCES else ""
         found.append(Annotation(names[one["category_id"]], corner, mask, id, source))
     return found
 
@@ -248,7 +254,9 @@ def _of_labelme(content: dict[str, Any], image_size: tuple[int, int]) -> list[An
         mask = np.zeros(size, np.uint8)
         for outline in outlines:  # one by one: where two overlap, `fillPoly` would leave a hole
             cv2.fillPoly(mask, [outline - corner[::-1]], 1)
-        found.append(Annotation(name, *_cut(mask, corner), group if isinstance(group, int) else 0))
+        said_of = shapes[0].get("description")
+        source = next((name for name, words in BY_A_PERSON.items() if words == said_of), "")
+        found.append(Annotation(name, *_cut(mask, corner), group if isinstance(group, int) else 0, source))
     return found
 
 

@@ -15,11 +15,11 @@ let adding = false;
 /** The box that is drawn or changed: {box: shares of the picture's sides, id: the object's own id, or null}. */
 let drafted = null;
 /** The place that was clicked, as shares. */
-let place = null;
+let clicked = null;
 /** What is in the panel: {do, id, box, names: [{name, score, mask, path}], chosen}. */
 let idea = null;
 let asked = 0; // the number of the last question
-let wanted = null; // the id of the object to select as soon as it is drawn
+let toSelect = null; // the id of the object to select as soon as it is drawn
 
 const canCorrect = () => !isFilm() && Boolean(drawn.instances) && !drawn.preview && !root.classList.contains("busy");
 
@@ -47,7 +47,7 @@ function leaveAdding() {
 /** Takes away what is drafted and asked. */
 function leaveIdea() {
   asked += 1;
-  drafted = place = idea = null;
+  drafted = clicked = idea = null;
   draft.hidden = question.hidden = panel.hidden = true;
   sketch.replaceChildren();
   root.classList.remove("drafting");
@@ -174,8 +174,8 @@ function ask(about) {
 /** Offers to ask what is at a place where nothing is outlined. */
 function offer(event) {
   if (!canCorrect() || adding || drafted) return;
-  place = shareOf(event);
-  Object.assign(question.style, { left: percent(place[0]), top: percent(place[1]) });
+  clicked = shareOf(event);
+  Object.assign(question.style, { left: percent(clicked[0]), top: percent(clicked[1]) });
   question.hidden = false;
   question.focus({ preventScroll: true });
 }
@@ -257,8 +257,8 @@ panel.addEventListener("submit", (event) => {
   if (name.length > LONGEST_NAME) return tellName(`A name has at most ${LONGEST_NAME} letters.`);
   const { do: does, id, box, chosen } = idea;
   const free = Math.max(0, ...parts.keys(), ...edits().map((one) => one.id)) + 1;
-  wanted = id ?? free;
-  const made = { do: does, id: wanted };
+  toSelect = id ?? free;
+  const made = { do: does, id: toSelect };
   if (does !== "reshape") made.name = name;
   if (does !== "rename") Object.assign(made, { box, mask: chosen.mask });
   announcer.textContent = does === "add" ? `${name} is added.` : does === "rename" ? `It is called ${name} now.` : "The box is changed.";

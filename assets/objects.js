@@ -68,8 +68,8 @@ function draw(scene) {
   showThumbnails();
   show(scene === full.scene ? full.look : props.look);
   const isAgain = (one) => (sameIds ? one.id === before.id : one.name === before.name && overlap(one.box, before.box) > SAME_OBJECT);
-  const again = wanted ?? (before && samePhoto ? scene.instances.find(isAgain)?.id : null);
-  wanted = null;
+  const again = toSelect ?? (before && samePhoto ? scene.instances.find(isAgain)?.id : null);
+  toSelect = null;
   if (inView.includes(again)) select(again);
 }
 

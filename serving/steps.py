@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from answer.edits import in_photo
 from answer.result import Result
 from answer.settings import SettingsError, said
+from detections import Detections
 from inference import SegmentationModel, look_at_box, look_at_place
 from network import zero_gpu
 from network.ideas import Idea
@@ -96,6 +97,23 @@ async def idea_at_place(service: Service, request: Request, result: Result, plac
     steps, model = await steps_of(service, request, result), _near(service, result.model)
     ask = lambda: on_device(model, lambda: look_at_place(model, steps, x * ratio_x, y * ratio_y))  # noqa: E731
     return _on_photo(await request.look(ask), result)
+
+
+def one_for_each_name(idea: Idea, result: Result) -> Detections:
+    """Returns an idea as detections, one for each of its names, with scores of 0.
+
+    Args:
+        idea: Its box is in pixels of the original photo.
+    """
+    count = len(idea.labels)
+    return Detections(
+        np.repeat(idea.box[None], count, axis=0),
+        np.zeros(count, np.float32),
+        np.asarray(result.model.label_ids, np.int64)[idea.labels],
+        idea.mask_probs,
+        np.arange(1, count + 1),
+        result.detections.image_size,
+    )
 
 
 def checked_place(place: object, image_size: tuple[int, int]) -> tuple[float, float]:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from answer.edits import to_text
 from answer.result import Result
-from detections import Detections
 from marks import shown_score
 from network.ideas import Idea
 from serving.service import Service, keep
-from serving.steps import idea_at_place, idea_of_box, steps_of
+from serving.steps import idea_at_place, idea_of_box, one_for_each_name, steps_of
 from ui.layout import Layout
 from ui.overlay import outline, scene_size
 
@@ -81,15 +79,7 @@ def described(idea: Idea, result: Result, mask_threshold: float) -> dict[str, An
     Args:
         idea: Its box is in pixels of the original photo.
     """
-    count = len(idea.labels)
-    as_found = Detections(
-        np.repeat(idea.box[None], count, axis=0),
-        np.zeros(count, np.float32),
-        np.asarray(result.model.label_ids, np.int64)[idea.labels],
-        idea.mask_probs,
-        np.arange(1, count + 1),
-        result.detections.image_size,
-    )
+    as_found = one_for_each_name(idea, result)
     size = scene_size(as_found.image_size)
     return {
         "box": [round(side, 2) for side in idea.box.tolist()],
@@ -100,7 +90,7 @@ def described(idea: Idea, result: Result, mask_threshold: float) -> dict[str, An
                 "mask": to_text(idea.mask_probs[i]),
                 "path": outline(as_found, i, size, mask_threshold)[0],
             }
-            for i in range(count)
+            for i in range(len(as_found))
         ],
     }
 

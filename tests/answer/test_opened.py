@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import coco
 from answer.edits import Edit, edited, to_text
 from answer.formats import to_coco, to_labelme
 from answer.opened import continued, read_annotations
@@ -17,6 +18,7 @@ from detections import Detections
 from tests.samples import CAT, DOG, PERSON, make_detections
 
 CLASSES = {"person": PERSON, "cat": CAT, "dog": DOG, "horse": 19, "teapot": 91}
+KINDS = coco.CATEGORIES.with_names(["teapot"])
 SIZE = (120, 160)
 
 
@@ -66,7 +68,7 @@ def test_our_own_export_goes_on_as_it_was(format: str, tmp_path: Path) -> None:
         assert overlap(after, row(after, id), before, row(before, id)) > 0.96
     assert after.source(row(after, 1)) == "model"  # the model finds exactly this
     assert np.array_equal(after.mask(row(after, 1)), before.mask(row(before, 1)))
-    assert after.source(row(after, 2)) == "person"
+    assert after.source(row(after, 2)) == "edited"
     assert after.source(row(after, 7)) == "person"
 
 
@@ -89,8 +91,8 @@ def test_a_file_of_labelmes_own(tmp_path: Path) -> None:
     assert len(after) == 3
     by_class = {int(after.class_ids[i]): after.mask(i) for i in range(3)}
     assert by_class[91][20, 40]
-    assert by_class[91].sum() == pytest.approx(1000, rel=0.06)
-    assert by_class[CAT].sum() == pytest.approx(20 * 40, rel=0.1)
+    assert by_class[91].sum() == pytest.approx(1000, rel=0.1)
+    assert by_class[CAT].sum() == pytest.approx(20 * 40, rel=0.15)
     assert by_class[DOG][105, 5]
     assert by_class[DOG][105, 25]  # two parts of one object
     assert not by_class[DOG][105, 15]
