@@ -21,6 +21,7 @@ from pycocotools import mask as coco_mask
 
 from answer.edits import MAX_NEW_NAMES, checked_name
 from answer.formats import BY_A_PERSON
+from answer.result import Result
 from answer.settings import MAX_ID, SettingsError, said
 from detections import SOURCES, Detections
 
@@ -91,6 +92,28 @@ def read_annotations(path: Path, photo_name: str, image_size: tuple[int, int]) -
             f"These annotations have {len(names)} kinds. At most {MAX_NEW_NAMES} can be opened."
         )
     return [one for one in found if one.mask.size]
+
+
+def continued_result(result: Result, path: Path, photo_name: str) -> Result:
+    """Returns a result that goes on with the annotations in a file, in place of what the model found.
+
+    Args:
+        photo_name: The name of the photo's file as its owner knows it.
+
+    Raises:
+        SettingsError: As `read_annotations`.
+    """
+    annotations = read_annotations(path, photo_name, result.detections.image_size)
+    names = tuple(dict.fromkeys(one.name for one in annotations))
+    result = replace(result, more_names=names)
+    class_ids = {category.name: category.id for category in result.categories}
+    detections = continued(result.detections, annotations, class_ids)
+    same = int(np.count_nonzero(detections.sources == 0))
+    note = (
+        f"Opened with its annotations: {len(detections)} objects, {same} of them as the model finds them. "
+        "What the model finds besides is left out."
+    )
+    return replace(result, detections=detections, notes=(*result.notes, note))
 
 
 def continued(

@@ -203,7 +203,8 @@ function tellPanel(words) {
 
 function fillPanel() {
   const isChange = idea.do === "reshape";
-  tellPanel(isChange ? "The model sees this in the new box:" : `The model takes this for: ${idea.chosen.name} (score ${shortScore(idea.chosen)})`);
+  const seen = isChange ? "The new outline is drawn with dashes." : `The model takes this for: ${idea.chosen.name} (score ${shortScore(idea.chosen)}).`;
+  tellPanel(idea.chosen.outlined === false ? `${seen} It sees no outline, so the whole box counts.` : seen);
   panel.classList.remove("telling");
   panel.querySelector("button[type=submit]").textContent = { add: "Add", reshape: "Use this box", rename: "Rename" }[idea.do];
   panel.querySelector("label").hidden = isChange;

@@ -56,6 +56,12 @@ class Idea:
     scores: NDArray[np.float32]
     mask_probs: NDArray[np.float32]
 
+    @property
+    def outlined(self) -> NDArray[np.bool_]:
+        """(K,) bool: whether the network sees any pixel of an object of this name in the box."""
+        seen: NDArray[np.bool_] = self.mask_probs.max((1, 2)) > 0.5
+        return seen
+
 
 def idea_of_box(
     network: GeneralizedRCNN, steps: Inside, box_xyxy: NDArray[np.float32], label: int | None = None

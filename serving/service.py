@@ -245,6 +245,17 @@ class Request:
         """
         return await self._file(video, "video", "clip", "clip.mp4")
 
+    def annotations(self, path: object) -> Path:
+        """Returns the file of annotations that the page has uploaded with a photo.
+
+        Raises:
+            SettingsError: It is no upload.
+        """
+        if not isinstance(path, str) or not _is_upload(Path(path)):
+            raise SettingsError("annotations: expected an uploaded file.")
+        keep(Path(path))
+        return Path(path)
+
     async def _file(self, sent: object, argument: str, what: str, example: str) -> Path:
         path = _field(sent, "path")
         url = path or _field(sent, "url")  # Gradio gives an upload a URL in addition to its path

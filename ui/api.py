@@ -30,11 +30,11 @@ from inside.data import to_json as to_inside_json
 from network.ideas import Idea
 from network.inside import Inside
 from serving.estimates import effect_bytes, export_bytes
+from serving.ideas import idea_at_place, idea_of_box, one_for_each_name
 from serving.models import Models
 from serving.photos import inside_file
 from serving.scheduler import Job
 from serving.service import Service, new_folder
-from serving.steps import idea_at_place, idea_of_box, one_for_each_name
 from visualize import PARTS, Style
 
 INSIDE_SCHEMA_VERSION = 1
@@ -244,8 +244,9 @@ def add_endpoints(service: Service) -> None:
             detail: "full", or "balanced" or "fast", as in the call that the edit is for.
 
         Returns:
-            One object: box, and names, best first: name, score, segmentation (COCO RLE), edit. Give such an
-            edit to `/segment`, `/annotate` or `/export` as a member of `edits`, and the object is there.
+            One object: box, and names, best first: name, score, segmentation (COCO RLE), outlined (false: the
+            model sees no outline, and the mask is the whole box), edit. Give such an edit to `/segment`,
+            `/annotate` or `/export` as a member of `edits`, and the object is there.
         """
         async with service.request("suggest") as request:
             check_detail(detail)
@@ -272,7 +273,15 @@ def suggestions(idea: Idea, result: Result) -> dict[str, Any]:
         x1, y1, x2, y2 = map(float, rows.boxes[i])
         edit = Edit("add", free, name, (x1, y1, x2, y2), to_text(rows.mask_probs[i]))
         score = round(float(idea.scores[i]), 6)
-        names.append({"name": name, "score": score, "segmentation": to_rle(rows, i), "edit": edit.to_json()})
+        names.append(
+            {
+                "name": name,
+                "score": score,
+                "segmentation": to_rle(rows, i),
+                "outlined": bool(idea.outlined[i]),
+                "edit": edit.to_json(),
+            }
+        )
     return {"box": [round(side, 2) for side in idea.box.tolist()], "names": names}
 
 

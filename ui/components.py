@@ -70,7 +70,8 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
     `clip_look` (`ui.film`), and `playable`, a copy that every browser plays.
 
     The value is {"photo": source, "number": n, "hidden": [id, …], "edits": [edit, …], "show": [part, …]}.
-    `photo` is an upload, {"url": address}, {"example": name}, {"kept": token} or None. Each photo that is
+    `photo` is an upload, {"annotated": upload, "annotations": path} (`answer.opened`), {"url": address},
+    {"example": name}, {"kept": token} or None. Each photo that is
     sent has another number. `hidden` holds the instances that the visitor has hidden, `edits` what the
     visitor has changed (`answer.edits`), and `show` the parts that are drawn.
 

@@ -13,8 +13,8 @@ from answer.edits import to_text
 from answer.result import Result
 from marks import shown_score
 from network.ideas import Idea
+from serving.ideas import idea_at_place, idea_of_box, one_for_each_name, steps_of
 from serving.service import Service, keep
-from serving.steps import idea_at_place, idea_of_box, one_for_each_name, steps_of
 from ui.layout import Layout
 from ui.overlay import outline, scene_size
 
@@ -74,7 +74,7 @@ class Correcting:
 
 
 def described(idea: Idea, result: Result, mask_threshold: float) -> dict[str, Any]:
-    """Returns an idea as the stage shows it: {"box", "names": [{"name", "score", "mask", "path"}]}.
+    """Returns an idea as the stage shows it: its box, and what it says for each of its names.
 
     Args:
         idea: Its box is in pixels of the original photo.
@@ -87,7 +87,8 @@ def described(idea: Idea, result: Result, mask_threshold: float) -> dict[str, An
             {
                 "name": result.categories.name_of(int(as_found.class_ids[i])),
                 "score": float(shown_score(float(idea.scores[i]), 4)),
-                "mask": to_text(idea.mask_probs[i]),
+                "mask": to_text(as_found.mask_probs[i]),
+                "outlined": bool(idea.outlined[i]),
                 "path": outline(as_found, i, size, mask_threshold)[0],
             }
             for i in range(len(as_found))

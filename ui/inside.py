@@ -18,8 +18,8 @@ from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, can_show, dr
 from inside.words import ABOUT, object_name, sentence
 from inside.words import WAYS as NAMES_OF_WAYS
 from network.inside import Inside
+from serving.ideas import steps_of
 from serving.service import Service, keep
-from serving.steps import steps_of
 from ui.components import ForgivingSlider, picture_file
 
 NAME = "Inside"

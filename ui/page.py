@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
+from answer.opened import continued_result
 from answer.result import Result, View
 from answer.settings import SCORE_RANGE, SettingsError
 from categories import Categories
@@ -274,6 +275,7 @@ class Page:
                 choices = self._choices(values)
                 path = await _file_of(source, run, request)
                 network = await request.model(choices.model)
+                notes = request.annotations(source.get("annotations")) if "annotated" in source else None
 
                 def work(job: Job) -> Answer:
                     nonlocal foretold
@@ -286,7 +288,11 @@ class Page:
                         words = "Looking for objects"
                         tell({picture: gr.update(said=said("working", words, number, seconds))})
                     foretold = seconds >= 1
-                    return self._found(request.segment(path, network, job, choices.detail), values, number)
+                    result = request.segment(path, network, job, choices.detail)
+                    if notes is not None:
+                        name = str(source["annotated"].get("orig_name") or path.name)
+                        result = continued_result(result, notes, name)
+                    return self._found(result, values, number)
 
                 return await request.run(work)
         except gr.Error as error:
@@ -505,7 +511,7 @@ async def _file_of(source: dict[str, Any], run: Run | None, request: Request) ->
         if path is None:
             raise ImageError("There is no such example. Please choose one that is shown.")
         return path
-    return await request.photo(source)
+    return await request.photo(source.get("annotated", source))
 
 
 def _add_banner(blocks: gr.Blocks, models: Models, layout: Layout) -> None:
