@@ -382,7 +382,7 @@ def _read(path: Path, origin: str, sha256: str = "", named: bool = False) -> Wei
 def _labels(
     metadata: Mapping[str, str], beside: Path | None, state_dict: StateDict, origin: str
 ) -> tuple[str, ...] | None:
-    """Returns the names of the labels from 1, from the metadata or the file `beside`; None if none has any."""
+    """Returns the names of the labels from 1, from the metadata or the file `beside`, if any."""
     try:
         if labels.KEY in metadata:
             names, source = labels.from_json(metadata[labels.KEY]), f'The metadata "{labels.KEY}"'
