@@ -165,12 +165,8 @@ def load(
         raise ModelError(f"{place} does not calculate in tf32. Expected auto, float32, bfloat16 or float16.")
     architecture = ARCHITECTURES[name]
     found = find_weights(architecture, weights)
-    network = architecture.build(found.classes)
-    network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
+    network = built(architecture, found)
     label_ids, categories, notes = _kinds(architecture, found)
-    if categories is not coco.CATEGORIES and found.has_trained_norms:
-        set_epsilon(network, TRAINED_EPSILON)
-    network.eval().requires_grad_(False)
     ranges = None
     if chosen == "int8":
         try:
@@ -187,20 +183,33 @@ def load(
     )
 
 
+def built(architecture: Architecture, weights: Weights) -> GeneralizedRCNN:
+    """Returns the network with weights that `find_weights` has found for it, in evaluation mode."""
+    network = architecture.build(weights.classes)
+    network.load_state_dict(weights.state_dict, strict=False)  # `find_weights` compared names and shapes
+    if _is_own(architecture, weights) and weights.has_trained_norms:
+        set_epsilon(network, TRAINED_EPSILON)
+    return network.eval().requires_grad_(False)
+
+
+def _is_own(architecture: Architecture, weights: Weights) -> bool:
+    """Whether weights know kinds of their own: they have names, or another number of classes than ours."""
+    return weights.labels is not None or weights.classes != len(architecture.label_ids)
+
+
 def _kinds(
     architecture: Architecture, weights: Weights
 ) -> tuple[tuple[int, ...], Categories, tuple[str, ...]]:
     """Returns the category id of each label, the categories, and notes about them.
 
-    Weights with names of their own, or with another number of classes than ours, know other kinds than
-    COCO's. Their labels are then their category ids.
+    The labels of an owner's own weights are their category ids.
     """
     notes = (weights.note,) if weights.note else ()
+    if not _is_own(architecture, weights):
+        return architecture.label_ids, coco.CATEGORIES, notes
     label_ids = tuple(range(weights.classes))
     if weights.labels is not None:
         return label_ids, Categories.named(weights.labels), notes
-    if weights.classes == len(architecture.label_ids):
-        return architecture.label_ids, coco.CATEGORIES, notes
     names = [f"class {label}" for label in label_ids[1:]]
     called = " to ".join(dict.fromkeys((names[0], names[-1])))
     unnamed = f"The weights come without names of their kinds of object, so these are called {called}."

@@ -95,23 +95,32 @@ class Weights:
         """The number of classes that the network tells apart, with the background."""
         return classes_of(_shapes(self.state_dict))
 
+    def with_labels(self, labels: tuple[str, ...]) -> Weights:
+        """Returns these weights with other names, which `network.labels` has checked."""
+        return replace(self, labels=labels)
+
     @property
     def has_trained_norms(self) -> bool:
         """Whether the backbone's batch norms counted their steps. Frozen ones, as in V1, do not."""
         return any(re.match(r"backbone\.body\..*num_batches_tracked$", key) for key in self.state_dict)
 
 
-def find_weights(architecture: Architecture, file: str | os.PathLike[str] | None = None) -> Weights:
+def find_weights(
+    architecture: Architecture, file: str | os.PathLike[str] | None = None, *, named: bool = True
+) -> Weights:
     """The weights of `architecture`: from `file` if given, else from the first source that has them.
 
     A file that the environment names may hold the weights of another of our networks; then it is passed
     over here, and serves when that network is asked for.
 
+    Args:
+        named: Whether the labels of `file` may be in a file beside it.
+
     Raises:
         WeightsError: None could be had, or a file that was named is missing, damaged or of no known layout.
     """
     if file is not None:
-        return _read_for(architecture, Path(file), f"file {Path(file).name}")
+        return _read_for(architecture, Path(file), f"file {Path(file).name}", named)
     if (configured := _configured(architecture)) is not None:
         return configured
     repo = os.environ.get(REPO_VARIABLE)
@@ -227,9 +236,9 @@ def _bundled(architecture: Architecture) -> Weights:
         ) from error
 
 
-def _read_for(architecture: Architecture, path: Path, origin: str) -> Weights:
+def _read_for(architecture: Architecture, path: Path, origin: str, named: bool) -> Weights:
     """Reads a file that must hold the weights of this network."""
-    weights = _read(path, origin, named=True)
+    weights = _read(path, origin, named=named)
     shapes = _shapes(weights.state_dict)
     known = all(name in shapes for name in LAST_LAYERS)
     expected = _expected_shapes(architecture, classes_of(shapes) if known else len(architecture.label_ids))

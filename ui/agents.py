@@ -118,10 +118,10 @@ def add_tools(service: Service) -> None:
         classes: list[str] | None = None,
         detail: str = "full",
     ) -> str:
-        """Find, name, follow and count the objects in a video, usually of the 80 everyday kinds of COCO. Gives
-        JSON: clip (its size and length), most_at_once (the largest number of each kind in view at one time),
-        tracks (for each object its id, category_name, when it is first and last seen and how long it
-        is in view, in seconds), warnings and model. Takes about a minute.
+        """Find, name, follow and count the objects in a video, usually of the 80 everyday kinds of COCO.
+        Gives JSON: clip (its size and length), most_at_once (the largest number of each kind that is in view
+        at one time), tracks (for each object its id, category_name, when it is first and last seen and how
+        long it is in view, in seconds), warnings and model. Takes about a minute.
 
         Args:
             video: Web address of the video (MP4, MOV, WebM, AVI, MKV or GIF, at most 25 MB), or a data URL.

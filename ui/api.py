@@ -305,5 +305,6 @@ def fallback_notice(reason: str) -> str:
     """Returns the sentences that tell a visitor that the small built-in model answers, and why."""
     return (
         f"The model's weights could not be loaded ({reason.rstrip('.')}), "
-        "so the small built-in model answers. It knows the 80 kinds of object of COCO but is less accurate: it misses and mistakes more of them."
+        "so the small built-in model answers. It knows the 80 kinds of object of COCO but is less accurate: "
+        "it misses and mistakes more of them."
     )
