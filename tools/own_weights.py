@@ -22,9 +22,9 @@ tags:
 
 # {title} with kinds of object of its own
 
-This is a Mask R-CNN in the layout `{layout}`, trained by the owner of this repository. It finds the objects in
-a photo and gives each object a category, a score, a box and a mask. The file holds no pickle, so loading the
-file runs no code.
+This is a Mask R-CNN in the layout `{layout}`, trained by the owner of this repository. It finds the objects
+in a photo and gives each object a category, a score, a box and a mask. The file holds no pickle, so loading
+the file runs no code.
 
 | file | SHA-256 |
 | --- | --- |

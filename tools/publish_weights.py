@@ -31,7 +31,7 @@ from safetensors.torch import save
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
 from inference import built, calibration_pictures
-from network.architectures import ARCHITECTURES, Architecture
+from network.architectures import ARCHITECTURES, TRAINED_EPSILON, Architecture
 from network.calibration import CalibrationError, as_json, calibrate, digest_of
 from network.weights import (
     FILE_VARIABLE,
@@ -60,7 +60,7 @@ from torchvision.ops import FrozenBatchNorm2d
 model = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes={classes})
 for module in model.modules():
     if isinstance(module, FrozenBatchNorm2d):
-        module.eps = 0.0  # the value used when these weights were made
+        module.eps = {epsilon}  # the value used when these weights were made
 model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
 """,
     "resnet50_fpn_v2": """\
@@ -245,15 +245,16 @@ def own_repository(
 ) -> dict[str, bytes]:
     """As `repository`, for weights of the owner (`tools.own_weights.load_own`)."""
     content = to_safetensors(weights.state_dict, own_metadata(weights, ranges))
-    code = loading_code(repo, architecture, weights.classes)
+    code = loading_code(repo, architecture, weights.classes, weights.has_trained_norms)
     card = own_card(repo, architecture, weights, content, code)
     return {file_name(architecture): content, "README.md": card.encode()}
 
 
-def loading_code(repo: str, architecture: Architecture, classes: int) -> str:
+def loading_code(repo: str, architecture: Architecture, classes: int, has_trained_norms: bool = False) -> str:
     """Returns Python that loads the published file with torchvision, or "" for a network of ours."""
     code = LOADING.get(architecture.name, "")
-    return code.format(repo=repo, file=file_name(architecture), classes=classes)
+    epsilon = TRAINED_EPSILON if has_trained_norms else 0.0
+    return code.format(repo=repo, file=file_name(architecture), classes=classes, epsilon=epsilon)
 
 
 def publish(
