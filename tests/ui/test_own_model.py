@@ -157,6 +157,18 @@ def test_the_page_shows_names_as_text_and_filters_by_them(own: Own, open_page: C
     expect(masks(page)).to_have_count(everything - 2)
 
 
+def test_the_steps_inside_show_names_as_text(own: Own, open_page: Callable[..., Page]) -> None:
+    page = open_page(at=own.address, query="?example=none&tab=inside&step=4")
+    upload(page, SCENES[2])
+    told = page.locator("#inside-sentence")
+    expect(told).to_contain_text("Proposal")
+    kite = page.locator("#inside-object input")
+    kite.click()
+    page.locator("[role=option]", has_text=f": {KINDS['kite']}, ").first.click()
+    expect(told).to_contain_text(KINDS["kite"])
+    assert told.locator("b").count() == 0
+
+
 def test_a_folder_is_segmented_with_the_kinds_of_the_file(
     own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
