@@ -34,7 +34,7 @@ from categories import Categories
 from detections import Detections
 from network import eight_bit
 from network.acceleration import accelerate, fold_batch_norms
-from network.architectures import ARCHITECTURES
+from network.architectures import ARCHITECTURES, TRAINED_EPSILON, Architecture, set_epsilon
 from network.calibration import (
     CalibrationError,
     calibrate,
@@ -108,6 +108,7 @@ class SegmentationModel:
         sha256: The SHA-256 of the weights file.
         graphs: Runs the network as CUDA graphs. None: it runs stage by stage.
         categories: The kinds of object that it knows. Their ids are those of `label_ids`.
+        notes: Sentences for the visitor that belong to each of its results.
     """
 
     network: GeneralizedRCNN
@@ -119,6 +120,7 @@ class SegmentationModel:
     sha256: str
     graphs: Graphs | None = None
     categories: Categories = coco.CATEGORIES
+    notes: tuple[str, ...] = ()
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -138,8 +140,8 @@ def load(
     Args:
         name: "resnet50_fpn" (torchvision COCO_V1), "resnet50_fpn_v2" (COCO_V2), "starter" (small, built in),
             "scenes" (for drawings, built in), or "auto", which is the first model of `load_best`.
-        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout. By default
-            `network.weights` finds one.
+        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout, with any number of
+            classes from 2 to 201. By default `network.weights` finds one.
         device: "cuda", "mps" or "cpu". By default the first of these that the machine has.
         precision: "float32", "tf32", "bfloat16", "float16", "int8" or "auto". "auto" is the precision that
             `SEGMENTATION_PRECISION` names, if the device is faster in it. Otherwise it is the fastest one
@@ -164,9 +166,8 @@ def load(
         raise ModelError(f"{place} does not calculate in tf32. Expected auto, float32, bfloat16 or float16.")
     architecture = ARCHITECTURES[name]
     found = find_weights(architecture, weights)
-    network = architecture.build()
-    network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
-    network.eval().requires_grad_(False)
+    network = built(architecture, found)
+    label_ids, categories, notes = _kinds(architecture, found)
     ranges = None
     if chosen == "int8":
         try:
@@ -179,8 +180,41 @@ def load(
     # A process that ZeroGPU forks for one photo would record a graph for this photo alone.
     graphs = Graphs(network) if place.type == "cuda" and not ACTIVE and supports(network) else None
     return SegmentationModel(
-        network, name, architecture.label_ids, place, chosen, found.origin, found.sha256, graphs
+        network, name, label_ids, place, chosen, found.origin, found.sha256, graphs, categories, notes
     )
+
+
+def built(architecture: Architecture, weights: Weights) -> GeneralizedRCNN:
+    """Returns the network with weights that `find_weights` has found for it, in evaluation mode."""
+    network = architecture.build(weights.classes)
+    network.load_state_dict(weights.state_dict, strict=False)  # `find_weights` compared names and shapes
+    if _is_own(architecture, weights) and weights.has_trained_norms:
+        set_epsilon(network, TRAINED_EPSILON)
+    return network.eval().requires_grad_(False)
+
+
+def _is_own(architecture: Architecture, weights: Weights) -> bool:
+    """Whether weights know kinds of their own: they have names, or another number of classes than ours."""
+    return weights.labels is not None or weights.classes != len(architecture.label_ids)
+
+
+def _kinds(
+    architecture: Architecture, weights: Weights
+) -> tuple[tuple[int, ...], Categories, tuple[str, ...]]:
+    """Returns the category id of each label, the categories, and notes about them.
+
+    The labels of an owner's own weights are their category ids.
+    """
+    notes = (weights.note,) if weights.note else ()
+    if not _is_own(architecture, weights):
+        return architecture.label_ids, coco.CATEGORIES, notes
+    label_ids = tuple(range(weights.classes))
+    if weights.labels is not None:
+        return label_ids, Categories.named(weights.labels), notes
+    names = [f"class {label}" for label in label_ids[1:]]
+    called = " to ".join(dict.fromkeys((names[0], names[-1])))
+    unnamed = f"The weights come without names of their kinds of object, so these are called {called}."
+    return label_ids, Categories.named(names), (*notes, unnamed)
 
 
 def load_best(

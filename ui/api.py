@@ -298,7 +298,7 @@ def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[s
             "detail": used,
         },
         **to_inside_json(steps),
-        "warnings": [one_detail(model.name, detail)] if used != detail else [],
+        "warnings": [*([one_detail(model.name, detail)] if used != detail else []), *model.notes],
         "arrays": None,
     }
 
@@ -371,6 +371,7 @@ def one_detail(name: str, detail: str) -> str:
 def fallback_notice(reason: str) -> str:
     """Returns the sentences that tell a visitor that the small built-in model answers, and why."""
     return (
-        f"The COCO weights could not be loaded ({reason.rstrip('.')}), so the small built-in model answers. "
-        "It knows the same 80 kinds of object but is less accurate: it misses and mistakes more of them."
+        f"The model's weights could not be loaded ({reason.rstrip('.')}), "
+        "so the small built-in model answers. It knows the 80 kinds of object of COCO but is less accurate: "
+        "it misses and mistakes more of them."
     )

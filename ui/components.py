@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,14 @@ STAGE_SCRIPTS = (
 EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "edits": [], "show": list(PARTS)}
 """The value of a stage without a photo."""
 JPEG_QUALITY = 92
+
+
+def as_markdown(text: str) -> str:
+    """Returns a plain text for `gr.Markdown`, which shows each of its characters as it is.
+
+    The names of kinds come from the weights, so they may hold anything.
+    """
+    return re.sub(r"([\\`*_{}\[\]<>#|!~$&])", r"\\\1", text)
 
 
 class ForgivingSlider(gr.Slider):

@@ -20,7 +20,7 @@ from inside.words import WAYS as NAMES_OF_WAYS
 from network.inside import Inside
 from serving.ideas import steps_of
 from serving.service import Service, keep
-from ui.components import ForgivingSlider, picture_file
+from ui.components import ForgivingSlider, as_markdown, picture_file
 
 NAME = "Inside"
 """The name of the tab."""
@@ -315,7 +315,7 @@ class Insides:
     def _shown(self, photo: Any, steps: Inside, look: Look) -> Values:
         tab, about, way = self._tab, ABOUT[look.step], look.the_way()
         missing = "\n\n".join(steps.missing)
-        told = sentence(photo, steps, look)
+        told = as_markdown(sentence(photo, steps, look))
         pointed = (way in POINTED or look.step == "names") and can_show(steps, look)
         if pointed:
             told += " Click the picture, or use the two sliders, to choose another place."
