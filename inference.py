@@ -48,6 +48,7 @@ from network.detail import DETAILS, FULL_DETAIL, at_detail, has_details
 from network.eight_bit import Ranges
 from network.fixed import padded_size, supports, unpack
 from network.graphs import Graphs
+from network.ideas import Idea, idea_at_place, idea_of_box
 from network.inside import Inside, record
 from network.precision import PRECISIONS as PRECISIONS
 from network.precision import arithmetic, best_precision, has_tf32
@@ -310,6 +311,39 @@ def look_inside(model: SegmentationModel, image: NDArray[np.uint8], detail: str 
     detail = detail_of(model, detail)
     run = _run_inside_on_gpu if model.device.type == "cuda" else _run_inside
     return run(model, _working(image), detail)
+
+
+def look_at_box(
+    model: SegmentationModel, steps: Inside, box_xyxy: NDArray[np.float32], label: int | None = None
+) -> Idea:
+    """Asks `model` what is in a box, on the features that `look_inside` kept.
+
+    Args:
+        steps: What `look_inside` gave for the same model, image and detail.
+        box_xyxy: (4,) float32, x1 y1 x2 y2 in pixels of the image, reduced to `WORKING_SIDE`.
+        label: A label of the network that is the first of the names in any case.
+
+    Raises:
+        NoIdeasError: The network has other heads than torchvision's.
+    """
+    return _ask(model, lambda: idea_of_box(model.network, steps, box_xyxy, label))
+
+
+def look_at_place(model: SegmentationModel, steps: Inside, x: float, y: float) -> Idea:
+    """Asks `model` what is at a place, as `look_at_box`.
+
+    Args:
+        x, y: The place in pixels of the image, reduced to `WORKING_SIDE`.
+
+    Raises:
+        NoIdeasError: As `look_at_box`, or the model proposes nothing at this place.
+    """
+    return _ask(model, lambda: idea_at_place(model.network, steps, x, y))
+
+
+def _ask(model: SegmentationModel, ask: Callable[[], Idea]) -> Idea:
+    with torch.inference_mode(), arithmetic(model.device, model.precision):
+        return ask()
 
 
 def detail_of(model: SegmentationModel, wanted: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from answer.edits import read_edits
 from answer.files import EXPORTS
 from answer.settings import MASK_RANGE, SCORE_RANGE
 from clips.files import EXPORTS as CLIP_EXPORTS
@@ -90,6 +91,7 @@ class Layout:
             **{name: values[component] for name, component in self.controls.items()},
             without=tuple(values[self.summary]["unticked"]),
             hidden=tuple(picture["hidden"]),
+            edits=read_edits(picture.get("edits")),
             show=tuple(picture["show"]),
         )
 
