@@ -54,7 +54,7 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 With a fixed time, the same result gives the same bytes.
 """
 
-STORED = (".png", ".mp4", ".webm")
+STORED = (".png", ".jpg", ".mp4", ".webm")
 
 JPEG_QUALITY = 88
 """Makes a picture about as large as a photo from a camera, and keeps thin contours clean."""
