@@ -82,7 +82,7 @@ from ui.many_api import add_many_endpoint
 from ui.page import add_page
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-STYLE_SHEETS = ("page.css", "objects.css", "live.css", "summary.css")
+STYLE_SHEETS = ("page.css", "objects.css", "live.css", "many.css", "summary.css")
 QUEUE_SIZE = 100
 """The number of requests that wait in Gradio's queue, in addition to the requests in the scheduler."""
 THREADS = 64

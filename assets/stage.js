@@ -27,11 +27,11 @@ const addressRead = Promise.race([
 
 // ---- sending ----
 
-/** Sends one file. Several files, and files that are no pictures, get a sentence. */
+/** Sends one file, or many. Files that are no pictures get a sentence. */
 async function take(files) {
   const [file, ...more] = files;
   if (!file) return;
-  if (more.length) return complain(`Please choose one photo at a time. You chose ${more.length + 1} files.`);
+  if (more.length || isZip(file)) return takeMany(files);
   if (isClip(file) && file.size) return takeClip(file);
   const fault = faultIn(file);
   if (fault) return complain(fault);
@@ -62,6 +62,7 @@ function plainly(error) {
 /** Puts the next photo on the stage and gives it a number. */
 function begin(words, src) {
   leaveFilm();
+  leaveMany();
   stopLive();
   last += 1;
   sources.set(last, { src, photo: null });
@@ -90,6 +91,7 @@ async function send(photo_) {
 
 function clear() {
   leaveFilm();
+  leaveMany();
   stopLive();
   last += 1;
   props.value = { ...props.value, photo: null, number: last, hidden: [] };
@@ -146,6 +148,7 @@ function comeBack() {
   const { scene, look } = full;
   const before = Math.max(scene.photo_number ?? 0, lastFilm.number);
   props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [] };
+  followSource();
   if (before && before === lastFilm.number) return enterFilm(lastFilm.src), followFilm(), followFiltered();
   draw(scene);
 }
@@ -174,7 +177,8 @@ function hear() {
   if (about !== number()) return; // another photo is on the stage by now
   if (kind === "working") wait(words, seconds ?? undefined);
   if (kind !== "error") return;
-  const restored = sources.get(about)?.photo?.kept;
+  const source = sources.get(about)?.photo;
+  const restored = source?.kept ?? source?.many;
   if (restored) forget();
   if (restored && !full.scene.instances) return comeBack(), openFirst();
   complain(words);
@@ -198,14 +202,14 @@ function openFirst() {
   if (kept) {
     begin("Opening your photo again");
     props.value = { ...props.value, hidden: kept.hidden };
-    send({ kept: kept.token });
+    send(kept.source ?? { kept: kept.token });
   } else if (example) openExample(example, first);
 }
 
 /** Keeps for a reload what opens the result again. It stays in this tab and is never in an address. */
 function keepForReload() {
   if (!full.scene.token || full.scene.photo_number !== number()) return;
-  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, hidden: hidden() }));
+  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, hidden: hidden(), source: manySource() }));
 }
 
 function recall() {

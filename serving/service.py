@@ -56,6 +56,7 @@ from serving.many import (
     ManyProgress,
     Sent,
     seconds_left,
+    with_pixels,
 )
 from serving.models import Models
 from serving.photos import segment_file
@@ -535,6 +536,17 @@ class Request:
         self._facts |= {"detail": result.detail} if result.detail != FULL_DETAIL else {}
         self._facts |= {"cached": True} if result.cached else {}
         return result
+
+    def reopened(self, result: Result) -> Result:
+        """Returns a `serving.many.light` result with its photo's pixels. No network runs.
+
+        Raises:
+            ImageError: The photo's file is gone.
+        """
+        keep(result.path)
+        return self._service.results.get(
+            result.path, result.model, ignore_stage, lambda: with_pixels(result), result.detail
+        )
 
     def expected_seconds(self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL) -> float:
         """Returns how long `model` will probably need for a photo, in seconds: 0 if its result is kept."""
