@@ -12,11 +12,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from answer import coco
+import numpy as np
+
 from answer.formats import to_coco
 from answer.result import View, counts
+from categories import Categories, Category
+from detections import Detections
 
 VAL_SHARE = 0.2
 """The share of the photos that a training set keeps for validation."""
@@ -55,7 +58,7 @@ class Tally:
 
 def tally(views: Sequence[View | None]) -> Tally:
     """Counts what is in view in each photo. None stands for a photo without an answer."""
-    each = [None if view is None else counts(view.shown) for view in views]
+    each = [None if view is None else counts(view.shown, view.categories) for view in views]
     total: Counter[str] = Counter()
     for found in each:
         total.update(found or {})
@@ -94,6 +97,7 @@ def coco_pieces(photos: Sequence[Named], files: Sequence[str]) -> Iterator[str]:
         for image_id, (photo, file) in enumerate(zip(photos, files, strict=True), 1)
         if photo.view is not None
     ]
+    categories = joined([view for _, view, _ in written])
     images = []
     for image_id, view, file in written:
         height, width = view.shown.image_size
@@ -103,13 +107,40 @@ def coco_pieces(photos: Sequence[Named], files: Sequence[str]) -> Iterator[str]:
     yield head[:-1] + ',"annotations":['
     last = 0
     for image_id, view, file in written:
-        annotations = to_coco(view.shown, file, view.filters.mask_threshold)["annotations"]
+        shown = renumbered(view, categories)
+        annotations = to_coco(shown, categories, file, view.filters.mask_threshold)["annotations"]
         for annotation in annotations:
             annotation["image_id"] = image_id
             annotation["id"] = last = last + 1
         piece = ",".join(map(_json, annotations))
         yield ("," if piece and last > len(annotations) else "") + piece
-    yield '],"categories":' + _json([category._asdict() for category in coco.CATEGORIES]) + "}"
+    yield '],"categories":' + _json(categories.as_json()) + "}"
+
+
+def joined(views: Sequence[View]) -> Categories:
+    """Returns categories with every name that the views know.
+
+    Those of the first view keep their ids. A name that only a later view knows keeps its id if it is free.
+    """
+    by_id: dict[int, Category] = {}
+    names: set[str] = set()
+    for view in views:
+        for category in view.categories:
+            if category.name not in names:
+                id = category.id if category.id not in by_id else max(by_id) + 1
+                by_id[id] = category._replace(id=id)
+                names.add(category.name)
+    return Categories(tuple(by_id.values()))
+
+
+def renumbered(view: View, categories: Categories) -> Detections:
+    """Returns what is in view with the ids of other categories, which have the same names (`joined`)."""
+    own = view.categories
+    ids = [
+        categories.by_name[own.by_id[id].name].id if id in own.by_id else id
+        for id in view.shown.class_ids.tolist()
+    ]
+    return replace(view.shown, class_ids=np.array(ids, np.int64))
 
 
 def for_validation(names: Sequence[str]) -> set[str]:
@@ -124,12 +155,15 @@ def for_validation(names: Sequence[str]) -> set[str]:
     return set(ordered[: math.ceil(VAL_SHARE * len(names))])
 
 
-def yolo_yaml(has_validation: bool) -> str:
+def yolo_yaml(categories: Categories, has_validation: bool) -> str:
     """Returns the `data.yaml` of a folder with `images/train`, `images/val`, `labels/train` and `labels/val`.
 
     A folder with a single photo is validated with this photo.
     """
-    names = (f"  {index}: {json.dumps(category.name)}" for index, category in enumerate(coco.CATEGORIES))
+    names = (
+        f"  {index}: {json.dumps(category.name, ensure_ascii=False)}"
+        for index, category in enumerate(categories)
+    )
     val = "images/val" if has_validation else "images/train"
     return "\n".join(["train: images/train", f"val: {val}", "names:", *names, ""])
 

@@ -28,7 +28,16 @@ from answer.files import (
     zip_entry,
 )
 from answer.formats import to_yolo
-from answer.many import Named, coco_pieces, for_validation, tally, to_counts_csv, yolo_yaml
+from answer.many import (
+    Named,
+    coco_pieces,
+    for_validation,
+    joined,
+    renumbered,
+    tally,
+    to_counts_csv,
+    yolo_yaml,
+)
 from answer.result import View, counts, names
 from answer.settings import SettingsError, said
 from photo.colours import srgb_profile
@@ -134,7 +143,10 @@ class Sheet:
             self.picture.paste(
                 Image.fromarray(drawn), (x + (CELL_WIDTH - width) // 2, y + (CELL_HEIGHT - height) // 2)
             )
-            words = ", ".join(f"{count} {kind}" for kind, count in counts(view.shown).items()) or "nothing"
+            words = (
+                ", ".join(f"{count} {kind}" for kind, count in counts(view.shown, view.categories).items())
+                or "nothing"
+            )
         draw = ImageDraw.Draw(self.picture)
         for k, text in enumerate((name, words)):
             draw.text((x, y + CELL_HEIGHT + 2 + 16 * k), self._cut(text), TEXT, self._font)
@@ -156,7 +168,7 @@ def drawn_on(pixels: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
     """Returns a photo of any size, (h, w, 3) uint8 RGB, with the objects in view drawn on it."""
     height, width = pixels.shape[:2]
     shown, everything = (one.resized(height, width) for one in (view.shown, view.everything))
-    return annotate(pixels, shown, names(shown), view.style, everything)
+    return annotate(pixels, shown, names(shown, view.categories), view.style, everything)
 
 
 def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -224,8 +236,9 @@ def _training_set(
     """Writes pictures, labels and `data.yaml`. Yields each photo, with its pixels, once it is written."""
     files = picture_names(photos)
     has_validation = any(file.startswith("images/val/") for file in files)
+    categories = joined([photo.view for photo in photos if photo.view is not None])
     with archive.open(zip_entry("data.yaml"), "w") as entry:
-        write_text(yolo_yaml(has_validation), entry)
+        write_text(yolo_yaml(categories, has_validation), entry)
     for photo, file in zip(photos, files, strict=True):
         view, pixels = photo.view, None
         if view is not None:
@@ -234,7 +247,8 @@ def _training_set(
                 _write_jpeg(pixels, entry)
             label = f"labels/{file.removeprefix('images/').removesuffix('.jpg')}.txt"
             with archive.open(zip_entry(label), "w") as entry:
-                write_text(to_yolo(view.shown, view.filters.mask_threshold), entry)
+                shown = renumbered(view, categories)
+                write_text(to_yolo(shown, categories, view.filters.mask_threshold), entry)
         yield photo, view, pixels
 
 
@@ -263,7 +277,7 @@ def _facts(photo: Named, file: str) -> dict[str, Any]:
         **image_size_facts(view.shown),
         "model": model_facts(view.result.model, view.result.detail),
         "settings": {"filters": filter_facts(view.filters), "style": asdict(view.style)},
-        "counts": counts(view.shown),
+        "counts": counts(view.shown, view.categories),
         "notes": list(view.result.notes),
     }
 

@@ -11,6 +11,8 @@ const BARS = 12; // the number of kinds in the chart
 const [many, strip, manyTold, manyProgress, manyNotes, manyTable] = ["many", "strip", "many-told", "many-progress", "many-notes", "many-table"].map(find);
 const ownBox = many.querySelector(".many-own input");
 
+/** The newest of `props.gallery` and of `props.tally`. Answers to two events may come in another order than they were made. */
+let [group, counted] = [{}, {}];
 /** The token of the photos in the strip. */
 let stripToken = null;
 /** The files of these photos as this tab has them, if it has sent them one by one. */
@@ -25,7 +27,7 @@ let manyClock = 0;
 let isOpening = false;
 
 const isZip = (file) => ZIP_ENDING.test(file.name) || /^application\/(x-)?zip/.test(file.type);
-const listed = () => props.gallery?.photos ?? [];
+const listed = () => group.photos ?? [];
 const manySource = () => (props.value?.photo?.many ? props.value.photo : null);
 const openPlace = () => manySource()?.photo ?? -1;
 
@@ -87,8 +89,9 @@ function lookAgain(which) {
 
 /** Something became of a photo, or the photos are there again after a reload. */
 function followMany() {
-  const { token, number: about, running, done, count, seconds } = props.gallery ?? {};
-  if (!token) return;
+  if (!(props.gallery?.moment > (group.moment ?? 0))) return;
+  group = props.gallery;
+  const { token, number: about, running, done, count, seconds } = group;
   if (about === number() && props.value.photo?.photos) {
     props.value = { ...props.value, photo: { many: token } };
     sources.get(about).photo = props.value.photo;
@@ -112,7 +115,7 @@ function openAny(running) {
 
 /** The photo on the stage is one of the strip again, or no more (after an error). */
 function followSource() {
-  if (manySource() && manySource().many === props.gallery?.token) stripToken = manySource().many;
+  if (manySource() && manySource().many === group.token) stripToken = manySource().many;
   else leaveMany();
   showMany();
 }
@@ -129,7 +132,7 @@ function openOne(place) {
   isOpening = false;
   if (!file) sources.get(mine).src = null; // the thumbnail is shown only until the photo comes
   props.value = { ...props.value, hidden: marks.get(place) ?? [] };
-  send({ many: stripToken, photo: place, own: props.tally?.own?.[place] ?? false }).then(showMany);
+  send({ many: stripToken, photo: place, own: counted.own?.[place] ?? false }).then(showMany);
 }
 
 function showFault(place) {
@@ -150,7 +153,7 @@ ownBox.addEventListener("change", () => {
 // ---- the strip ----
 
 function showMany() {
-  const isShown = stripToken !== null && stripToken === props.gallery?.token;
+  const isShown = stripToken !== null && stripToken === group.token;
   many.hidden = manyTable.hidden = !isShown;
   root.classList.toggle("of-many", isShown);
   if (!isShown) return clearInterval(manyClock);
@@ -159,7 +162,7 @@ function showMany() {
   while (strip.children.length < photos.length) strip.append(makeThumbnail(strip.children.length));
   photos.forEach(showThumbnail);
   manyNotes.replaceChildren(
-    ...[props.gallery.fault, ...unsent, ...props.gallery.notes].filter(Boolean).map((text) => make("li", {}, text)),
+    ...[group.fault, ...unsent, ...group.notes].filter(Boolean).map((text) => make("li", {}, text)),
     ...photos.flatMap((one, place) => (one.fault ? [makeFault(one, place)] : [])),
   );
   showPace();
@@ -180,10 +183,10 @@ function showThumbnail(one, place) {
   const src = one.thumbnail && served(one.thumbnail);
   if (src && image.getAttribute("src") !== src) image.src = src;
   image.hidden = !src;
-  const row = props.tally?.rows?.[place];
+  const row = counted.rows?.[place];
   const count = row ? row.reduce((sum, each) => sum + each, 0) : null;
   const words = { done: `${count} object${count === 1 ? "" : "s"}`, failed: "failed", ahead: "waiting" }[one.state];
-  const own = props.tally?.own?.[place];
+  const own = counted.own?.[place];
   button.lastChild.textContent = `${{ done: count, failed: "!", ahead: "…" }[one.state]}${own ? " ✎" : ""}`;
   button.setAttribute("aria-label", `${one.name}, ${words}${own ? ", settings of its own" : ""}, ${place + 1} of ${listed().length}`);
   button.title = one.fault || one.name;
@@ -238,7 +241,7 @@ strip.addEventListener("keydown", (event) => {
 // ---- the table and the chart ----
 
 function showTally() {
-  const { kinds = [], rows = [], sums = [], own = [] } = props.tally ?? {};
+  const { kinds = [], rows = [], sums = [], own = [] } = counted;
   const most = Math.max(1, ...sums);
   manyTable.querySelector(".many-chart").replaceChildren(
     ...kinds.slice(0, BARS).map((kind, k) => {
@@ -275,6 +278,8 @@ function showTally() {
 
 /** The counts have changed, but not the photos. */
 function followTally() {
+  if (!(props.tally?.moment > (counted.moment ?? 0))) return;
+  counted = props.tally;
   if (many.hidden) return;
   listed().forEach(showThumbnail);
   showPace();

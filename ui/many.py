@@ -7,6 +7,7 @@ does. The server keeps what was found in each of them, without pixels, and the b
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from answer.result import Result, View
 from answer.settings import SettingsError
 from photo.strips import fit_within
 from serving.kept import Kept
-from serving.many import Sent, light, seconds_left, words_of
+from serving.many import Sent, light, seconds_left
 from serving.service import Service, keep
 from ui.choices import Choices
 from ui.components import picture_file
@@ -296,8 +297,8 @@ class _Strip:
             "done": done,
             "seconds": round(seconds, 1),
             "running": running,
-            "words": words_of(done, int(self._facts["count"] or 0), 0),
             "fault": fault,
+            "moment": time.monotonic_ns(),
         }
         return {self._layout.picture: gr.update(gallery=gallery, tally=told(self._many))}
 
@@ -310,6 +311,7 @@ def told(many: Many) -> dict[str, Any]:
         "rows": [None if row is None else list(row) for row in counted.rows],
         "sums": list(counted.sums),
         "own": [slot.own is not None for slot in many.slots],
+        "moment": time.monotonic_ns(),
     }
 
 

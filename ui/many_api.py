@@ -14,7 +14,7 @@ from answer.data import filter_facts, to_json
 from answer.many import Named, tally
 from answer.many_files import Step, check_many_format, export_many
 from answer.result import Result, View
-from answer.settings import Filters, check_detail
+from answer.settings import Filters, check_classes, check_detail
 from serving.estimates import many_bytes
 from serving.many import ManyProgress
 from serving.scheduler import Job
@@ -44,7 +44,7 @@ def add_many_endpoint(service: Service) -> None:
         Args:
             images: 1 to 50 photos as for /segment, or one ZIP with photos; together at most 200 MB.
             score_threshold: Least score of the objects returned, 0 to 1; nothing at or below 0.05 is kept.
-            classes: Names of COCO categories to return, for example ["person", "dog"]; all if null.
+            classes: Names of the kinds to return, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
@@ -61,6 +61,7 @@ def add_many_endpoint(service: Service) -> None:
                 check_many_format(format)
             sent, notes = await request.photos(images)
             network = await request.model(model)
+            check_classes(filters, network.categories)
             style = Style(mask_threshold=filters.mask_threshold)
             photos: list[Named] = []
             async with contextlib.aclosing(request.segment_many(sent, network, detail)) as steps:

@@ -50,9 +50,7 @@ def told(page: Page) -> Locator:
 def looked_at(page: Page, files: Photos) -> Page:
     """Brings photos, and waits until all are done and the first one is on the stage."""
     bring(page, files)
-    expect(page.locator("#picture .many [data-action=many-stop]")).to_be_hidden()
-    expect(strip(page)).to_have_count(len(files))
-    expect(page.locator("#picture .strip .ahead")).to_have_count(0)
+    expect(told(page)).to_have_text(f"{len(files)} photos")
     expect(page.locator("#picture .waiting")).to_be_hidden()
     return page
 
