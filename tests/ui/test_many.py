@@ -17,6 +17,7 @@ from playwright.sync_api import Locator, Page
 from serving import photos as serving_photos
 from tests.patience import expect
 from tests.truth import SCENE
+from tests.ui.test_accessibility import faults
 from tests.ui.visitor import chip, choose, downloaded, hold, masks, open_tab, set_threshold
 
 Photos = list[Path]
@@ -299,3 +300,16 @@ def test_too_many_photos_are_refused_before_they_are_sent(page: Page) -> None:
         }"""
     )
     expect(page.locator("#picture .message")).to_contain_text("at most 50 photos at a time. You chose 51")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_rules_of_accessibility_are_heeded(
+    open_page: Callable[..., Page], photos: Photos, scheme: str, tmp_path: Path
+) -> None:
+    page = open_page(1300, 900, scheme)
+    (tmp_path / "broken.png").write_bytes(photos[0].read_bytes()[:500])
+    bring(page, [*photos, tmp_path / "broken.png"])
+    expect(told(page)).to_have_text("3 photos, 1 failed")
+    is_open(page, 0)
+    assert faults(page, "#picture .many") == []
+    assert faults(page, "#many") == []
