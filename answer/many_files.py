@@ -143,10 +143,8 @@ class Sheet:
             self.picture.paste(
                 Image.fromarray(drawn), (x + (CELL_WIDTH - width) // 2, y + (CELL_HEIGHT - height) // 2)
             )
-            words = (
-                ", ".join(f"{count} {kind}" for kind, count in counts(view.shown, view.categories).items())
-                or "nothing"
-            )
+            found = counts(view.shown, view.categories).items()
+            words = ", ".join(view.categories.counted(kind, count) for kind, count in found) or "nothing"
         draw = ImageDraw.Draw(self.picture)
         for k, text in enumerate((name, words)):
             draw.text((x, y + CELL_HEIGHT + 2 + 16 * k), self._cut(text), TEXT, self._font)

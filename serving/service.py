@@ -412,13 +412,14 @@ class Request:
                 raise too_many_bytes()
             return await self.run(lambda job: self.segment(path, model, job, detail), goes_on=goes_on), ""
         except (ImageError, TookTooLong) as error:
-            self._job = Job(self._on_stage)  # the one before may be given up
-            return None, str(error)
+            fault = str(error)
         except (*EXPECTED_ERRORS, Busy, Abandoned, gr.Error):
             raise
         except Exception as error:  # `run` has noted it for the log
-            self.outcome = "ok"
-            return None, _apology(error, self.id)
+            fault = _apology(error, self.id)
+        self.outcome = "ok"
+        self._job = Job(self._on_stage)  # the one before was given up with its photo
+        return None, fault
 
     def plan_clip(
         self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL

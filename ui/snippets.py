@@ -60,8 +60,7 @@ def to_curl(address: str, view: View | ClipView) -> str:
     Of a clip, they print the progress as well.
     """
     argument, endpoint = ("video", "segment_video") if isinstance(view, ClipView) else ("image", "segment")
-    name = view.result.path.name.replace("\\", "\\\\").replace('"', '\\"')
-    photo = shlex.quote(f'files=@"{name}"')  # without the quotes, curl would end the name at , or ;
+    photo = _curl_file(view.result.path.name)
     settings = json.dumps(_settings(view))
     before, after = (
         f'{{"{argument}": {{"path": "',
@@ -154,12 +153,12 @@ def many_to_javascript(address: str, view: View, files: Sequence[str]) -> str:
 def many_to_curl(address: str, view: View, files: Sequence[str]) -> str:
     """Returns commands for the shell that upload the photos one by one, and wait for the answer."""
     settings = json.dumps(_settings_of_many(view) | {"format": "zip"})
-    names = " ".join(shlex.quote(name) for name in files)
+    photos = " ".join(_curl_file(name) for name in files)
     return (
         f"ADDRESS={shlex.quote(address)}/gradio_api\n"
         "IMAGES=\n"
-        f"for NAME in {names}; do\n"
-        '  FILE=$(curl -s -F "files=@\\"$NAME\\"" "$ADDRESS/upload" | cut -d \'"\' -f 2)\n'
+        f"for PHOTO in {photos}; do\n"
+        '  FILE=$(curl -s -F "$PHOTO" "$ADDRESS/upload" | cut -d \'"\' -f 2)\n'
         '  IMAGES="$IMAGES, {\\"path\\": \\"$FILE\\", \\"meta\\": {\\"_type\\": \\"gradio.FileData\\"}}"\n'
         "done\n"
         f'BODY=\'{{"images": [\'"${{IMAGES#, }}"{shlex.quote("], " + settings[1:])}\n'
@@ -167,6 +166,12 @@ def many_to_curl(address: str, view: View, files: Sequence[str]) -> str:
         '"$ADDRESS/call/v2/segment_many" | cut -d \'"\' -f 4)\n'
         'curl -sN "$ADDRESS/call/segment_many/$EVENT"\n'
     )
+
+
+def _curl_file(name: str) -> str:
+    """Returns the argument with which curl uploads a file, quoted for the shell."""
+    name = name.replace("\\", "\\\\").replace('"', '\\"')
+    return shlex.quote(f'files=@"{name}"')  # without the quotes, curl would end the name at , or ;
 
 
 def _settings_of_many(view: View) -> dict[str, Any]:
