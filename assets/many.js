@@ -8,7 +8,7 @@ const ZIP_ENDING = /\.zip$/i;
 const DONE = "done";
 const BARS = 12; // the number of kinds in the chart
 
-const [many, strip, manyTold, manyProgress, manyNotes, manyTable] = ["many", "strip", "many-told", "many-progress", "many-notes", "many-table"].map(find);
+const [many, strip, manyTold, manyLeft, manyProgress, manyNotes, manyTable] = ["many", "strip", "many-told", "many-left", "many-progress", "many-notes", "many-table"].map(find);
 const ownBox = many.querySelector(".many-own input");
 
 /** The newest of `props.gallery` and of `props.tally`. Answers to two events may come in another order than they were made. */
@@ -25,6 +25,8 @@ let marks = new Map();
 let pace = { running: false, done: 0, count: 0, end: 0 };
 let manyClock = 0;
 let isOpening = false;
+/** Whether the photo on the stage is opened again when all are done, because another model may have looked at it. */
+let reopens = false;
 
 const isZip = (file) => ZIP_ENDING.test(file.name) || /^application\/(x-)?zip/.test(file.type);
 const listed = () => group.photos ?? [];
@@ -81,6 +83,9 @@ function stopMany() {
 }
 
 function lookAgain(which) {
+  if (pace.running) return;
+  if (which === "all") marks = new Map(); // the ids will be others
+  reopens = which === "all";
   pace = { ...pace, running: true, done: 0 };
   trigger("many_again", { which });
 }
@@ -101,6 +106,9 @@ function followMany() {
   if (running !== null) pace = { running, done, count, end: performance.now() + 1000 * seconds };
   showMany();
   if (openPlace() < 0 && manySource()) openAny(running);
+  if (running !== false || !reopens) return;
+  reopens = false;
+  if (openPlace() >= 0) openOne(openPlace(), true);
 }
 
 /** Opens the first photo that is done. If none will be, the strip says why. */
@@ -122,17 +130,27 @@ function followSource() {
 
 // ---- opening a photo ----
 
-function openOne(place) {
+function openOne(place, anew = false) {
   if (!listed()[place] || listed()[place].state !== DONE) return showFault(place);
-  if (place === openPlace() && !root.classList.contains("busy")) return;
-  if (openPlace() >= 0) marks.set(openPlace(), hidden());
+  if (place === openPlace() && !anew) return;
+  if (openPlace() >= 0 && !anew) marks.set(openPlace(), hidden());
   const file = ownFiles[place];
   isOpening = true;
   const mine = begin("Opening the photo", file ? URL.createObjectURL(file) : served(listed()[place].thumbnail));
   isOpening = false;
   if (!file) sources.get(mine).src = null; // the thumbnail is shown only until the photo comes
   props.value = { ...props.value, hidden: marks.get(place) ?? [] };
-  send({ many: stripToken, photo: place, own: counted.own?.[place] ?? false }).then(showMany);
+  send({ many: stripToken, photo: place, own: counted.own?.[place] ?? false }).then(() => {
+    showMany();
+    revealThumbnail(place);
+  });
+}
+
+/** Scrolls the strip so far that a thumbnail is in it. The page itself does not move. */
+function revealThumbnail(place) {
+  const { offsetLeft: left, offsetWidth } = strip.children[place];
+  if (left < strip.scrollLeft) strip.scrollLeft = left;
+  else if (left + offsetWidth > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = left + offsetWidth - strip.clientWidth;
 }
 
 function showFault(place) {
@@ -216,11 +234,13 @@ function showPace() {
   const finished = listed().filter((one) => one.state === DONE).length;
   const tell = () => {
     const left = Math.round((end - performance.now()) / 1000);
-    if (running) manyTold.textContent = `${done} of ${count} photos${left >= 1 ? `, about ${left} s left` : ""}`;
+    manyLeft.textContent = running && left >= 1 ? `about ${left} s left` : "";
+    if (running) manyTold.textContent = `${done} of ${count} photos`;
     else manyTold.textContent = `${finished} photo${finished === 1 ? "" : "s"}${failed ? `, ${failed} failed` : ""}${waits ? ", stopped" : ""}`;
   };
   tell();
   if (running) manyClock = setInterval(tell, 1000);
+  for (const button of [...manyNotes.querySelectorAll("[data-again]"), manyTable.querySelector("[data-action=many-all]")]) button.disabled = running;
   ownBox.checked = Boolean(manySource()?.own);
   ownBox.disabled = openPlace() < 0;
 }

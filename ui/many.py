@@ -212,6 +212,7 @@ class ManyPage:
         places = many.places(which)
         for place in places:
             many.slots[place].fault = ""
+            many.slots[place].last = None  # the ids may be others
         strip = _Strip(self._layout, many, token, number, len(places))
         try:
             async with service.request("page many") as request:

@@ -6,15 +6,21 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
 from serving import photos as serving_photos
+from tests.javascript import node, with_client
 from tests.patience import expect
 from tests.truth import SCENE
 from tests.ui.test_accessibility import faults
@@ -242,6 +248,32 @@ def test_stop_keeps_what_is_done_and_the_rest_can_follow(
     is_open(page, 2)
 
 
+def test_another_model_looks_at_the_open_photo_or_at_all(
+    page: Page, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at(page, photos)
+    before = table(page)
+    page.locator("#picture .spots li:not([hidden])").first.focus()
+    page.keyboard.press("Delete")
+    expect(page.locator("#many tbody tr").first.locator("td").first).to_have_text(str(int(before[1][1]) - 1))
+    segment = serving_photos.segment_or_fall_back
+
+    def half(*arguments: Any) -> Any:
+        """Finds only the first object."""
+        found, *rest = segment(*arguments)
+        return found.select(np.arange(len(found)) < 1), *rest
+
+    monkeypatch.setattr(serving_photos, "segment_or_fall_back", half)
+    page.get_by_role("button", name="Look at all again").click()
+    expect(page.locator("#many tfoot td").first).to_have_text("3")
+    expect(masks(page)).to_have_count(1)
+    monkeypatch.setattr(serving_photos, "segment_or_fall_back", segment)
+    page.get_by_text("Model", exact=True).last.click()
+    page.locator("#run").click()
+    expect(page.locator("#many tbody tr").first.locator("td").first).to_have_text(before[1][1])
+    assert table(page)[2][1] == "1"
+
+
 def test_another_photo_takes_the_place_of_the_strip(page: Page, photos: Photos) -> None:
     looked_at(page, photos[:2])
     bring(page, photos[2:])
@@ -300,6 +332,41 @@ def test_too_many_photos_are_refused_before_they_are_sent(page: Page) -> None:
         }"""
     )
     expect(page.locator("#picture .message")).to_contain_text("at most 50 photos at a time. You chose 51")
+
+
+def test_the_programs_find_the_same_in_all_photos(page: Page, photos: Photos, tmp_path: Path) -> None:
+    looked_at(page, photos)
+    kind = table(page)[0][2]
+    chip(page, kind).click()
+    expect(page.locator("#many thead th")).to_have_count(3)
+    sums = {kind: int(table(page)[-1][1])}
+    folder = tmp_path / "work"
+    shutil.copytree(photos[0].parent, folder)
+    open_tab(page, "Code")
+    program = page.locator("#python .cm-content").inner_text()
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.splitlines()[-2] == str(sums) and run.stdout.splitlines()[-1].endswith("photos.zip")
+    page.get_by_role("tab", name="curl").click()
+    commands = page.locator("#curl .cm-content").inner_text()
+    run = subprocess.run(["sh", "-c", commands], cwd=folder, capture_output=True, text=True, check=True)
+    answers = [json.loads(line[6:])[0] for line in run.stdout.splitlines() if line.startswith("data: [")]
+    assert answers[-1]["counts"] == sums and answers[-1]["file"]["path"].endswith("photos.zip")
+
+
+def test_the_program_for_node_finds_the_same_in_all_photos(
+    page: Page, photos: Photos, tmp_path: Path
+) -> None:
+    looked_at(page, photos)
+    kind, total = table(page)[0][2], table(page)[-1][2]
+    folder = tmp_path / "work"
+    shutil.copytree(photos[0].parent, folder)
+    open_tab(page, "Code")
+    page.get_by_role("tab", name="JavaScript").click()
+    code = page.locator("#javascript .cm-content").inner_text()
+    assert '"third.png"' in code and "/segment_many" in code
+    assert re.search(rf"{kind}'?: {total}\b", node(code, with_client(folder)))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
