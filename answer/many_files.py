@@ -275,6 +275,7 @@ def _facts(photo: Named, file: str) -> dict[str, Any]:
         **image_size_facts(view.shown),
         "model": model_facts(view.result.model, view.result.detail),
         "settings": {"filters": filter_facts(view.filters), "style": asdict(view.style)},
+        "edits": [change.to_json() for change in view.edits],
         "counts": counts(view.shown, view.categories),
         "notes": list(view.result.notes),
     }

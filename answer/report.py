@@ -30,13 +30,17 @@ def unique_labels(detections: Detections, categories: Categories) -> list[str]:
 def full_labels(detections: Detections, categories: Categories) -> list[str]:
     """Returns a label with the id and the score for each instance, such as "person 3: 0.98" for the id 3."""
     pairs = zip(unique_labels(detections, categories), detections.scores.tolist(), strict=True)
-    return [f"{label}: {shown_score(score)}" for label, score in pairs]
+    return [
+        label if source else f"{label}: {shown_score(score)}"
+        for (label, score), source in zip(pairs, detections.sources.tolist(), strict=True)
+    ]
 
 
 def table(detections: Detections, categories: Categories, areas_px: Sequence[int]) -> list[Row]:
     """Returns one row for each instance, highest score first. `TABLE_HEADERS` names the columns.
 
-    Scores have 6 digits, as in JSON. People read them through `shown_score`.
+    Scores have 6 digits, as in JSON. People read them through `shown_score`. What a person added or changed
+    has "" in place of a score.
 
     Args:
         areas_px: The mask area of each instance, in pixels of the original photo. Boxes use the same pixels.
@@ -47,9 +51,8 @@ def table(detections: Detections, categories: Categories, areas_px: Sequence[int
         x1, y1, x2, y2 = detections.boxes[i].tolist()
         percent = round(100 * area / (height * width), 2)
         box = [round(x1), round(y1), round(x2 - x1), round(y2 - y1)]
-        rows.append(
-            [int(detections.ids[i]), name, round(float(detections.scores[i]), 6), area, percent, *box]
-        )
+        score = "" if detections.sources[i] else round(float(detections.scores[i]), 6)
+        rows.append([int(detections.ids[i]), name, score, area, percent, *box])
     return rows
 
 

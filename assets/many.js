@@ -1,8 +1,8 @@
 // Takes several photos or a ZIP, and shows them as a strip under the stage, with a table of counts.
 //
 // `props.gallery` says what became of each photo, and `props.tally` how many objects it has in view. Each photo opens on the
-// stage as any photo does: its source is {many: token, photo: its place}. What is hidden by hand belongs to one photo, so
-// it is kept here while another one is on the stage. `own` in the source says that settings are for this photo only.
+// stage as any photo does: its source is {many: token, photo: its place}. What is hidden or corrected by hand belongs to
+// one photo, so it is kept here while another one is on the stage. `own` in the source says that settings are for this photo only.
 
 const ZIP_ENDING = /\.zip$/i;
 const DONE = "done";
@@ -19,7 +19,7 @@ let stripToken = null;
 let ownFiles = [];
 /** Sentences about files that were not sent. */
 let unsent = [];
-/** What is hidden by hand in each photo, by its place. */
+/** What is hidden and corrected by hand in each photo, by its place: {hidden, edits}. */
 let marks = new Map();
 /** Whether photos are looked at, how many are done, and when the rest will be. */
 let pace = { running: false, done: 0, count: 0, end: 0 };
@@ -133,13 +133,13 @@ function followSource() {
 function openOne(place, anew = false) {
   if (!listed()[place] || listed()[place].state !== DONE) return showFault(place);
   if (place === openPlace() && !anew) return;
-  if (openPlace() >= 0 && !anew) marks.set(openPlace(), hidden());
+  if (openPlace() >= 0 && !anew) marks.set(openPlace(), changes());
   const file = ownFiles[place];
   isOpening = true;
   const mine = begin("Opening the photo", file ? URL.createObjectURL(file) : served(listed()[place].thumbnail));
   isOpening = false;
   if (!file) sources.get(mine).src = null; // the thumbnail is shown only until the photo comes
-  props.value = { ...props.value, hidden: marks.get(place) ?? [] };
+  props.value = { ...props.value, ...(marks.get(place) ?? { hidden: [], edits: [] }) };
   send({ many: stripToken, photo: place, own: counted.own?.[place] ?? false }).then(() => {
     showMany();
     revealThumbnail(place);

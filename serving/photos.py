@@ -93,7 +93,11 @@ def segment_file(
         used,
         {"read": read_ms, "model": model_ms},
         photo.format,
-        tuple(text for text in (FIRST_FRAME if photo.animated else None, *photo.notes, note) if text),
+        tuple(
+            text
+            for text in (FIRST_FRAME if photo.animated else None, *photo.notes, *used.notes, note)
+            if text
+        ),
         note,
         detail_of(used, detail),
     )

@@ -32,7 +32,7 @@ from ui.snippets import many_to_curl, many_to_javascript, many_to_python
 FRESH = Choices()
 OF_ALL = ("score_threshold", "mask_threshold", "without")
 """The choices that apply to all photos, unless a photo has its own."""
-OF_ONE = ("hidden",)
+OF_ONE = ("hidden", "edits")
 """The choices that belong to one photo in any case."""
 MOST_KEPT = 16
 """The groups of photos that are kept, of all visitors together. Fifty photos take up to 15 MB."""
@@ -207,7 +207,7 @@ class ManyPage:
             files = tuple(
                 Path(str(one.get("path"))).name for one in source["photos"] if isinstance(one, dict)
             )
-            many = Many([Slot(one) for one in sent], files, notes, replace(choices, hidden=()))
+            many = Many([Slot(one) for one in sent], files, notes, replace(choices, hidden=(), edits=()))
             token = self._kept.put(many)
         places = many.places(which)
         for place in places:

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
-from answer.result import Result
+from answer.opened import continued_result
+from answer.result import Result, View
 from answer.settings import SCORE_RANGE, SettingsError
 from categories import Categories
 from inference import FALLBACK_NAME, ModelError, SegmentationModel
@@ -33,6 +34,7 @@ from ui import links, overlay, sides
 from ui.api import detail_notice
 from ui.choices import SAME, Choices
 from ui.components import picture_file, said
+from ui.correcting import add_correcting
 from ui.film import FilmPage
 from ui.histogram import histogram
 from ui.inside import add_inside_events
@@ -154,6 +156,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     moved = [layout.picture.input, layout.summary.input, *(controls[name].input for name in names)]
     gr.on(moved, page.show, inputs, outputs, **INSTANT)
     controls["mask_threshold"].input(page.redraw, inputs, outputs, **INSTANT)
+    layout.picture.corrected(page.redraw, inputs, outputs, **INSTANT)
     for name, tab in layout.tab_of.items():
         tab.select(lambda name=name: name, None, controls["tab"], **INSTANT).then(
             page.turn, inputs, outputs, **INSTANT
@@ -164,6 +167,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     layout.summary.reset(page.reset, inputs, outputs, **INSTANT)
 
     add_saving(layout, memory.run, memory.film, page.clips, page.many, service)
+    add_correcting(layout, memory.run, service)
     add_inside_events(layout.inside, layout.tab_of["Inside"], controls["tab"], memory.run, service)
     blocks.load(None, js=FOR_SCREEN_READERS)
     opened = outputs | {memory.address, layout.tabs, layout.agents}
@@ -180,12 +184,22 @@ class Page:
         self.clips = FilmPage(layout, memory.film, service)
         self.many = ManyPage(layout, service)
 
-    def _choices(self, values: Answer) -> Choices:
-        """Returns what the visitor has set. Refuses in a sentence what the page never sends."""
+    def _choices(self, values: Answer, number: int | None = None) -> Choices:
+        """Returns what the visitor has set. Refuses in a sentence what the page never sends.
+
+        Args:
+            number: The number of the photo that is meant, if it is not the one of the run. Changes of another
+                photo are left out.
+        """
         try:
-            return self._layout.read(values)
+            choices = self._layout.read(values)
+        except SettingsError as error:
+            raise gr.Error(str(error), print_exception=False) from error
         except (LookupError, TypeError, ValueError) as error:
             raise gr.Error(ODD, print_exception=False) from error
+        run = values[self._memory.run]
+        meant = run.number if number is None and run is not None else number
+        return choices if values[self._layout.picture].get("number") == meant else replace(choices, edits=())
 
     async def find(self, values: Answer) -> AsyncIterator[Answer]:
         """Looks for the objects in the photo that was sent last, and says on the stage how far it is."""
@@ -304,6 +318,7 @@ class Page:
                 path = await _file_of(source, run, request) if opened is None else opened.slot.sent.path
                 assert path is not None
                 network = await request.model(choices.model)
+                notes = request.annotations(source.get("annotations")) if "annotated" in source else None
 
                 def work(job: Job) -> Answer:
                     nonlocal foretold
@@ -317,6 +332,9 @@ class Page:
                         tell({picture: gr.update(said=said("working", words, number, seconds))})
                     foretold = seconds >= 1
                     result = request.segment(path, network, job, choices.detail)
+                    if notes is not None:
+                        name = str(source["annotated"].get("orig_name") or path.name)
+                        result = continued_result(result, notes, name)
                     if opened is not None:
                         fill(opened, result)
                     return self._found(result, values, number, opened=opened)
@@ -341,12 +359,12 @@ class Page:
 
     def _preview(self, result: Result, values: Answer, number: int, seconds: float) -> Answer:
         """Returns the stage with a quick look. Nothing else of the page changes."""
-        view = replace(self._choices(values), hidden=()).view(result)
+        view = replace(self._choices(values), hidden=(), edits=()).view(result)
         words = f"Quick look. The full answer comes in about {max(1, round(seconds))} s."
         mark = {"photo_number": number, "preview": True}
         return {
             self._layout.picture: gr.update(
-                scene=_scene(result, view.filters.mask_threshold) | mark,
+                scene=_scene(view) | mark,
                 look=overlay.look(view) | mark,
                 said=said("working", words, number, seconds),
             )
@@ -361,14 +379,15 @@ class Page:
         opened: Opened | None = None,
     ) -> Answer:
         """Returns the page with a new result, with one that was kept under `token`, or with one of many."""
-        layout, run, choices = self._layout, values[self._memory.run], self._choices(values)
+        layout, run = self._layout, values[self._memory.run]
+        choices = self._choices(values, number)
         keep(result.path)
         before = choices
         if opened is not None:
             choices = opened.many.choices(opened.place)
         if token is None:
             if opened is None:
-                choices = replace(choices, hidden=())  # the ids of another photo
+                choices = replace(choices, hidden=(), edits=())  # the ids of another photo
             token = self._kept.put(result, run.token if run else None)
         fitting = _showing_something(choices, result) if opened is None else choices
         notes = (FILTERS_RESET if fitting != choices else "", detail_notice(result, choices.detail))
@@ -438,7 +457,7 @@ class Page:
         return await self._look(values, self._choices(values))
 
     async def redraw(self, values: Answer) -> Any:
-        """As `show`, with new outlines, because the mask threshold has changed."""
+        """As `show`, with new outlines, because the mask threshold or an object has changed."""
         return await self._look(values, self._choices(values), whole=True)
 
     async def turn(self, values: Answer) -> Any:
@@ -450,7 +469,7 @@ class Page:
         run, film, choices = values[self._memory.run], values[self._memory.film], self._choices(values)
         if film is not None:
             return await self._look(values, choices) if choices != film.choices else gr.skip()
-        if run is None or replace(choices, hidden=run.choices.hidden) == run.choices:
+        if run is None or replace(choices, hidden=run.choices.hidden, edits=run.choices.edits) == run.choices:
             return gr.skip()
         return await self._look(values, choices, whole=True)
 
@@ -523,7 +542,7 @@ class Page:
         layout, view, mark = self._layout, choices.view(run.result), {"photo_number": run.number}
         picture: dict[str, Any] = {"look": overlay.look(view) | mark, "second": {}}
         if whole:
-            scene = _scene(run.result, choices.mask_threshold)
+            scene = _scene(view)
             picture["scene"] = scene | mark | {"token": run.token}
         answer: Answer = {
             layout.histogram: histogram(view),
@@ -556,9 +575,9 @@ class Page:
         }
 
 
-def _scene(result: Result, mask_threshold: float) -> dict[str, Any]:
-    photo = {"path": picture_file(result.working_image), "meta": {"_type": "gradio.FileData"}}
-    return overlay.scene(result, mask_threshold) | {"photo": photo, "animated": FIRST_FRAME in result.notes}
+def _scene(view: View) -> dict[str, Any]:
+    photo = {"path": picture_file(view.result.working_image), "meta": {"_type": "gradio.FileData"}}
+    return overlay.scene(view) | {"photo": photo, "animated": FIRST_FRAME in view.result.notes}
 
 
 def _showing_something(choices: Choices, result: Result) -> Choices:
@@ -579,7 +598,7 @@ async def _file_of(source: dict[str, Any], run: Run | None, request: Request) ->
         if path is None:
             raise ImageError("There is no such example. Please choose one that is shown.")
         return path
-    return await request.photo(source)
+    return await request.photo(source.get("annotated", source))
 
 
 def _add_banner(blocks: gr.Blocks, models: Models, layout: Layout) -> None:

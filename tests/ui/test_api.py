@@ -45,10 +45,12 @@ FILTERS = {
 }
 LOOK = {"opacity": 0.5, "color_by": "instance", "show": None, "effect": None, "color": "#ffffff"}
 DETAIL = {"detail": "full"}
+EDITS = {"edits": None}
 PARAMETERS = {
-    "/segment": FILTERS | DETAIL,
-    "/annotate": FILTERS | LOOK | DETAIL,
-    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL,
+    "/segment": FILTERS | DETAIL | EDITS,
+    "/annotate": FILTERS | LOOK | DETAIL | EDITS,
+    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL | EDITS,
+    "/suggest": {"box": None, "place": None, "model": "auto", "detail": "full"},
     "/inside": {"model": "auto", "detail": "full", "arrays": False},
     "/segment_many": {name: value for name, value in FILTERS.items() if name != "hidden"}
     | DETAIL

@@ -6,6 +6,7 @@ from typing import Any, get_args
 import gradio as gr
 import pytest
 
+from answer.edits import read_edits
 from answer.result import View
 from answer.settings import Filters, SettingsError
 from detections import Detections
@@ -45,7 +46,7 @@ def test_what_nobody_has_touched_is_as_the_defaults_say(layout: Layout) -> None:
 
 def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> None:
     names = {field.name for field in fields(Choices)}
-    assert layout.controls.keys() == names - {"without", "hidden", "show"}
+    assert layout.controls.keys() == names - {"without", "hidden", "edits", "show"}
     changed: dict[str, Any] = {
         "model": "scenes",
         "detail": "fast",
@@ -63,8 +64,11 @@ def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> No
     assert changed.keys() == layout.controls.keys()
     values = untouched(layout) | {layout.controls[name]: value for name, value in changed.items()}
     values[layout.summary] = {"unticked": ["cat", "dog"]}
-    values[layout.picture] = EMPTY_STAGE | {"hidden": [3, 1], "show": ["labels"]}
-    expected = Choices(**changed, without=("cat", "dog"), hidden=(3, 1), show=("labels",))
+    edit = {"do": "rename", "id": 3, "name": "teapot"}
+    values[layout.picture] = EMPTY_STAGE | {"hidden": [3, 1], "show": ["labels"], "edits": [edit]}
+    expected = Choices(
+        **changed, without=("cat", "dog"), hidden=(3, 1), edits=read_edits([edit]), show=("labels",)
+    )
     assert layout.read(values) == expected
     assert all(getattr(expected, name) != getattr(Choices(), name) for name in names)
 

@@ -183,6 +183,35 @@ def test_what_is_hidden_by_hand_belongs_to_its_photo(page: Page, photos: Photos)
     expect(page.locator("#many tfoot td").first).to_have_text(before[-1][1])
 
 
+def test_a_correction_belongs_to_its_photo_and_reaches_the_files(
+    page: Page, photos: Photos, tmp_path: Path
+) -> None:
+    looked_at(page, photos)
+    page.evaluate(
+        """() => {
+            const spot = document.querySelector("#picture .spots li:not([hidden])");
+            spot.focus();
+            return spot.dataset.id;
+        }"""
+    )
+    page.locator("#selected").get_by_role("button", name="Rename").click()
+    page.locator("#picture .idea input").fill("thing")
+    page.keyboard.press("Enter")
+    expect(page.locator("#many thead")).to_contain_text("thing")
+    strip(page).nth(1).click()
+    is_open(page, 1)
+    expect(page.locator("#summary")).not_to_contain_text("thing")
+    strip(page).nth(0).click()
+    is_open(page, 0)
+    expect(page.locator("#summary")).to_contain_text("thing")
+    choose(page, "#many-format", "COCO")
+    downloaded(page, page.locator("#save-many"), tmp_path / "all.json")
+    whole = json.loads((tmp_path / "all.json").read_text())
+    (made,) = [each for each in whole["categories"] if each["name"] == "thing"]
+    (edited,) = [each for each in whole["annotations"] if each["source"] == "edited"]
+    assert edited["category_id"] == made["id"] and edited["image_id"] == 1
+
+
 def test_a_photo_that_fails_says_why_and_is_tried_again(page: Page, photos: Photos, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(photos[0].read_bytes()[:500])
     (tmp_path / "empty.png").write_bytes(b"")
