@@ -60,7 +60,7 @@ def here(code: str, server: str) -> str:
 
 
 def test_every_example_is_of_a_kind_that_is_run_here() -> None:
-    assert [name for name, _ in BLOCKS].count("python") == 4
+    assert [name for name, _ in BLOCKS].count("python") == 5
     assert {name for name, _ in BLOCKS} == {"sh", "python", "javascript", "json", "markdown", "html"}
 
 
