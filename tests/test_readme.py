@@ -67,7 +67,7 @@ def test_every_example_is_of_a_kind_that_is_run_here() -> None:
 def test_the_example_for_python(
     server: str, folder: Path, counts: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exec(here(block("python", "score_threshold=0.7"), server), {})
+    exec(here(block("python", "bbox_xyxy"), server), {})
     assert str(counts) in capsys.readouterr().out
 
 
