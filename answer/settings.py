@@ -15,7 +15,7 @@ from typing import Any, cast, get_args
 
 from answer import coco
 from inference import SCORE_FLOOR
-from network.detail import DETAILS
+from network.detail import CLOSER, DETAILS
 from visualize import EFFECTS, Edges
 
 SCORE_RANGE = (SCORE_FLOOR, 1.0)
@@ -118,6 +118,14 @@ def check_detail(detail: object) -> None:
     """Raises `SettingsError` unless `inference.segment` knows the detail."""
     if detail not in tuple(DETAILS):
         raise SettingsError(f"detail: expected one of {', '.join(DETAILS)}, got {said(detail)}.")
+
+
+def check_clip_detail(detail: object) -> None:
+    """Raises `SettingsError` unless `inference.segment_many` knows the detail: for clips and live."""
+    check_detail(detail)
+    if detail == CLOSER:
+        others = ", ".join(name for name in DETAILS if name != CLOSER)
+        raise SettingsError(f"detail: {CLOSER!r} is for photos. For clips and live, choose one of {others}.")
 
 
 def check_effect(effect: str, color: str) -> None:

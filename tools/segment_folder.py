@@ -297,7 +297,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--detail",
         choices=[*DETAILS],
         default=FULL_DETAIL,
-        help="balanced and fast take less time, but find fewer small objects (default: full)",
+        help="balanced and fast take less time, but find fewer small objects; closer looks at photos part by "
+        "part, which finds more and takes many times as long (default: full)",
     )
     parser.add_argument("--no-pictures", action="store_true", help="write only the COCO file")
     parser.add_argument("--recursive", action="store_true", help="also segment the photos in subfolders")

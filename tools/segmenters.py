@@ -28,7 +28,7 @@ from tqdm import tqdm
 from answer.files import export_file
 from answer.formats import to_coco
 from answer.result import View, in_view
-from answer.settings import Filters
+from answer.settings import Filters, SettingsError, check_clip_detail
 from clips.files import export_clip
 from clips.result import ClipView
 from inference import SegmentationModel
@@ -143,6 +143,7 @@ def local_clip_segmenter(
 
     def segment(clip: Path) -> list[Path]:
         try:
+            check_clip_detail(detail)
             for progress in segment_clip_file(clip, model, seconds.expected(model, detail), detail=detail):
                 result = progress.result
             seconds.note(model, detail, result.seconds / len(result.looks))
@@ -150,7 +151,7 @@ def local_clip_segmenter(
                 tqdm.write(f"{clip.name}: {note}", file=sys.stderr)
             view = ClipView(result, filters, Style(mask_threshold=filters.mask_threshold))
             return [export_clip(view, format, folder) for format in clip_formats(pictures)]
-        except ImageError as error:
+        except (ImageError, SettingsError) as error:
             raise PhotoError(str(error)) from error
         except MemoryError as error:
             raise PhotoError("There is too little memory for this clip.") from error

@@ -15,6 +15,7 @@ from answer.settings import Filters, SettingsError, check_detail, check_effect, 
 from inference import SegmentationModel, detail_of
 from inside.data import save, saved_bytes
 from inside.data import to_json as to_inside_json
+from network.detail import CLOSER, FULL_DETAIL
 from network.inside import Inside
 from serving.estimates import effect_bytes, export_bytes
 from serving.models import Models
@@ -24,6 +25,8 @@ from serving.service import Service, new_folder
 from visualize import PARTS, Style
 
 INSIDE_SCHEMA_VERSION = 1
+ONE_LOOK = "These are the steps of the look at the whole photo. The looks at its parts are not shown."
+"""What a visitor reads who sees inside of an answer that is made of many looks."""
 
 
 def add_endpoints(service: Service) -> None:
@@ -51,7 +54,7 @@ def add_endpoints(service: Service) -> None:
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
-            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+            detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
 
         Returns:
             One object: schema_version, model, image_size, settings, timings_ms, counts, warnings, instances.
@@ -100,7 +103,7 @@ def add_endpoints(service: Service) -> None:
             show: What is drawn, of "masks", "boxes" and "labels"; all three if null.
             effect: Name of the effect to apply instead of drawing; none if null.
             color: The background's for "color_background", as "#rrggbb".
-            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+            detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
 
         Returns:
             The picture, named like the photo with "-segmented" or the effect added.
@@ -147,7 +150,7 @@ def add_endpoints(service: Service) -> None:
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             edges: Of cut-outs, "hard" or "soft".
-            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+            detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
 
         Returns:
             The file, named like the photo with the format added.
@@ -209,6 +212,9 @@ def add_endpoints(service: Service) -> None:
 def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[str, Any]:
     """Returns the JSON of `/inside` for a client who asked for this detail, without arrays."""
     used = detail_of(model, detail)
+    warning = one_detail(model.name, detail) if used != detail else ""
+    if used == CLOSER:
+        used, warning = FULL_DETAIL, ONE_LOOK
     return {
         "schema_version": INSIDE_SCHEMA_VERSION,
         "model": {
@@ -219,7 +225,7 @@ def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[s
             "detail": used,
         },
         **to_inside_json(steps),
-        "warnings": [one_detail(model.name, detail)] if used != detail else [],
+        "warnings": [warning] if warning else [],
         "arrays": None,
     }
 

@@ -22,6 +22,7 @@ from visualize import EFFECTS
 
 TITLE = "# See every object in a photo"
 FRESH = Choices()
+DETAIL_INFO = "For Mask R-CNN. The small models have only the first and the last."
 SAVE_EFFECT, SAVE_CLIP_EFFECT = "Download this picture", "Download the clip with this effect"
 EFFECT_NOTE = "Only what a mask covers is blurred or pixelated: look at the edges before you publish."
 CLIP_EFFECT_NOTE = (
@@ -193,7 +194,7 @@ def _add_rail(parts: dict[str, Any], controls: dict[str, Any]) -> None:
             [(detail.title, name) for name, detail in DETAILS.items()],
             value=FRESH.detail,
             label="Detail",
-            info="For Mask R-CNN. The small models have one detail only.",
+            info=DETAIL_INFO,
             elem_id="detail",
         )
         parts["run"] = gr.Button("Look again", elem_id="run")

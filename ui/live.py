@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from answer.result import names
+from answer.settings import check_clip_detail
 from marks import fixed_colors, shown_score
 from photo.errors import ImageError
 from serving.guard import LIVE_ROUTE, LIVE_STOP_ROUTE
@@ -45,6 +46,7 @@ def live_routes(service: Service) -> list[Route]:
                 settings, faults = links.read_query(http.url.query)
                 if faults:
                     raise ImageError(f"{', '.join(faults)}: this setting cannot be read.")
+                check_clip_detail(settings["detail"])
                 wanted = Wanted(settings["model"], settings["detail"], settings["score_threshold"])
                 place, drawn = await live.look(
                     token, await http.body(), wanted, request, lambda seen: drawing(seen, settings)

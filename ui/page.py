@@ -20,7 +20,8 @@ import gradio as gr
 
 from answer.result import Result
 from answer.settings import SCORE_RANGE
-from inference import FALLBACK_NAME, ModelError, SegmentationModel
+from inference import FALLBACK_NAME, ModelError, SegmentationModel, looks_of
+from network.detail import CLOSER
 from network.weights import WeightsError
 from photo.errors import ImageError
 from serving.kept import Kept
@@ -35,7 +36,7 @@ from ui.components import picture_file, said
 from ui.film import FilmPage
 from ui.histogram import histogram
 from ui.inside import add_inside_events
-from ui.layout import Layout, add_layout
+from ui.layout import DETAIL_INFO, Layout, add_layout
 from ui.saving import add_saving
 from ui.snippets import to_curl, to_javascript, to_python
 from ui.telling import told_while
@@ -264,14 +265,17 @@ class Page:
                 def work(job: Job) -> Answer:
                     nonlocal foretold
                     seconds = request.expected_seconds(path, network, choices.detail)
+                    closer = choices.detail == CLOSER  # whose looks are told one by one
                     small = self._small_model(seconds)
                     if small is not None:
                         preview = request.segment(path, small, job)
+                        if closer:
+                            seconds *= looks_of(network, preview.detections.image_size, CLOSER)
                         tell(self._preview(preview, values, number, seconds))
-                    elif seconds >= 1:
+                    elif seconds >= 1 and not closer:
                         words = "Looking for objects"
                         tell({picture: gr.update(said=said("working", words, number, seconds))})
-                    foretold = seconds >= 1
+                    foretold = seconds >= 1 and not closer
                     return self._found(request.segment(path, network, job, choices.detail), values, number)
 
                 return await request.run(work)
@@ -315,6 +319,8 @@ class Page:
         if fitting != choices:
             answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
         answer[layout.picture] |= {"clip_scene": {}, "clip_look": {}}
+        seconds = self._service.seconds.expected(result.model, CLOSER)
+        answer[layout.controls["detail"]] = gr.update(info=closer_info(result, seconds))
         return (
             answer
             | layout.of_clip(False)
@@ -461,6 +467,19 @@ class Page:
             layout.picture: gr.update(scene={}, look={}, second={}),
             layout.summary: gr.update(told={"found": text}),
         }
+
+
+def closer_info(result: Result, seconds: float) -> str:
+    """Returns what the detail "closer" would cost for this photo, in a sentence beside the choice.
+
+    Args:
+        seconds: How long one look will probably take.
+    """
+    looks = looks_of(result.model, result.detections.image_size, CLOSER)
+    if looks == 1:
+        return f"{DETAIL_INFO} This photo is too small for looking closer."
+    took = f"{looks} looks, about {max(1, round(looks * seconds))} s"
+    return f"{DETAIL_INFO} Looking closer at this photo: {took}."
 
 
 def _scene(result: Result, mask_threshold: float) -> dict[str, Any]:

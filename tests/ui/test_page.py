@@ -848,6 +848,24 @@ def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyP
     assert ran.wait(20)
 
 
+def test_looking_closer_says_what_it_costs_and_answers_as_the_api(
+    page: Page, server: str, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.png"
+    with Image.open(SCENE) as scene:
+        scene.resize((2 * scene.width, 2 * scene.height)).save(large)
+    segmented(page, large)
+    page.get_by_text("Model", exact=True).first.click()
+    expect(page.locator("#detail")).to_contain_text(
+        re.compile(r"Looking closer at this photo: \d+ looks, about")
+    )
+    page.locator("#detail").get_by_text("Looks closer").click()
+    expect(page.locator("#summary")).to_contain_text("Model scenes (closer)")
+    found = instances(server, large, detail="closer")
+    expect(masks(page)).to_have_count(len(found))
+    assert "detail=closer" in page.evaluate("location.search")
+
+
 def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
     scenes_model: SegmentationModel, tmp_path: Path
 ) -> None:

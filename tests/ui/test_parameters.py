@@ -94,7 +94,7 @@ FILTERS: dict[str, Callable[[object], bool]] = {
     "model": one_of(NAMES),
     "hidden": is_none_or_list_of(lambda id: type(id) is int and 1 <= id <= MAX_ID, MAX_HIDDEN),  # type: ignore[operator]
 }
-DETAIL = {"detail": one_of(("full", "balanced", "fast"))}
+DETAIL = {"detail": one_of(("full", "balanced", "fast", "closer"))}
 ARGUMENTS = {
     "segment": FILTERS | DETAIL,
     "annotate": FILTERS
@@ -124,7 +124,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "color": st.from_regex(r"#[0-9a-fA-F]{6}", fullmatch=True) | st.just("rgba(1, 22.5, 255, 0.3)"),
     "format": st.sampled_from(sorted(EXPORTS)),
     "edges": st.sampled_from(["hard", "soft"]),
-    "detail": st.sampled_from(["full", "balanced", "fast"]),
+    "detail": st.sampled_from(["full", "balanced", "fast", "closer"]),
     "arrays": st.booleans(),
 }
 """Values that the endpoints accept, for each argument."""
