@@ -29,6 +29,8 @@ from torch import Tensor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 
+import coco
+from categories import Categories
 from closer import MOST_SIDES, look_closer, parts_of
 from detections import Detections
 from network import eight_bit
@@ -101,12 +103,13 @@ class SegmentationModel:
     Args:
         network: A network with torchvision's four stages, in evaluation mode, on `device`.
         name: The name of its architecture.
-        label_ids: The COCO category id of each label that the network gives. Index 0 is the background.
+        label_ids: The category id of each label that the network gives. Index 0 is the background.
         device: Where the network runs.
         precision: The arithmetic, a key of `network.precision.PRECISIONS`.
         origin: Where the weights came from, in words for people.
         sha256: The SHA-256 of the weights file.
         graphs: Runs the network as CUDA graphs. None: it runs stage by stage.
+        categories: The kinds of object that it knows. Their ids are those of `label_ids`.
     """
 
     network: GeneralizedRCNN
@@ -117,6 +120,12 @@ class SegmentationModel:
     origin: str
     sha256: str
     graphs: Graphs | None = None
+    categories: Categories = coco.CATEGORIES
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The name of each label that the network gives."""
+        return ("background", *map(self.categories.name_of, self.label_ids[1:]))
 
 
 def load(
@@ -493,7 +502,7 @@ def _run_inside(model: SegmentationModel, image: NDArray[np.uint8], detail: str)
     network = at_detail(model.network, detail)
     with torch.inference_mode(), arithmetic(model.device, model.precision):
         batch, _ = network.transform([_upload(image, model.device).permute(2, 0, 1) / 255])
-        return record(network, batch, (image.shape[0], image.shape[1]), model.label_ids)
+        return record(network, batch, (image.shape[0], image.shape[1]), model.label_ids, model.label_names)
 
 
 _run_on_gpu = on_gpu(_run)

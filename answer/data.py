@@ -32,9 +32,11 @@ def to_json(view: View, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
         "image_size": image_size_facts(shown),
         "settings": filter_facts(view.filters),
         "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},
-        "counts": counts(shown),
+        "counts": counts(shown, view.categories),
         "warnings": list(warnings),
-        "instances": [_instance(shown, i, name, view.filters) for i, name in enumerate(names(shown))],
+        "instances": [
+            _instance(shown, i, name, view.filters) for i, name in enumerate(names(shown, view.categories))
+        ],
     }
 
 

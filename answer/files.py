@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,10 +27,10 @@ from PIL.PngImagePlugin import putchunk
 
 from answer.data import filter_facts, image_size_facts, model_facts
 from answer.formats import (
-    COCO_PALETTE,
     areas,
     category_map,
     instance_map,
+    palette,
     to_coco,
     to_csv,
     to_labelme,
@@ -40,6 +41,7 @@ from answer.progress import OnStage, ignore_stage
 from answer.report import table
 from answer.result import View, counts, names
 from answer.settings import SettingsError, check_effect, checked_edges, rgb, said
+from categories import Categories
 from detections import Detections
 from photo.colours import srgb_chunk, srgb_profile
 from photo.images import read_image
@@ -53,6 +55,9 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 With a fixed time, the same result gives the same bytes.
 """
+
+MOST_OF_A_NAME = 40
+"""The longest part of a kind's name that stands in a file's name, in characters."""
 
 STORED = (".png", ".mp4", ".webm")
 
@@ -76,7 +81,7 @@ EXPORTS: dict[str, Format] = {
     "yolo": Format("YOLO labels (TXT)", ".txt"),
     "labelme": Format("labelme polygons (JSON)", ".json"),
     "instances": Format("Object ids as pixel values, 16 bit (PNG)", "-instances.png"),
-    "categories": Format("Kinds of object in COCO's colours (PNG)", "-categories.png"),
+    "categories": Format("Kinds of object as pixel values, 8 bit (PNG)", "-categories.png"),
     "csv": Format("Table (CSV)", ".csv"),
     "cutouts": Format("Cut-outs without background (ZIP)", "-cutouts.zip"),
     "zip": Format("Everything (ZIP)", ".zip"),
@@ -190,6 +195,10 @@ class _Export:
         return self.view.shown
 
     @property
+    def categories(self) -> Categories:
+        return self.view.categories
+
+    @property
     def mask_threshold(self) -> float:
         return self.view.filters.mask_threshold
 
@@ -221,23 +230,23 @@ def _write_jpeg(export: _Export, file: IO[bytes]) -> None:
 
 def _annotated(export: _Export) -> NDArray[np.uint8]:
     shown, view = export.shown, export.view
-    return annotate(export.photo, shown, names(shown), view.style, view.everything)
+    return annotate(export.photo, shown, names(shown, view.categories), view.style, view.everything)
 
 
 def _write_coco(export: _Export, file: IO[bytes]) -> None:
-    write_json(to_coco(export.shown, export.picture_name, export.mask_threshold), file)
+    write_json(to_coco(export.shown, export.categories, export.picture_name, export.mask_threshold), file)
 
 
 def _write_yolo(export: _Export, file: IO[bytes]) -> None:
-    write_text(to_yolo(export.shown, export.mask_threshold), file)
+    write_text(to_yolo(export.shown, export.categories, export.mask_threshold), file)
 
 
 def _write_yolo_names(export: _Export, file: IO[bytes]) -> None:
-    write_text(yolo_names(), file)
+    write_text(yolo_names(export.categories), file)
 
 
 def _write_labelme(export: _Export, file: IO[bytes]) -> None:
-    write_json(to_labelme(export.shown, export.picture_name, export.mask_threshold), file)
+    write_json(to_labelme(export.shown, export.categories, export.picture_name, export.mask_threshold), file)
 
 
 def _write_instances(export: _Export, file: IO[bytes]) -> None:
@@ -246,12 +255,12 @@ def _write_instances(export: _Export, file: IO[bytes]) -> None:
 
 def _write_categories(export: _Export, file: IO[bytes]) -> None:
     picture = Image.fromarray(category_map(export.shown, export.mask_threshold))
-    picture.putpalette([level for id in range(256) for level in COCO_PALETTE.get(id, (0, 0, 0))])
+    picture.putpalette([level for color in palette(export.categories) for level in color])
     _write_png(picture, file)
 
 
 def _write_csv(export: _Export, file: IO[bytes]) -> None:
-    write_text(to_csv(table(export.shown, export.areas)), file)
+    write_text(to_csv(table(export.shown, export.categories, export.areas)), file)
 
 
 def _write_cut_outs(export: _Export, file: IO[bytes]) -> None:
@@ -333,7 +342,16 @@ def _cut_out(export: _Export, i: int) -> NDArray[np.uint8]:
 
 def _cut_out_name(export: _Export, i: int) -> str:
     """Returns the name of a cut-out, such as "003-traffic-light.png" for the id 3."""
-    return f"{export.shown.ids[i]:03d}-{names(export.shown)[i].replace(' ', '-')}.png"
+    return f"{export.shown.ids[i]:03d}-{name_in_file(names(export.shown, export.categories)[i])}.png"
+
+
+def name_in_file(name: str) -> str:
+    """Returns the name of a kind as a part of a file's name, such as "traffic-light".
+
+    Whoever wrote the weights chose the name. So it may hold a slash, or what some systems refuse. Letters and
+    digits of all languages stay.
+    """
+    return re.sub(r"[^\w-]+", "-", name).strip("-")[:MOST_OF_A_NAME] or "object"
 
 
 def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str, Any]:
@@ -351,7 +369,7 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
             "style": asdict(export.view.style),
             "edges": export.edges,
         },
-        "counts": counts(export.shown),
+        "counts": counts(export.shown, export.categories),
         "left_out_without_pixels": export.areas.count(0),  # in COCO, YOLO and labelme, and of the cut-outs
         "versions": {"python": platform.python_version(), **versions()},
         "files": files,

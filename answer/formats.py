@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from answer import coco
+import coco
 from answer.outlines import Polygon, joined, polygons
 from answer.report import TABLE_HEADERS, Row
 from answer.result import names
+from categories import Categories
 from detections import Detections
 from marks import shown_score
 
@@ -80,7 +81,9 @@ def to_rle(detections: Detections, i: int, threshold: float = 0.5) -> dict[str, 
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
 
 
-def to_coco(detections: Detections, file_name: str, mask_threshold: float = 0.5) -> dict[str, Any]:
+def to_coco(
+    detections: Detections, categories: Categories, file_name: str, mask_threshold: float = 0.5
+) -> dict[str, Any]:
     """Returns the instances of one image as COCO instance annotations, which `pycocotools.coco.COCO` loads.
 
     The id of an annotation is the id of the instance. The mask is stored as COCO's compressed RLE. The score
@@ -116,11 +119,11 @@ def to_coco(detections: Detections, file_name: str, mask_threshold: float = 0.5)
         "licenses": [],
         "images": [{"id": 1, "file_name": file_name, "height": height, "width": width}],
         "annotations": annotations,
-        "categories": [category._asdict() for category in coco.CATEGORIES],
+        "categories": categories.as_json(),
     }
 
 
-def to_yolo(detections: Detections, mask_threshold: float = 0.5) -> str:
+def to_yolo(detections: Detections, categories: Categories, mask_threshold: float = 0.5) -> str:
     """Returns a YOLO segmentation label: one line for each instance.
 
     A line has the index of the category, then the x and y of each point of the outline, as fractions of the
@@ -128,10 +131,10 @@ def to_yolo(detections: Detections, mask_threshold: float = 0.5) -> str:
     and connect holes with the boundary. A reader multiplies the points by the image's size, and rounds them
     down (Ultralytics) or to the nearest whole number (supervision). Both ways give the pixels of the outline,
     and `cv2.fillPoly` fills exactly the mask if the mask has only one part. Instances with an empty mask, or
-    with a category outside the 80, are left out. Source: "Instance Segmentation Datasets" of
+    with an id that no category has, are left out. Source: "Instance Segmentation Datasets" of
     https://docs.ultralytics.com.
     """
-    index_of = {category.id: index for index, category in enumerate(coco.CATEGORIES)}
+    index_of = {category.id: index for index, category in enumerate(categories)}
     height, width = detections.image_size
     lines = []
     for i, category_id in enumerate(detections.class_ids.tolist()):
@@ -143,16 +146,21 @@ def to_yolo(detections: Detections, mask_threshold: float = 0.5) -> str:
     return "".join(lines)
 
 
-def yolo_names() -> str:
-    """Returns the `data.yaml` for labels of `to_yolo`, with the 80 category names.
+def yolo_names(categories: Categories) -> str:
+    """Returns the `data.yaml` for labels of `to_yolo`, with the names of the categories.
 
     It expects the pictures in the folder `images` and the labels in the folder `labels`.
     """
-    names = (f"  {index}: {json.dumps(category.name)}" for index, category in enumerate(coco.CATEGORIES))
+    names = (
+        f"  {index}: {json.dumps(category.name, ensure_ascii=False)}"
+        for index, category in enumerate(categories)
+    )
     return "\n".join(["train: images", "val: images", "names:", *names, ""])
 
 
-def to_labelme(detections: Detections, file_name: str, mask_threshold: float = 0.5) -> dict[str, Any]:
+def to_labelme(
+    detections: Detections, categories: Categories, file_name: str, mask_threshold: float = 0.5
+) -> dict[str, Any]:
     """Returns the content of a labelme JSON file, with one polygon for each part of each mask.
 
     The polygons of an instance have its id as their `group_id`. Lines connect holes with the boundary. Three
@@ -178,7 +186,7 @@ def to_labelme(detections: Detections, file_name: str, mask_threshold: float = 0
                 "shape_type": "polygon",
                 "flags": {},
             }
-            for i, name in enumerate(names(detections))
+            for i, name in enumerate(names(detections, categories))
             for polygon in _polygons(detections, i, mask_threshold)
         ],
         "imagePath": file_name,
@@ -202,6 +210,23 @@ def category_map(detections: Detections, mask_threshold: float = 0.5) -> NDArray
     The instance with the highest score lies on top.
     """
     return _laid_out(detections, detections.class_ids.astype(np.uint8), mask_threshold)
+
+
+def palette(categories: Categories) -> list[tuple[int, int, int]]:
+    """Returns the RGB colour of each pixel value of `category_map`, 256 in all.
+
+    COCO's categories have COCO's colours. Other ids have those of the PASCAL VOC challenge: the lowest
+    bits of the id are the highest bits of red, green and blue, in turn. So no two are the same. Source:
+    `VOClabelcolormap.m` of the VOC2012 development kit.
+    """
+    colors = []
+    for id in range(256):
+        if id in COCO_PALETTE and categories.by_id.get(id) == coco.BY_ID[id]:
+            colors.append(COCO_PALETTE[id])
+        else:
+            bits = [(id >> k & 1) << 7 - k // 3 for k in range(8)]
+            colors.append((sum(bits[0::3]), sum(bits[1::3]), sum(bits[2::3])))
+    return colors
 
 
 def to_csv(rows: Sequence[Row]) -> str:

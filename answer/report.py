@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from answer import coco
 from answer.result import Result, View, counts, in_view, names
 from answer.settings import Filters
+from categories import Categories
 from detections import Detections
 from inference import SCORE_FLOOR
 from marks import shown_score
@@ -21,18 +21,19 @@ STEP_BELOW = 0.2
 """The width of the score range below the threshold that `hidden_by_threshold` counts separately."""
 
 
-def unique_labels(detections: Detections) -> list[str]:
+def unique_labels(detections: Detections, categories: Categories) -> list[str]:
     """Returns a label for each instance, such as "person 3" for the id 3. No two labels are the same."""
-    return [f"{name} {id}" for name, id in zip(names(detections), detections.ids.tolist(), strict=True)]
+    pairs = zip(names(detections, categories), detections.ids.tolist(), strict=True)
+    return [f"{name} {id}" for name, id in pairs]
 
 
-def full_labels(detections: Detections) -> list[str]:
+def full_labels(detections: Detections, categories: Categories) -> list[str]:
     """Returns a label with the id and the score for each instance, such as "person 3: 0.98" for the id 3."""
-    pairs = zip(unique_labels(detections), detections.scores.tolist(), strict=True)
+    pairs = zip(unique_labels(detections, categories), detections.scores.tolist(), strict=True)
     return [f"{label}: {shown_score(score)}" for label, score in pairs]
 
 
-def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
+def table(detections: Detections, categories: Categories, areas_px: Sequence[int]) -> list[Row]:
     """Returns one row for each instance, highest score first. `TABLE_HEADERS` names the columns.
 
     Scores have 6 digits, as in JSON. People read them through `shown_score`.
@@ -42,7 +43,7 @@ def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
     """
     height, width = detections.image_size
     rows: list[Row] = []
-    for i, (name, area) in enumerate(zip(names(detections), areas_px, strict=True)):
+    for i, (name, area) in enumerate(zip(names(detections, categories), areas_px, strict=True)):
         x1, y1, x2, y2 = detections.boxes[i].tolist()
         percent = round(100 * area / (height * width), 2)
         box = [round(x1), round(y1), round(x2 - x1), round(y2 - y1)]
@@ -52,16 +53,18 @@ def table(detections: Detections, areas_px: Sequence[int]) -> list[Row]:
     return rows
 
 
-def kinds(detections: Detections) -> list[dict[str, Any]]:
+def kinds(detections: Detections, categories: Categories) -> list[dict[str, Any]]:
     """Returns the categories that the class filter offers, in groups by supercategory.
 
     Each group is {"name", "kinds": [{"name", "count"}]}. The groups with the most instances come first. In
     each group, the most frequent categories come first.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
-    for name, count in counts(detections).items():
-        if name in coco.BY_NAME:  # an id that COCO does not use has no group, and no filter knows it
-            groups.setdefault(coco.BY_NAME[name].supercategory, []).append({"name": name, "count": count})
+    for name, count in counts(detections, categories).items():
+        if name in categories.by_name:  # an id that no category has has no group, and no filter knows it
+            groups.setdefault(categories.by_name[name].supercategory, []).append(
+                {"name": name, "count": count}
+            )
     ordered = sorted(groups.items(), key=lambda group: -sum(kind["count"] for kind in group[1]))
     return [{"name": name, "kinds": members} for name, members in ordered]
 
@@ -77,9 +80,9 @@ def hidden_by_threshold(view: View) -> str:
     For example: "7 shown, 5 more between 0.30 and 0.50, 2 below that".
     """
     shown, filters = len(view.shown), view.filters
-    everything = in_view(view.everything, replace(filters, score_threshold=0))
+    everything = in_view(view.everything, view.categories, replace(filters, score_threshold=0))
     lower = max(SCORE_FLOOR, filters.score_threshold - STEP_BELOW)
-    near = len(in_view(view.everything, replace(filters, score_threshold=lower))) - shown
+    near = len(in_view(view.everything, view.categories, replace(filters, score_threshold=lower))) - shown
     below = len(everything) - shown - near
     sentence = f"{shown} shown"
     if near or below:
@@ -90,16 +93,19 @@ def hidden_by_threshold(view: View) -> str:
 def found(view: View) -> str:
     """Returns a sentence that says what is in view, or why nothing is."""
     everything, shown, filters = view.everything, view.shown, view.filters
+    categories = view.categories
     if len(shown):
-        listed = ", ".join(coco.counted(name, count) for name, count in counts(shown).items())
-        by_hand = len(in_view(everything, replace(filters, hidden=()))) - len(shown)
+        each = counts(shown, categories).items()
+        listed = ", ".join(categories.counted(name, count) for name, count in each)
+        by_hand = len(in_view(everything, categories, replace(filters, hidden=()))) - len(shown)
         hidden_too = f" ({by_hand} more hidden by you)" if by_hand else ""
         return f"{len(shown)} object{'s' if len(shown) > 1 else ''}: {listed}{hidden_too}."
     if not len(everything):
         return "No object was found in this photo."
     threshold = f"{filters.score_threshold:.2f}"
-    hidden = len(in_view(everything, Filters(filters.score_threshold)))
-    unticked = len(in_view(everything, Filters(filters.score_threshold, hidden=filters.hidden)))
+    hidden = len(in_view(everything, categories, Filters(filters.score_threshold)))
+    not_hidden = Filters(filters.score_threshold, hidden=filters.hidden)
+    unticked = len(in_view(everything, categories, not_hidden))
     if hidden and not unticked:
         return f"You have hidden {'all objects' if hidden > 1 else 'the only object'} above {threshold}."
     if unticked < hidden:
@@ -111,12 +117,13 @@ def found(view: View) -> str:
         return f"The only object above {threshold} is of a kind that is not ticked."
     if hidden:
         return f"All {hidden} objects above {threshold} are of kinds that are not ticked."
-    ticked = in_view(everything, replace(filters, score_threshold=0))
+    ticked = in_view(everything, categories, replace(filters, score_threshold=0))
     if not len(ticked):
-        if len(in_view(everything, replace(filters, score_threshold=0, hidden=()))):
+        if len(in_view(everything, categories, replace(filters, score_threshold=0, hidden=()))):
             return f"Nothing above {threshold}, and you have hidden what a lower score threshold would show."
         return "No object of the kinds that are ticked was found in this photo."
-    strongest = f"{_article(names(ticked)[0])} at {_below(float(ticked.scores[0]), filters.score_threshold)}"
+    name, score = names(ticked, categories)[0], float(ticked.scores[0])
+    strongest = f"{_article(name)} at {_below(score, filters.score_threshold)}"
     return f"Nothing above {threshold}; the strongest is {strongest}. Lower the score threshold to see it."
 
 

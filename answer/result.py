@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from answer import coco
-from answer.settings import Filters
+from answer.settings import Filters, check_classes
+from categories import Categories
 from detections import Detections
 from inference import SegmentationModel
 from network.detail import FULL_DETAIL
@@ -49,6 +49,11 @@ class Result:
     detail: str = FULL_DETAIL
     cached: bool = False
 
+    @property
+    def categories(self) -> Categories:
+        """The kinds of object that the model knows."""
+        return self.model.categories
+
     def again(self, path: Path, read_ms: float) -> Result:
         """Returns this result for another request with the same photo, without what was about this run alone.
 
@@ -70,6 +75,9 @@ class View:
         filters: The rules that decide which instances are in view.
         style: How they are drawn.
         shown: The instances in view, highest score first. They are selected once, when the view is made.
+
+    Raises:
+        SettingsError: The filters name a category that the model does not know.
     """
 
     result: Result
@@ -78,43 +86,57 @@ class View:
     shown: Detections = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shown", in_view(self.result.detections, self.filters))
+        object.__setattr__(self, "shown", in_view(self.result.detections, self.categories, self.filters))
 
     @property
     def everything(self) -> Detections:
         """All instances above the score floor."""
         return self.result.detections
 
+    @property
+    def categories(self) -> Categories:
+        """The names of what is in view."""
+        return self.result.categories
 
-def in_view(detections: Detections, filters: Filters) -> Detections:
+
+def in_view(detections: Detections, categories: Categories, filters: Filters) -> Detections:
     """Returns the instances that pass `filters`, in the same order.
 
     An instance passes if its score is at least the threshold, its category is among the classes, and its id
     is not hidden.
+
+    Raises:
+        SettingsError: The filters name a category that is none of `categories`.
     """
-    return detections.select(passes(detections.scores, detections.class_ids, detections.ids, filters))
+    scores, class_ids, ids = detections.scores, detections.class_ids, detections.ids
+    return detections.select(passes(scores, class_ids, ids, categories, filters))
 
 
 def passes(
-    scores: NDArray[np.float32], class_ids: NDArray[np.int64], ids: NDArray[np.int64], filters: Filters
+    scores: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    categories: Categories,
+    filters: Filters,
 ) -> NDArray[np.bool_]:
-    """Returns which of N instances pass `filters`, (N,) bool."""
+    """Returns which of N instances pass `filters`, (N,) bool. Raises `SettingsError` as `in_view` does."""
+    check_classes(filters, categories)
     keep: NDArray[np.bool_] = scores >= np.float32(filters.score_threshold)
     keep &= ~np.isin(ids, filters.hidden)
     if filters.classes is not None:
-        keep &= np.isin(class_ids, [coco.BY_NAME[name].id for name in filters.classes])
+        keep &= np.isin(class_ids, [categories.by_name[name].id for name in filters.classes])
     return keep
 
 
-def names(detections: Detections) -> list[str]:
+def names(detections: Detections, categories: Categories) -> list[str]:
     """Returns the category name of each instance."""
-    return [coco.name_of(int(class_id)) for class_id in detections.class_ids]
+    return [categories.name_of(int(class_id)) for class_id in detections.class_ids]
 
 
-def counts(detections: Detections) -> dict[str, int]:
+def counts(detections: Detections, categories: Categories) -> dict[str, int]:
     """Returns the number of instances of each category, by the category's name.
 
     The most frequent category comes first. Of two equally frequent categories, the one with the highest score
     comes first.
     """
-    return dict(Counter(names(detections)).most_common())
+    return dict(Counter(names(detections, categories)).most_common())

@@ -13,7 +13,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-from answer import coco
+from categories import Categories
 from inference import SCORE_FLOOR
 from network.detail import CLOSER, DETAILS
 from visualize import EFFECTS, Edges
@@ -34,6 +34,10 @@ MAX_ID = 1_000_000
 """The highest id that is accepted. Real ids are far lower: a photo has a hundred instances at most."""
 MAX_HIDDEN = 1000
 """The largest number of instances that may be hidden by hand."""
+MAX_CLASSES = 1000
+"""The largest number of names that a filter may hold. No model knows so many."""
+LISTED = 8
+"""The largest number of names that a sentence lists."""
 SAID = 60
 """The largest number of characters of a wrong value that a sentence repeats."""
 
@@ -45,13 +49,14 @@ class Filters:
     Args:
         score_threshold: The lowest score that counts, 0 to 1. The model keeps no instance with a score of
             0.05 or lower.
-        classes: The names of the COCO categories that count. None means all categories.
+        classes: The names of the categories that count. None means all categories. Whether the model knows
+            these names is for `check_classes` to say.
         mask_threshold: A pixel belongs to a mask if its probability is above this threshold, 0 to 1.
         hidden: The ids of instances that do not count, whatever their scores are. For example, a visitor
             hides wrong instances.
 
     Raises:
-        SettingsError: A value has a wrong type or is out of range, or a name is not one of COCO's 80.
+        SettingsError: A value has a wrong type or is out of range.
     """
 
     score_threshold: float = 0.5
@@ -104,14 +109,26 @@ class _Short(reprlib.Repr):
 _short = _Short()
 
 
-def _check_names(classes: tuple[str, ...]) -> None:
-    if len(classes) > len(coco.BY_NAME):
-        raise SettingsError(f"classes: expected at most {len(coco.BY_NAME)} names, got {len(classes)}.")
+def check_classes(filters: Filters, categories: Categories) -> None:
+    """Raises `SettingsError` unless the classes of `filters` are names of `categories`."""
+    classes = filters.classes or ()
+    if len(classes) > len(categories):
+        raise SettingsError(f"classes: expected at most {len(categories)} names, got {len(classes)}.")
     for name in classes:
-        if not isinstance(name, str) or name not in coco.BY_NAME:
-            near = difflib.get_close_matches(str(name)[:SAID], coco.BY_NAME, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "see the list of COCO's 80 categories."
+        if name not in categories.by_name:
+            near = difflib.get_close_matches(name[:SAID], categories.by_name, n=3)
+            known = [name[:SAID] for name in categories.by_name][:LISTED]
+            more = f" and {len(categories) - LISTED} more" if len(categories) > LISTED else ""
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}{more}."
             raise SettingsError(f"classes: there is no category {said(name)}; {hint}")
+
+
+def _check_names(classes: tuple[str, ...]) -> None:
+    if len(classes) > MAX_CLASSES:
+        raise SettingsError(f"classes: expected at most {MAX_CLASSES} names, got {len(classes)}.")
+    for name in classes:
+        if not isinstance(name, str):
+            raise SettingsError(f'classes: expected names such as ["person", "dog"], got {said([name])}.')
 
 
 def check_detail(detail: object) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from answer import coco
+import coco
 from answer.files import EXPORTS, export_file
 from answer.result import Result, View
 from detections import Detections

@@ -35,7 +35,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from tqdm import tqdm
 
-from answer import coco
+import coco
 from answer.report import unique_labels
 from answer.result import Result, in_view, names
 from answer.settings import Filters
@@ -84,7 +84,9 @@ def blobs(count: int, size_hw: tuple[int, int], seed: int = 0) -> Detections:
     return Detections(
         boxes=(np.hstack([corners, corners + sides]) * scale).astype(np.float32),
         scores=np.linspace(0.99, 0.06, count).astype(np.float32),
-        class_ids=rng.choice([category.id for category in coco.CATEGORIES[:20]], count).astype(np.int64),
+        class_ids=rng.choice([category.id for category in coco.CATEGORIES.members[:20]], count).astype(
+            np.int64
+        ),
         mask_probs=probs.astype(np.float32),
         ids=np.arange(1, count + 1),
         image_size=size_hw,
@@ -141,12 +143,16 @@ def gradios_own(result: Result) -> Any:
 
     The base picture holds the boxes and labels. Each instance has a float mask.
     """
-    shown = in_view(result.detections, Filters(0))
+    shown = in_view(result.detections, result.categories, Filters(0))
     size = result.working_image.shape[:2]
-    base = annotate(result.working_image, shown, names(shown), Style(masks=False), result.detections)
+    base = annotate(
+        result.working_image, shown, names(shown, result.categories), Style(masks=False), result.detections
+    )
     masks = [shown.mask(i, size).astype(np.float32) for i in range(len(shown))]
     component = gr.AnnotatedImage()
-    return component.postprocess((base, list(zip(masks, unique_labels(shown), strict=True))))
+    return component.postprocess(
+        (base, list(zip(masks, unique_labels(shown, result.categories), strict=True)))
+    )
 
 
 def measure(result: Result, runs: int) -> dict[str, Any]:
@@ -202,7 +208,7 @@ def measure_browser(result: Result, runs: int) -> dict[str, float]:
         tab.wait_for_timeout(1000)
         for run in range(runs + 1):
             threshold = round(0.1 + 0.6 * (run * 7 % 13) / 13, 2)
-            count = len(in_view(result.detections, Filters(threshold)))
+            count = len(in_view(result.detections, result.categories, Filters(threshold)))
             milliseconds = tab.evaluate(RELEASE, [threshold, count])
             if run:
                 taken.append(milliseconds)

@@ -36,6 +36,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from unittest.mock import patch
 
+import coco
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from network import runtime
@@ -139,7 +141,7 @@ def with_instances(model: SegmentationModel) -> Measure:
         inference, seen = timed(lambda: segment(model, picture))
         if len(seen) != count:
             raise RuntimeError(f"The network found {len(seen)} instances instead of {count}.")
-        drawing, drawn = timed(lambda: annotate(picture, found, names(found), Style()))
+        drawing, drawn = timed(lambda: annotate(picture, found, names(found, coco.CATEGORIES), Style()))
         png, _ = timed(lambda: export.write_pixels(drawn, BytesIO()))
         masks, _ = timed(lambda: orjson.dumps(data.to_json(View(result, EVERYTHING))))
         return {"inference s": inference, "drawing s": drawing, "PNG s": png, "JSON s": masks}

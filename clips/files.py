@@ -20,6 +20,7 @@ from answer.data import filter_facts, model_facts
 from answer.files import (
     MANIFEST_VERSION,
     Format,
+    name_in_file,
     versions,
     write_json,
     write_pixels,
@@ -131,7 +132,7 @@ def frame_of(
     keys = detections.ids if view.style.color_by == "instance" else detections.class_ids
     labels = [
         f"{name} {id}" if id > 0 else name
-        for name, id in zip(names(detections), detections.ids.tolist(), strict=True)
+        for name, id in zip(names(detections, view.categories), detections.ids.tolist(), strict=True)
     ]
     return annotate(image, detections, labels, view.style, colors_rgb=fixed_colors(keys))
 
@@ -195,7 +196,7 @@ def _add_stills(export: _Export, archive: zipfile.ZipFile, folder: str) -> None:
             look = result.looks[numbers[frame.number]]
             for track in wanted[numbers[frame.number]]:
                 box = look.boxes[look.ids == track.id][0]
-                name = f"{folder}{track.id:03d}-{track.name.replace(' ', '-')}.png"
+                name = f"{folder}{track.id:03d}-{name_in_file(track.name)}.png"
                 with archive.open(zip_entry(name), "w") as picture:
                     write_pixels(_cut(frame.pixels, box, look.image_size), picture)
 

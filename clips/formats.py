@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from answer import coco
 from answer.formats import to_coco
 from clips.report import TRACK_HEADERS, counts_over_time, track_rows, track_table
 from clips.result import ClipView
@@ -38,7 +37,7 @@ def coco_pieces(view: ClipView, file_name: str) -> Iterator[str]:
         "videos": [
             {"id": VIDEO_ID, "name": file_name, "width": width, "height": height, "fps": result.facts.rate}
         ],
-        "categories": [category._asdict() for category in coco.CATEGORIES],
+        "categories": view.categories.as_json(),
         "tracks": [
             {"id": track.id, "category_id": track.class_id, "video_id": VIDEO_ID}
             for track in track_table(view)
@@ -59,7 +58,8 @@ def coco_pieces(view: ClipView, file_name: str) -> Iterator[str]:
     yield _json(facts)[:-1] + ',"annotations":['
     number = 0
     for k in range(len(result.looks)):
-        for annotation in to_coco(view.shown(k), "", view.filters.mask_threshold)["annotations"]:
+        found = to_coco(view.shown(k), view.categories, "", view.filters.mask_threshold)
+        for annotation in found["annotations"]:
             number += 1
             track = annotation["id"]
             followed = {"track_id": track} if track > 0 else {}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from answer import coco
 from clips.result import ClipView
 
 TRACK_HEADERS = (
@@ -22,7 +21,8 @@ class Track:
 
     Args:
         id: The number of the track.
-        class_id: Its COCO category id.
+        class_id: Its category id.
+        name: The category's name.
         first, last: The looks in which it is first and last in view.
         first_seconds, last_seconds: The times of these looks.
         in_view_seconds: How long it is in view.
@@ -33,6 +33,7 @@ class Track:
 
     id: int
     class_id: int
+    name: str
     first: int
     last: int
     first_seconds: float
@@ -41,11 +42,6 @@ class Track:
     best: int
     best_score: float
     best_seconds: float
-
-    @property
-    def name(self) -> str:
-        """The category's name."""
-        return coco.name_of(self.class_id)
 
 
 def counts_over_time(view: ClipView) -> dict[str, NDArray[np.int64]]:
@@ -60,7 +56,7 @@ def counts_over_time(view: ClipView) -> dict[str, NDArray[np.int64]]:
         each.append(Counter(look.class_ids[keep].tolist()))
         total += each[-1]
     return {
-        coco.name_of(class_id): np.array([counts[class_id] for counts in each], np.int64)
+        view.categories.name_of(class_id): np.array([counts[class_id] for counts in each], np.int64)
         for class_id, _ in total.most_common()
     }
 
@@ -88,6 +84,7 @@ def track_table(view: ClipView) -> tuple[Track, ...]:
             Track(
                 id,
                 class_id,
+                view.categories.name_of(class_id),
                 first,
                 last,
                 float(times[first]),

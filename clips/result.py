@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from answer.result import in_view, passes
 from answer.settings import Filters
+from categories import Categories
 from detections import Detections
 from inference import SegmentationModel
 from network.detail import FULL_DETAIL
@@ -35,7 +36,7 @@ class Look:
         seconds: The frame's time.
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the clip's upright frame.
         scores: (N,) float32.
-        class_ids: (N,) int64, COCO category ids.
+        class_ids: (N,) int64, category ids.
         ids: (N,) int64: from 1, the instance's track; below 0, an instance that belongs to no track.
         image_size: (height, width) of the clip's upright frame.
     """
@@ -114,6 +115,11 @@ class ClipResult:
     cached: bool = False
 
     @property
+    def categories(self) -> Categories:
+        """The kinds of object that the model knows."""
+        return self.model.categories
+
+    @property
     def times(self) -> NDArray[np.float64]:
         """(L,) the times of the looks in seconds."""
         return np.array([look.seconds for look in self.looks], np.float64)
@@ -140,13 +146,19 @@ class ClipView:
     filters: Filters = field(default_factory=Filters)
     style: Style = field(default_factory=Style)
 
+    @property
+    def categories(self) -> Categories:
+        """The names of what is in view."""
+        return self.result.categories
+
     @functools.cached_property
     def kept(self) -> tuple[NDArray[np.bool_], ...]:
         """(N,) bool for each look: which of its instances are in view."""
         return tuple(
-            passes(look.scores, look.class_ids, look.ids, self.filters) for look in self.result.looks
+            passes(look.scores, look.class_ids, look.ids, self.categories, self.filters)
+            for look in self.result.looks
         )
 
     def shown(self, k: int) -> Detections:
         """Returns the instances of look `k` that are in view, highest score first, with their masks."""
-        return in_view(self.result.looks[k].detections, self.filters)
+        return in_view(self.result.looks[k].detections, self.categories, self.filters)

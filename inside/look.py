@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from answer import coco
 from inside import steps as pictures
 from inside.canvas import Picture
 from inside.steps import Point
@@ -149,4 +148,4 @@ def bars(steps: Inside, proposal: int) -> list[tuple[str, float]]:
 
 def name_of(steps: Inside, label: int) -> str:
     """Returns the name of one of the network's labels."""
-    return coco.name_of(steps.label_ids[label]) if label else "background"
+    return steps.label_names[label]

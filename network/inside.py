@@ -134,7 +134,8 @@ class Inside:
         picture_hw: The height and width of the picture before the network's transform resized it.
         seen_hw: The height and width at which the network sees the picture.
         padded_hw: The same with the padding at the right and at the bottom.
-        label_ids: The COCO category id of each label. Label 0 is the background.
+        label_ids: The category id of each label. Label 0 is the background.
+        label_names: The name of each label.
         levels: The feature pyramid, the finest level first.
         candidates: What the proposals were chosen from. None if the network has no anchors.
         proposals: (R, 4) float32, the regions that the box head looked at, the best one first.
@@ -152,6 +153,7 @@ class Inside:
     seen_hw: tuple[int, int]
     padded_hw: tuple[int, int]
     label_ids: tuple[int, ...]
+    label_names: tuple[str, ...]
     levels: tuple[Level, ...]
     candidates: Candidates | None
     proposals: NDArray[np.float32]
@@ -183,6 +185,7 @@ def record(
     images: ImageList,
     picture_hw: tuple[int, int],
     label_ids: tuple[int, ...],
+    label_names: tuple[str, ...],
 ) -> Inside:
     """Runs the stages after the transform on one image, and keeps every step.
 
@@ -193,7 +196,7 @@ def record(
         network: A network with torchvision's four stages, in evaluation mode.
         images: One image, as the network's transform gives it.
         picture_hw: The height and width of the image before the transform.
-        label_ids: The COCO category id of each label.
+        label_ids, label_names: The category id and the name of each label.
     """
     (seen_hw,) = images.image_sizes
     features = network.backbone(images.tensors)
@@ -220,6 +223,7 @@ def record(
         (int(seen_hw[0]), int(seen_hw[1])),
         (images.tensors.shape[2], images.tensors.shape[3]),
         label_ids,
+        label_names,
         levels,
         candidates,
         _array(regions),

@@ -25,6 +25,7 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from numpy.typing import NDArray
 
+from categories import Categories
 from detections import Detections
 from inference import FALLBACK_NAME, SegmentationModel, detail_of, segment
 from network import zero_gpu
@@ -89,11 +90,13 @@ class Seen:
 
     Args:
         detections: The instances, in pixels of the frame.
+        categories: The names of their kinds.
         track_ids: (N,) int64, the track of each instance, 0 if it has none.
         words: A line that says which model looked, and why if it is not the one that was wanted.
     """
 
     detections: Detections
+    categories: Categories
     track_ids: NDArray[np.int64]
     words: str
 
@@ -126,10 +129,12 @@ class _Way:
     Args:
         words: As in `Seen`.
         find: Finds the instances in a frame, (H, W, 3) uint8 RGB.
+        categories: The names of their kinds.
     """
 
     words: str
     find: Callable[[NDArray[np.uint8]], Detections]
+    categories: Categories
 
 
 class Live:
@@ -225,7 +230,9 @@ class Live:
         if detail_of(chosen, FAST_DETAIL) != detail:
             ways.append((chosen, FAST_DETAIL))
         if chosen.name != FALLBACK_NAME:
-            ways.append((await request.model(FALLBACK_NAME), FULL_DETAIL))
+            small = await request.model(FALLBACK_NAME)
+            if small.categories == chosen.categories:  # else it would find other things
+                ways.append((small, FULL_DETAIL))
         if place.slow >= PATIENCE:
             place.slow, place.faster = 0, place.faster + 1
         place.faster = min(place.faster, len(ways) - 1)
@@ -258,11 +265,13 @@ class Live:
 
             return on_device(model, run)
 
-        return _Way(words, find)
+        return _Way(words, find, model.categories)
 
     async def _borrowed(self, place: _Place, chosen: SegmentationModel) -> _Way:
         """Returns the way on a Zero GPU Space: a lease, or the small model on the CPU until there is one."""
         small = await asyncio.to_thread(self._service.models.on_cpu, FALLBACK_NAME)
+        if small.categories != chosen.categories:
+            small = await asyncio.to_thread(self._service.models.on_cpu, chosen.name)
         now = time.monotonic()
         lease = place.lease
         if (lease is None or lease.over) and now >= place.ask_again:
@@ -284,7 +293,8 @@ class Live:
             except NotLentError:  # it has just ended
                 return on_device(small, lambda: segment(small, image))
 
-        return _Way(f"Model {chosen.name} on a graphics processor, lent for {left:.0f} more seconds.", find)
+        words = f"Model {chosen.name} on a graphics processor, lent for {left:.0f} more seconds."
+        return _Way(words, find, chosen.categories)
 
     def _seen(self, place: _Place, frame: bytes, way: _Way, seconds: float) -> Seen:
         photo = _read(frame)
@@ -296,7 +306,7 @@ class Live:
         threshold = place.wanted.score_threshold
         options = Options(begins=threshold, certain=min(Options().certain, threshold))
         place.tracks, track_ids = step(place.tracks, found, seconds, options)
-        return Seen(found, track_ids, way.words)
+        return Seen(found, way.categories, track_ids, way.words)
 
 
 def _read(frame: bytes) -> Photo:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-from answer import coco
+import coco
 from answer.files import export_file
 from answer.result import Result, View
 from answer.settings import Filters

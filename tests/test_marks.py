@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import coco
 from answer.result import in_view
 from answer.settings import Filters
 from detections import Detections
@@ -200,7 +201,7 @@ def test_if_all_colours_touch_the_one_that_the_fewest_have_is_taken() -> None:
 def test_a_filter_changes_no_colour(color_by: str, filters: Filters) -> None:
     detections = random_detections(9, 40, (60, 80))
     detections.class_ids[:20] = np.resize([PERSON, CAT, CAR, DOG, PERSON], 20)
-    shown = in_view(detections, filters)
+    shown = in_view(detections, coco.CATEGORIES, filters)
     assert 0 < len(shown) < 40
     np.testing.assert_array_equal(
         instance_colors(shown, color_by, among=detections),

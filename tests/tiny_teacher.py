@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from answer import coco
+import coco
 from network.architectures import STARTER_ANCHORS
 from training.starter.teacher import STAGES
 
@@ -149,5 +149,5 @@ def annotation(image_id: int, box: tuple[int, int, int, int], category_id: int =
 
 def write_annotations(file: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> None:
     """Writes a file of COCO instances with all 80 categories."""
-    categories = [category._asdict() for category in coco.BY_ID.values()]
+    categories = [category.as_json() for category in coco.BY_ID.values()]
     file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))

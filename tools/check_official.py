@@ -25,7 +25,7 @@ from network import runtime
 
 runtime.prepare()
 
-from answer import coco
+import coco
 from inference import ModelError, SegmentationModel, load, segment
 from marks import shown_score
 from network.architectures import ARCHITECTURES

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+import coco
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script as well
 
@@ -47,7 +49,10 @@ def scores(model: SegmentationModel) -> Picture:
     """Shows one scene with the instances that pass a low, the usual and a high score threshold."""
     scene, found = _looked_at(model, "scenes/scene-4.png")
     return _beside(
-        [_drawn(scene, in_view(found, Filters(threshold)), labels=False) for threshold in THRESHOLDS]
+        [
+            _drawn(scene, in_view(found, coco.CATEGORIES, Filters(threshold)), labels=False)
+            for threshold in THRESHOLDS
+        ]
     )
 
 
@@ -74,7 +79,7 @@ def mistakes(model: SegmentationModel) -> Picture:
     scene, found = _looked_at(model, "scenes/scene-1.png")
     twice = _drawn(scene, found.select(np.isin(found.ids, (5, 9))))
     cat, seen = _looked_at(model, "chelsea.png")
-    eye = _drawn(cat, in_view(seen, Filters(0.5)))
+    eye = _drawn(cat, in_view(seen, coco.CATEGORIES, Filters(0.5)))
     parts = []
     for picture, corners in ((twice, UMBRELLA_TWICE), (eye, EYE)):
         x1, y1, x2, y2 = (SHOWN_AT * corner for corner in corners)
@@ -96,7 +101,7 @@ def _looked_at(model: SegmentationModel, name: str) -> tuple[Picture, Detections
 
 
 def _drawn(picture: Picture, shown: Detections, labels: bool = True) -> Picture:
-    return annotate(picture, shown, names(shown), Style(labels=labels, scores=True))
+    return annotate(picture, shown, names(shown, coco.CATEGORIES), Style(labels=labels, scores=True))
 
 
 def _at_height(picture: Picture, height: int) -> Picture:

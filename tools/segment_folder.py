@@ -33,8 +33,10 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
+import coco
 from answer.formats import to_coco
-from answer.settings import Filters, SettingsError
+from answer.settings import Filters, SettingsError, check_classes
+from categories import Categories
 from detections import Detections
 from inference import NAMES, ModelError, load
 from network.detail import DETAILS, FULL_DETAIL
@@ -110,6 +112,9 @@ class Journal:
             before, records = resume(file, {"settings": settings})
             before = {"detail": FULL_DETAIL} | before["settings"]  # journals of older versions have no detail
             self._done = {record["photo"]: record for record in records}
+            told = (record["categories"] for record in self._done.values() if record.get("categories"))
+            self.categories: list[dict[str, Any]] | None = next(told, None)
+            """The model's categories, as a COCO file holds them. One photo's line holds them for all."""
         except (ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"{file} cannot be read. {self._start_over}") from error
         settings = {"detail": FULL_DETAIL} | json.loads(
@@ -130,6 +135,8 @@ class Journal:
         """Writes that the photo with this stamp is finished. Returns what `get` will return."""
         kept = {key: found[key] for key in ("images", "annotations")}
         record = {"photo": photo, "stamp": stamp, **kept}
+        if self.categories is None and found.get("categories"):
+            self.categories = record["categories"] = found["categories"]
         note(self._file, record)
         self._done[photo] = record
         return record
@@ -216,7 +223,7 @@ def segment_folder(
         outcome.stopped = str(error)
     except KeyboardInterrupt:
         outcome.stopped, outcome.interrupted = "Stopped.", True
-    whole = merged(records)
+    whole = merged(records, journal.categories or coco.CATEGORIES.as_json())
     outcome.done, outcome.instances = len(whole["images"]) + outcome.clips, len(whole["annotations"])
     half = out / f"{INSTANCES}.part"
     half.write_text(json.dumps(whole, allow_nan=False, separators=(",", ":")) + "\n", "utf-8")
@@ -224,14 +231,15 @@ def segment_folder(
     return outcome
 
 
-def merged(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def merged(records: Mapping[str, dict[str, Any]], categories: list[dict[str, Any]]) -> dict[str, Any]:
     """Joins the COCO files of single photos into one. The keys of `records` are the photos' names.
 
     The ids of images and annotations count from 1, in the order of `records`.
     """
     nothing = np.zeros(0, np.int64)
     no_scores, no_boxes, no_masks = (np.zeros(shape, np.float32) for shape in (0, (0, 4), (0, 28, 28)))
-    whole = to_coco(Detections(no_boxes, no_scores, nothing, no_masks, nothing, (1, 1)), "")
+    empty = Detections(no_boxes, no_scores, nothing, no_masks, nothing, (1, 1))
+    whole = to_coco(empty, Categories(()), "") | {"categories": categories}
     whole["info"] |= {"description": f"Objects found in {len(records)} photos by Mask R-CNN"}
     whole["images"] = [
         record["images"][0] | {"id": number, "file_name": name}
@@ -291,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=0.5,
         help="a mask keeps pixels with a higher probability (default: 0.5)",
     )
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="COCO categories to keep (default: all)")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="kinds of object to keep (default: all)")
     parser.add_argument("--model", choices=NAMES, default="auto")
     parser.add_argument(
         "--detail",
@@ -344,6 +352,7 @@ def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> 
             clips = remote_clip_segmenter(server, answering["name"], filters, pictures, chosen.detail)
         else:
             model = load(chosen.model)
+            check_classes(filters, model.categories)
             answering = {"name": model.name, "sha256": model.sha256}
             segment = local_segmenter(model, filters, folder, pictures, chosen.detail)
             clips = local_clip_segmenter(model, filters, folder, pictures, chosen.detail)

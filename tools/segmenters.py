@@ -90,7 +90,8 @@ def local_segmenter(
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         try:
             result = segment_file(photo, model, detail=detail)
-            found = to_coco(in_view(result.detections, filters), photo.name, filters.mask_threshold)
+            shown = in_view(result.detections, model.categories, filters)
+            found = to_coco(shown, model.categories, photo.name, filters.mask_threshold)
             if not pictures:
                 return found, None
             style = Style(mask_threshold=filters.mask_threshold)

@@ -18,7 +18,7 @@ from gradio.data_classes import FileData
 from answer.data import to_json
 from answer.report import full_labels
 from answer.result import Result, View, in_view
-from answer.settings import Filters, check_detail
+from answer.settings import Filters, check_classes, check_detail
 from clips.result import ClipResult, ClipView
 from serving.service import Service
 from ui.api import filters_of, warnings_of
@@ -53,6 +53,7 @@ def add_tools(service: Service) -> None:
             filters = filters_of(score_threshold, classes)
             check_detail(detail)
             path, network = await request.photo(image), await request.model("auto")
+            check_classes(filters, network.categories)
             return await request.run(
                 lambda job: make(request.segment(path, network, job, detail), filters, detail)
             )
@@ -67,8 +68,8 @@ def add_tools(service: Service) -> None:
 
     def drawn(result: Result, filters: Filters, detail: str) -> str:
         """Draws the instances in view on the photo, and returns the path of the picture."""
-        shown = in_view(result.detections, filters)
-        labels = full_labels(shown)  # the other tool's answer refers to the ids
+        shown = in_view(result.detections, result.categories, filters)
+        labels = full_labels(shown, result.categories)  # the other tool's answer refers to the ids
         return picture_file(annotate(result.working_image, shown, labels, Style(), result.detections))
 
     async def detect_objects(
@@ -129,6 +130,7 @@ def add_tools(service: Service) -> None:
             filters = filters_of(score_threshold, classes)
             check_detail(detail)
             path, network = await request.clip(video), await request.model("auto")
+            check_classes(filters, network.categories)
             result: ClipResult | None = None
             async with contextlib.aclosing(request.segment_clip(path, network, detail)) as steps:
                 async for progress in steps:

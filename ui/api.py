@@ -11,7 +11,16 @@ from gradio.data_classes import FileData
 from answer.data import to_json
 from answer.files import check_format, effect_file, export_file
 from answer.result import Result, View
-from answer.settings import Filters, SettingsError, check_detail, check_effect, check_fraction, rgb, said
+from answer.settings import (
+    Filters,
+    SettingsError,
+    check_classes,
+    check_detail,
+    check_effect,
+    check_fraction,
+    rgb,
+    said,
+)
 from inference import SegmentationModel, detail_of
 from inside.data import save, saved_bytes
 from inside.data import to_json as to_inside_json
@@ -50,7 +59,7 @@ def add_endpoints(service: Service) -> None:
         Args:
             image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
             score_threshold: Least score of the objects returned, 0 to 1; nothing at or below 0.05 is kept.
-            classes: Names of COCO categories to return, for example ["person", "dog"]; all if null.
+            classes: Names of the kinds to return, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
@@ -64,6 +73,7 @@ def add_endpoints(service: Service) -> None:
             filters = filters_of(score_threshold, classes, mask_threshold, hidden)
             check_detail(detail)
             path, network = await request.photo(image), await request.model(model)
+            check_classes(filters, network.categories)
 
             def work(job: Job) -> dict[str, Any]:
                 result = request.segment(path, network, job, detail)
@@ -94,7 +104,7 @@ def add_endpoints(service: Service) -> None:
         Args:
             image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
             score_threshold: Least score of the objects drawn, 0 to 1; nothing at or below 0.05 is kept.
-            classes: Names of COCO categories to draw, for example ["person", "dog"]; all if null.
+            classes: Names of the kinds to draw, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
@@ -114,6 +124,7 @@ def add_endpoints(service: Service) -> None:
             _check_effect(effect, color)
             check_detail(detail)
             path, network = await request.photo(image), await request.model(model)
+            check_classes(filters, network.categories)
 
             def work(job: Job) -> Path:
                 result = request.segment(path, network, job, detail)
@@ -145,7 +156,7 @@ def add_endpoints(service: Service) -> None:
             image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
             format: Name of the format.
             score_threshold: Least score of the objects saved, 0 to 1; nothing at or below 0.05 is kept.
-            classes: Names of COCO categories to save, for example ["person", "dog"]; all if null.
+            classes: Names of the kinds to save, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
@@ -160,6 +171,7 @@ def add_endpoints(service: Service) -> None:
             check_format(format, edges)
             check_detail(detail)
             path, network = await request.photo(image), await request.model(model)
+            check_classes(filters, network.categories)
 
             def work(job: Job) -> Path:
                 result = request.segment(path, network, job, detail)

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from answer import coco
 from answer.result import Result, View, counts
 from answer.settings import OTHER_THRESHOLD, Filters
+from categories import Categories
 from marks import ColorBy
 from network.detail import FULL_DETAIL
 from visualize import PARTS, Style
@@ -57,18 +57,23 @@ class Choices:
         Raises:
             SettingsError: The visitor's browser sent something that the page never sends.
         """
-        return View(result, self.filters(counts(result.detections)), self.style())
+        return View(
+            result,
+            self.filters(counts(result.detections, result.categories), result.categories),
+            self.style(),
+        )
 
-    def filters(self, found: Iterable[str]) -> Filters:
+    def filters(self, found: Iterable[str], categories: Categories) -> Filters:
         """Returns the filters for a result.
 
         Args:
             found: The names of the kinds in the result.
+            categories: The kinds that filters know.
 
         Raises:
             SettingsError: The visitor's browser sent something that the page never sends.
         """
-        offered = [name for name in found if name in coco.BY_NAME]
+        offered = [name for name in found if name in categories.by_name]
         classes = tuple(name for name in offered if name not in self.without)
         return Filters(
             self.score_threshold,

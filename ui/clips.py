@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from answer.data import filter_facts
-from answer.settings import SettingsError, check_detail, said
+from answer.settings import SettingsError, check_classes, check_detail, said
 from clips.files import check_clip_export, clip_facts, export_clip
 from clips.report import counts_over_time, most_at_once, track_rows
 from clips.result import ClipResult, ClipView
@@ -60,7 +60,7 @@ def add_clip_endpoint(service: Service) -> None:
         Args:
             video: The clip: MP4, MOV, WebM, AVI, MKV, or an animated GIF or WebP; the first 60 s of it.
             score_threshold: Least score of the objects that count, 0 to 1.
-            classes: Names of COCO categories that count, for example ["person", "dog"]; all if null.
+            classes: Names of the kinds that count, for example ["person", "dog"]; all if null.
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of tracks to leave out, as they were numbered in an answer before.
@@ -81,6 +81,7 @@ def add_clip_endpoint(service: Service) -> None:
             if format is not None:
                 check_clip_export(format, effect, color)
             path, network = await request.clip(video), await request.model(model)
+            check_classes(filters, network.categories)
             result: ClipResult | None = None
             async with contextlib.aclosing(request.segment_clip(path, network, detail, stride)) as steps:
                 async for progress in steps:

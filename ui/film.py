@@ -17,7 +17,6 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from answer import coco
 from answer.result import Result, View
 from answer.settings import SCORE_RANGE, Filters, SettingsError
 from clips.report import TRACK_HEADERS, Track, counts_over_time, most_at_once, track_table
@@ -174,8 +173,9 @@ class FilmPage:
 
 def clip_view(result: ClipResult, choices: Choices) -> ClipView:
     """Returns a clip's result as the visitor wants to see it."""
-    names = {coco.name_of(class_id) for look in result.looks for class_id in set(look.class_ids.tolist())}
-    return ClipView(result, choices.filters(names), choices.style())
+    class_ids = {id for look in result.looks for id in look.class_ids.tolist()}
+    names = map(result.categories.name_of, class_ids)
+    return ClipView(result, choices.filters(names, result.categories), choices.style())
 
 
 class Drawn:
@@ -232,7 +232,7 @@ def scene(result: ClipResult, drawn: list[Any]) -> dict[str, Any]:
         "frames": list(drawn),
         "step": round(float(np.median(steps)), 6) if len(steps) else 1.0,
         "whole": result.is_whole,
-        "names": {str(class_id): coco.name_of(class_id) for class_id in class_ids},
+        "names": {str(class_id): result.categories.name_of(class_id) for class_id in class_ids},
         "colors": {
             "instance": _colors(ids),
             "category": _colors(class_ids),
@@ -300,8 +300,8 @@ def found(view: ClipView, tracks: Sequence[Track]) -> str:
     if not most:
         return "No object is in view in this clip. A lower score threshold, or other kinds, may show some."
     counts = Counter(track.name for track in tracks)
-    followed = ", ".join(coco.counted(name, count) for name, count in counts.items())
-    at_once = ", ".join(coco.counted(name, count) for name, count in most.items())
+    followed = ", ".join(view.categories.counted(name, count) for name, count in counts.items())
+    at_once = ", ".join(view.categories.counted(name, count) for name, count in most.items())
     so_far = "" if view.result.is_whole else f" This is the part until {view.result.times[-1]:.1f} s."
     return f"Followed: {followed or 'nothing'}. Most at the same time: {at_once}.{so_far}"
 

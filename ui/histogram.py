@@ -22,7 +22,7 @@ def histogram(view: View) -> str:
     hidden instances are at the bottom. The words of `report.hidden_by_threshold` stand below the drawing.
     """
     threshold = view.filters.score_threshold
-    scores = in_view(view.everything, replace(view.filters, score_threshold=0)).scores
+    scores = in_view(view.everything, view.categories, replace(view.filters, score_threshold=0)).scores
     passing = scores >= np.float32(threshold)
     hidden, shown = (np.histogram(scores[part], BINS, (SCORE_FLOOR, 1))[0] for part in (~passing, passing))
     unit = HEIGHT / max(1, (hidden + shown).max())

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from answer import coco
-from answer.settings import MASK_RANGE, SCORE_RANGE, SettingsError, rgb
+from answer.settings import MASK_RANGE, MAX_CLASSES, SCORE_RANGE, SettingsError, rgb
+from categories import LONGEST_NAME
 from inference import NAMES
 from inside.look import STEPS
 from marks import ColorBy
@@ -74,7 +74,7 @@ def to_link(address: str, photo: Path, values: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        return ",".join(item.replace("%", "%25").replace(",", "%2C") for item in value)
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
@@ -100,6 +100,14 @@ def _one_of(known: tuple[str, ...]) -> Callable[[str], str]:
 def _some_of(known: tuple[str, ...]) -> Callable[[str], list[str]]:
     one = _one_of(known)
     return lambda text: [one(name) for name in text.split(",") if name]
+
+
+def _names(text: str) -> list[str]:
+    """Reads the names of kinds. Which kinds there are depends on the model, so other names do no harm."""
+    names = [unquote(name) for name in text.split(",") if name]
+    if len(names) > MAX_CLASSES or any(len(name) > LONGEST_NAME for name in names):
+        raise SettingsError(f"expected at most {MAX_CLASSES} names of at most {LONGEST_NAME} characters.")
+    return names
 
 
 def _tab(text: str) -> str:
@@ -140,7 +148,7 @@ SETTINGS = {
     "detail": Setting(FRESH.detail, _one_of(tuple(DETAILS))),
     "score_threshold": Setting(FRESH.score_threshold, _number(*SCORE_RANGE)),
     "mask_threshold": Setting(FRESH.mask_threshold, _number(*MASK_RANGE)),
-    "without": Setting(list(FRESH.without), _some_of(tuple(coco.BY_NAME))),
+    "without": Setting(list(FRESH.without), _names),
     "show": Setting(list(FRESH.show), _some_of(PARTS)),
     "opacity": Setting(FRESH.opacity, _number(0, 1)),
     "color_by": Setting(FRESH.color_by, _one_of(get_args(ColorBy))),

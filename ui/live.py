@@ -77,7 +77,7 @@ def drawing(seen: Seen, settings: dict[str, Any]) -> dict[str, Any]:
     """
     found = seen.detections
     height, width = found.image_size
-    kinds = names(found)
+    kinds = names(found, seen.categories)
     colors = fixed_colors(seen.track_ids).tolist()
     shares = np.array([overlay.shares(found, i) for i in range(len(found))]).reshape(-1, 4)
     sides = shares[:, 2:] - shares[:, :2]

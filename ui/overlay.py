@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from answer import coco
 from answer.formats import areas
 from answer.outlines import edge_path
 from answer.report import TABLE_HEADERS, Row, found, how, kinds, table
@@ -35,7 +34,7 @@ def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
     height, width = detections.image_size
     scale = WORKING_SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    rows = table(detections, areas(detections, mask_threshold))
+    rows = table(detections, result.categories, areas(detections, mask_threshold))
     colors = {by: instance_colors(detections, by).tolist() for by in ("instance", "category")}  # type: ignore[arg-type]
     return {
         "width": size[1],
@@ -54,7 +53,7 @@ def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
                 "path": outline(detections, i, size, mask_threshold)[0],
                 "colors": {by: fill_and_ink(color[i]) for by, color in colors.items()},
             }
-            for i, name in enumerate(names(detections))
+            for i, name in enumerate(names(detections, result.categories))
         ],
     }
 
@@ -81,14 +80,16 @@ def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     colors = instance_colors(view.shown, view.style.color_by, view.everything).tolist()
     dots: dict[str, list[str]] = {}
-    for name, color in zip(names(view.shown), colors, strict=True):
+    for name, color in zip(names(view.shown, view.categories), colors, strict=True):
         if (fill := fill_and_ink(color)["fill"]) not in dots.setdefault(name, []):
             dots[name].append(fill)
-    groups = kinds(in_view(view.everything, replace(view.filters, classes=None)))
+    groups = kinds(
+        in_view(view.everything, view.categories, replace(view.filters, classes=None)), view.categories
+    )
     for group in groups:
         for kind in group["kinds"]:
             kind["dots"] = dots.get(kind["name"], [])[:MOST_DOTS]
-            kind["words"] = coco.counted(kind["name"], kind["count"])
+            kind["words"] = view.categories.counted(kind["name"], kind["count"])
     return {
         "groups": groups,
         "found": " ".join([found(view), *notes]),

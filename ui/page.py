@@ -20,6 +20,7 @@ import gradio as gr
 
 from answer.result import Result
 from answer.settings import SCORE_RANGE
+from categories import Categories
 from inference import FALLBACK_NAME, ModelError, SegmentationModel, looks_of
 from network.detail import CLOSER
 from network.weights import WeightsError
@@ -266,7 +267,7 @@ class Page:
                     nonlocal foretold
                     seconds = request.expected_seconds(path, network, choices.detail)
                     closer = choices.detail == CLOSER  # whose looks are told one by one
-                    small = self._small_model(seconds)
+                    small = self._small_model(seconds, network.categories)
                     if small is not None:
                         preview = request.segment(path, small, job)
                         if closer:
@@ -284,12 +285,16 @@ class Page:
             models = isinstance(reason, ModelError | WeightsError)
             raise Refused(f"{error.message}{OTHER_MODEL if models else ''}", models) from error
 
-    def _small_model(self, seconds: float) -> SegmentationModel | None:
-        """Returns the small model for a quick look, or None if there is no need for one, or no such model."""
+    def _small_model(self, seconds: float, categories: Categories) -> SegmentationModel | None:
+        """Returns the small model for a quick look, or None if there is no need for one.
+
+        A model that knows other kinds gives none, because its answer would be another one.
+        """
         if seconds <= QUICK_LOOK_SECONDS:
             return None
         with suppress(WeightsError):
-            return self._service.models.get(FALLBACK_NAME)
+            small = self._service.models.get(FALLBACK_NAME)
+            return small if small.categories == categories else None
         return None
 
     def _preview(self, result: Result, values: Answer, number: int, seconds: float) -> Answer:

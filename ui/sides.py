@@ -47,7 +47,11 @@ def side_by_side(view: View, other: Result | None, choices: Choices) -> tuple[di
         for name, side in (("Left", view), ("Right", against))
     )
     drawn = annotate(
-        against.result.working_image, against.shown, names(against.shown), against.style, against.everything
+        against.result.working_image,
+        against.shown,
+        names(against.shown, against.categories),
+        against.style,
+        against.everything,
     )
     return _side(drawn), words
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from answer import coco
+import coco
 from answer.data import SCHEMA_VERSION, to_json
 from answer.formats import to_rle
 from answer.result import View, in_view
@@ -69,7 +69,7 @@ def test_the_answer_comes_through_json_unchanged(filters: Filters) -> None:
 def test_every_instance_that_passes_is_in_the_answer_once_with_its_own_mask() -> None:
     detections = random_detections(8, 40, (60, 80))
     filters = Filters(0.4, mask_threshold=0.6)
-    shown = in_view(detections, filters)
+    shown = in_view(detections, coco.CATEGORIES, filters)
     instances = to_json(View(make_result(detections), filters))["instances"]
     assert 0 < len(instances) < 40
     assert [instance["id"] for instance in instances] == shown.ids.tolist()

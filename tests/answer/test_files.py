@@ -19,9 +19,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from answer import coco
+import coco
 from answer.data import to_json
-from answer.files import EXPORTS, MANIFEST_VERSION, cut_out_file, effect_file, export_file
+from answer.files import EXPORTS, MANIFEST_VERSION, cut_out_file, effect_file, export_file, name_in_file
 from answer.formats import (
     COCO_PALETTE,
     category_map,
@@ -65,9 +65,9 @@ def test_the_annotated_photo_has_its_original_size_and_shows_what_passes(tmp_pat
     result, filters, style = photographed(tmp_path, detections), Filters(0.5), Style(opacity=0.8)
     with Image.open(io.BytesIO(annotated_photo(result, filters, style))) as png:
         picture = np.asarray(png)
-    shown = in_view(detections, filters)
+    shown = in_view(detections, coco.CATEGORIES, filters)
     assert 0 < len(shown) < 10
-    expected = annotate(read_image(result.path), shown, names(shown), style, detections)
+    expected = annotate(read_image(result.path), shown, names(shown, coco.CATEGORIES), style, detections)
     np.testing.assert_array_equal(picture, expected)
     assert picture.shape == (90, 120, 3)
 
@@ -129,7 +129,9 @@ def test_the_annotated_photo_is_a_whole_png_that_names_the_model_in_any_script(t
         png.verify()  # checks the checksum of each chunk
     with Image.open(io.BytesIO(content)) as png:
         assert png.info["Description"] == "Segmented by the model fake (模型 é.pth)."
-        drawn = annotate(read_image(result.path), result.detections, names(result.detections), Style())
+        drawn = annotate(
+            read_image(result.path), result.detections, names(result.detections, coco.CATEGORIES), Style()
+        )
         np.testing.assert_array_equal(np.asarray(png), drawn)
     np.testing.assert_array_equal(
         cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), drawn[..., ::-1]
@@ -194,17 +196,17 @@ def test_no_two_formats_share_a_name() -> None:
 
 def test_the_texts_are_those_of_what_is_in_view(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    shown = in_view(result.detections, FILTERS)
+    shown = in_view(result.detections, coco.CATEGORIES, FILTERS)
     assert 0 < len(shown) < 10
     read = {name: exported(result, name, folder).read_text() for name in ("coco", "yolo", "labelme")}
-    assert json.loads(read["coco"]) == to_coco(shown, "street.photo.png", 0.4)
-    assert json.loads(read["labelme"]) == to_labelme(shown, "street.photo.png", 0.4)
-    assert read["yolo"] == to_yolo(shown, 0.4)
+    assert json.loads(read["coco"]) == to_coco(shown, coco.CATEGORIES, "street.photo.png", 0.4)
+    assert json.loads(read["labelme"]) == to_labelme(shown, coco.CATEGORIES, "street.photo.png", 0.4)
+    assert read["yolo"] == to_yolo(shown, coco.CATEGORIES, 0.4)
 
 
 def test_the_csv_file_has_a_row_for_each_instance_in_view(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    shown = in_view(result.detections, FILTERS)
+    shown = in_view(result.detections, coco.CATEGORIES, FILTERS)
     with exported(result, "csv", folder).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["id"]) for row in rows] == shown.ids.tolist()
@@ -214,7 +216,7 @@ def test_the_csv_file_has_a_row_for_each_instance_in_view(tmp_path: Path, folder
 def test_pillow_and_opencv_read_the_instance_ids(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
     path = exported(result, "instances", folder)
-    expected = instance_map(in_view(result.detections, FILTERS), 0.4)
+    expected = instance_map(in_view(result.detections, coco.CATEGORIES, FILTERS), 0.4)
     assert expected.max() > 255
     np.testing.assert_array_equal(picture(path.read_bytes()), expected)
     read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -225,7 +227,7 @@ def test_pillow_and_opencv_read_the_instance_ids(tmp_path: Path, folder: Path) -
 def test_pillow_reads_categories_and_opencv_their_colours(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
     path = exported(result, "categories", folder)
-    expected = category_map(in_view(result.detections, FILTERS), 0.4)
+    expected = category_map(in_view(result.detections, coco.CATEGORIES, FILTERS), 0.4)
     with Image.open(path) as png:
         assert png.mode == "P"
         np.testing.assert_array_equal(np.asarray(png), expected)
@@ -236,11 +238,11 @@ def test_pillow_reads_categories_and_opencv_their_colours(tmp_path: Path, folder
 @pytest.mark.parametrize("edges", ["hard", "soft"])
 def test_each_instance_in_view_has_its_cut_out(edges: Any, tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    shown, photo = in_view(result.detections, FILTERS), read_image(result.path)
+    shown, photo = in_view(result.detections, coco.CATEGORIES, FILTERS), read_image(result.path)
     files = contents(export_file(View(result, FILTERS), "cutouts", folder, edges))
     assert [int(name[:3]) for name in files] == shown.ids.tolist()
     for i, (name, content) in enumerate(files.items()):
-        kind = coco.name_of(int(shown.class_ids[i])).replace(" ", "-")
+        kind = coco.CATEGORIES.name_of(int(shown.class_ids[i])).replace(" ", "-")
         assert name == f"{shown.ids[i]:03d}-{kind}.png"
         expected = cut_out(photo, shown, i, 0.4, edges)
         np.testing.assert_array_equal(picture(content), expected)
@@ -285,7 +287,7 @@ def test_what_is_not_in_view_cannot_be_cut_out(id: Any, tmp_path: Path, folder: 
 
 def test_the_zip_holds_everything(tmp_path: Path, folder: Path) -> None:
     result = street(tmp_path)
-    shown = in_view(result.detections, FILTERS)
+    shown = in_view(result.detections, coco.CATEGORIES, FILTERS)
     files = contents(exported(result, "zip", folder))
     cut_outs = contents(exported(result, "cutouts", folder))
     single = ("annotated", "coco", "instances", "categories", "csv")
@@ -304,7 +306,7 @@ def test_the_zip_holds_everything(tmp_path: Path, folder: Path) -> None:
         assert files[path.name] == path.read_bytes()
     assert files["images/street.photo.json"] == exported(result, "labelme", folder).read_bytes()
     assert files["labels/street.photo.txt"] == exported(result, "yolo", folder).read_bytes()
-    assert files["data.yaml"].decode() == yolo_names()
+    assert files["data.yaml"].decode() == yolo_names(coco.CATEGORIES)
     assert {name: files[f"cutouts/{name}"] for name in cut_outs} == cut_outs
     assert len(cut_outs) == len(shown)
 
@@ -434,7 +436,7 @@ def holiday(tmp_path: Path) -> Result:
 
 def files_of_a_holiday(result: Result, folder: Path) -> list[Path]:
     paths = [exported(result, format, folder) for format in EXPORTS]
-    shown = in_view(result.detections, FILTERS)
+    shown = in_view(result.detections, coco.CATEGORIES, FILTERS)
     paths += [cut_out_file(View(result, FILTERS), id, folder) for id in shown.ids.tolist()]
     return paths + [effect_file(View(result, FILTERS), effect, folder) for effect in EFFECTS]
 
@@ -561,7 +563,7 @@ def test_an_effect_is_that_of_the_photo_at_its_own_size(effect: Any, tmp_path: P
     result = street(tmp_path)
     path = effect_file(View(result, FILTERS), effect, folder, "#336699")
     assert path.name == f"street.photo-{effect.replace('_', '-')}.png"
-    shown = in_view(result.detections, FILTERS)
+    shown = in_view(result.detections, coco.CATEGORIES, FILTERS)
     expected = apply_effect(
         read_image(result.path), shown, effect, mask_threshold=0.4, color=(0x33, 0x66, 0x99)
     )
@@ -572,3 +574,14 @@ def test_an_effect_is_that_of_the_photo_at_its_own_size(effect: Any, tmp_path: P
 def test_an_unknown_effect_is_refused(effect: Any, tmp_path: Path, folder: Path) -> None:
     with pytest.raises(SettingsError, match=r"effect: expected one of cut_out, .*, got"):
         effect_file(View(street(tmp_path), FILTERS), effect, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("traffic light", "traffic-light"), ("../../etc/passwd", "etc-passwd"), ("Blatt, grün", "Blatt-grün"),
+        ("a" * 100, "a" * 40), ("?*:", "object"), ("C:\\con", "C-con"),
+    ],
+)  # fmt: skip
+def test_a_kinds_name_cannot_lead_a_file_to_another_folder(name: str, part: str) -> None:
+    assert name_in_file(name) == part

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from answer import coco
+import coco
 from answer.formats import (
     COCO_PALETTE,
     POINT_IN_PIXEL,
@@ -34,6 +34,7 @@ from answer.formats import (
     areas,
     category_map,
     instance_map,
+    palette,
     to_coco,
     to_csv,
     to_labelme,
@@ -42,6 +43,7 @@ from answer.formats import (
     yolo_names,
 )
 from answer.report import TABLE_HEADERS, table
+from categories import Categories
 from detections import Detections
 from tests.samples import CAR, CAT, DOG, make_detections, random_detections
 
@@ -167,7 +169,7 @@ def test_nothing_found_has_no_areas() -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_pycocotools_reads_back_every_instance(size: tuple[int, int], tmp_path: Path) -> None:
     for detections in samples(size):
-        read = through_pycocotools(to_coco(detections, "street.png", 0.4), tmp_path)
+        read = through_pycocotools(to_coco(detections, coco.CATEGORIES, "street.png", 0.4), tmp_path)
         assert read.getImgIds() == [1]
         (image,) = read.loadImgs(1)
         assert image == {"id": 1, "file_name": "street.png", "height": size[0], "width": size[1]}
@@ -186,7 +188,7 @@ def test_pycocotools_reads_back_every_instance(size: tuple[int, int], tmp_path: 
 
 def test_pycocotools_finds_the_80_categories_and_what_belongs_to_them(tmp_path: Path) -> None:
     detections = make_detections([[0, 0, 9, 9]] * 3, class_ids=[CAT, CAR, CAT])
-    read = through_pycocotools(to_coco(detections, "street.png"), tmp_path)
+    read = through_pycocotools(to_coco(detections, coco.CATEGORIES, "street.png"), tmp_path)
     assert read.getCatIds() == CLASS_IDS
     assert read.getCatIds(supNms="animal", catNms="cat") == [CAT]
     assert len(read.getAnnIds(catIds=CAT)) == 2
@@ -197,7 +199,7 @@ def test_pycocotools_can_score_annotations_against_themselves(tmp_path: Path) ->
     from pycocotools.cocoeval import COCOeval
 
     detections = random_detections(1, 6, (60, 80), mask_side=4)
-    truth = through_pycocotools(to_coco(detections, "street.png"), tmp_path)
+    truth = through_pycocotools(to_coco(detections, coco.CATEGORIES, "street.png"), tmp_path)
     found = truth.loadRes([*truth.loadAnns(truth.getAnnIds())])
     evaluation = COCOeval(truth, found, "segm")
     evaluation.evaluate()
@@ -208,12 +210,17 @@ def test_pycocotools_can_score_annotations_against_themselves(tmp_path: Path) ->
 
 def test_coco_has_no_annotation_without_a_pixel() -> None:
     detections = make_detections([[0, 0, 9, 9], [200, 200, 240, 240], [20, 20, 40, 40]])
-    assert [found["id"] for found in to_coco(detections, "street.png")["annotations"]] == [1, 3]
-    assert to_coco(detections, "street.png", 1.0)["annotations"] == []  # no probability is above 1
+    assert [found["id"] for found in to_coco(detections, coco.CATEGORIES, "street.png")["annotations"]] == [
+        1,
+        3,
+    ]
+    assert (
+        to_coco(detections, coco.CATEGORIES, "street.png", 1.0)["annotations"] == []
+    )  # no probability is above 1
 
 
 def test_nothing_found_is_a_complete_coco_file(tmp_path: Path) -> None:
-    read = through_pycocotools(to_coco(make_detections([]), "street.png"), tmp_path)
+    read = through_pycocotools(to_coco(make_detections([]), coco.CATEGORIES, "street.png"), tmp_path)
     assert read.getAnnIds() == []
     assert len(read.getCatIds()) == 80
 
@@ -246,11 +253,11 @@ def test_yolo_labels_are_the_masks_and_lines_between_their_parts(
     size: tuple[int, int], reading: Callable[[Any], Any]
 ) -> None:
     for detections in samples(size):
-        rows = yolo_rows(to_yolo(detections, 0.4), size, reading)
+        rows = yolo_rows(to_yolo(detections, coco.CATEGORIES, 0.4), size, reading)
         seen = [i for i in range(len(detections)) if detections.area(i, 0.4)]
         assert len(rows) == len(seen)
         for (index, points), i in zip(rows, seen, strict=True):
-            assert coco.CATEGORIES[index].id == detections.class_ids[i]
+            assert coco.CATEGORIES.members[index].id == detections.class_ids[i]
             fill, mask = filled([points], size), whole_mask(detections, i, 0.4)
             assert fill[mask].all()
             # Other filled pixels lie at the lines that join parts. OpenCV before 5.0 fills wider lines.
@@ -269,7 +276,7 @@ def test_every_reader_of_yolo_labels_gets_a_mask_of_one_part_back(
     size: tuple[int, int], reading: Callable[[Any], Any]
 ) -> None:
     detections = rings(size)
-    text = to_yolo(detections)
+    text = to_yolo(detections, coco.CATEGORIES)
     for dtype in (np.float32, np.float64):
         rows = yolo_rows(text, size, reading, dtype)
         assert len(rows) == len(detections)
@@ -283,9 +290,9 @@ def test_every_reader_of_yolo_labels_gets_a_mask_of_one_part_back(
 def test_a_yolo_label_holds_every_pixel_of_the_largest_photo(reading: Callable[[Any], Any]) -> None:
     for height, width in [(3, 20_000), (20_000, 3)]:
         detections = make_detections([[0, 0, width, height]], (height, width))
-        ((_, points),) = yolo_rows(to_yolo(detections, 0), (height, width), reading)
+        ((_, points),) = yolo_rows(to_yolo(detections, coco.CATEGORIES, 0), (height, width), reading)
         np.testing.assert_array_equal(filled([points], (height, width)), detections.mask(0, threshold=0))
-        text = to_yolo(random_detections(1, 3, (height, width), mask_side=2), 0.5)
+        text = to_yolo(random_detections(1, 3, (height, width), mask_side=2), coco.CATEGORIES, 0.5)
         for _, points in yolo_rows(text, (height, width), reading):
             assert (points >= 0).all() and (points < (width, height)).all()
 
@@ -303,12 +310,12 @@ def test_yolo_has_no_line_for_what_it_cannot_hold() -> None:
     boxes = [[0, 0, 9, 9], [200, 200, 240, 240], [20, 20, 40, 40]]
     # The second box is outside the image. The third has a category id from a gap.
     detections = make_detections(boxes, class_ids=[DOG, DOG, 12])
-    assert [index for index, _ in yolo_rows(to_yolo(detections), (60, 80))] == [16]
-    assert to_yolo(make_detections([])) == ""
+    assert [index for index, _ in yolo_rows(to_yolo(detections, coco.CATEGORIES), (60, 80))] == [16]
+    assert to_yolo(make_detections([]), coco.CATEGORIES) == ""
 
 
 def test_the_names_for_yolo_are_cocos_in_order() -> None:
-    names = yaml.safe_load(yolo_names())["names"]
+    names = yaml.safe_load(yolo_names(coco.CATEGORIES))["names"]
     assert names == {index: category.name for index, category in enumerate(coco.CATEGORIES)}
 
 
@@ -345,7 +352,7 @@ LABELME_READERS: dict[str, Callable[[dict[str, Any], tuple[int, int]], NDArray[n
 @pytest.mark.parametrize("size", UNEVEN_SIZES)
 def test_every_reader_of_labelme_shapes_gets_the_mask_back(size: tuple[int, int], reader: str) -> None:
     detections = rings(size)
-    shapes = to_labelme(detections, "street.png")["shapes"]
+    shapes = to_labelme(detections, coco.CATEGORIES, "street.png")["shapes"]
     assert [shape["group_id"] for shape in shapes] == detections.ids.tolist()
     for i, shape in enumerate(shapes):
         mask = LABELME_READERS[reader](shape, size)
@@ -356,7 +363,7 @@ def test_every_reader_of_labelme_shapes_gets_the_mask_back(size: tuple[int, int]
 @pytest.mark.parametrize("size", SIZES)
 def test_labelme_shapes_of_a_group_are_the_mask(size: tuple[int, int], reader: str) -> None:
     for detections in samples(size):
-        labels = to_labelme(detections, "street.png", 0.4)
+        labels = to_labelme(detections, coco.CATEGORIES, "street.png", 0.4)
         assert json.loads(json.dumps(labels)) == labels
         assert (labels["imageHeight"], labels["imageWidth"]) == size
         masks = {int(id): np.zeros(size, np.bool_) for id in detections.ids}
@@ -367,7 +374,9 @@ def test_labelme_shapes_of_a_group_are_the_mask(size: tuple[int, int], reader: s
 
 
 def test_labelme_shapes_have_what_labelme_asks_for() -> None:
-    labels = to_labelme(make_detections([[2, 3, 4, 5]], class_ids=[CAT], ids=[7]), "street.png")
+    labels = to_labelme(
+        make_detections([[2, 3, 4, 5]], class_ids=[CAT], ids=[7]), coco.CATEGORIES, "street.png"
+    )
     assert labels["imagePath"] == "street.png"
     assert labels["imageData"] is None
     assert labels["flags"] == {}
@@ -383,7 +392,7 @@ def test_labelme_shapes_have_what_labelme_asks_for() -> None:
 
 
 def test_nothing_found_is_a_complete_labelme_file() -> None:
-    assert to_labelme(make_detections([]), "street.png")["shapes"] == []
+    assert to_labelme(make_detections([]), coco.CATEGORIES, "street.png")["shapes"] == []
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -429,7 +438,7 @@ def test_a_colour_of_each_supercategory_is_that_of_the_panoptic_file() -> None:
 
 def test_the_table_comes_back_from_csv() -> None:
     for detections in samples((60, 80)):
-        rows = table(detections, areas(detections))
+        rows = table(detections, coco.CATEGORIES, areas(detections))
         text = to_csv(rows)
         read = list(csv.DictReader(io.StringIO(text, newline="")))
         assert [list(row.values()) for row in read] == [[str(value) for value in row] for row in rows]
@@ -439,3 +448,15 @@ def test_the_table_comes_back_from_csv() -> None:
 
 def test_a_table_of_nothing_is_its_headers() -> None:
     assert to_csv([]) == ",".join(TABLE_HEADERS) + "\r\n"
+
+
+def test_every_kind_of_another_model_has_a_colour_of_its_own() -> None:
+    colors = palette(Categories.named(f"kind {i}" for i in range(1, 201)))
+    assert colors[:4] == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]  # as in PASCAL VOC
+    assert len(set(colors)) == 256
+    assert palette(coco.CATEGORIES)[1] == COCO_PALETTE[1]
+
+
+def test_names_of_any_language_are_yaml() -> None:
+    names = ["Blatt: grün", "- a", "yes", '\U0001f331 "x"', "null"]
+    assert [*yaml.safe_load(yolo_names(Categories.named(names)))["names"].values()] == names

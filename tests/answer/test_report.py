@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import coco
 from answer.report import (
     STEP_BELOW,
     TABLE_HEADERS,
@@ -40,30 +41,37 @@ def test_labels_name_the_category_and_the_id() -> None:
     detections = make_detections(
         [[0, 0, 9, 9]] * 2, class_ids=[CAT, PERSON], scores=[0.998, 0.5], ids=[3, 12]
     )
-    assert unique_labels(detections) == ["cat 3", "person 12"]
-    assert full_labels(detections) == ["cat 3: 0.99", "person 12: 0.50"]
+    assert unique_labels(detections, coco.CATEGORIES) == ["cat 3", "person 12"]
+    assert full_labels(detections, coco.CATEGORIES) == ["cat 3: 0.99", "person 12: 0.50"]
 
 
 def test_labels_differ_even_for_a_hundred_instances_of_one_category() -> None:
-    assert len(set(unique_labels(make_detections([[0, 0, 9, 9]] * 100)))) == 100
+    assert len(set(unique_labels(make_detections([[0, 0, 9, 9]] * 100), coco.CATEGORIES))) == 100
 
 
 def test_an_instance_keeps_its_label_when_others_are_filtered_out() -> None:
     detections = random_detections(0, 10, (60, 80))
     keep = np.array([1, 4, 9])
-    assert unique_labels(detections.select(keep)) == [unique_labels(detections)[i] for i in keep]
+    assert unique_labels(detections.select(keep), coco.CATEGORIES) == [
+        unique_labels(detections, coco.CATEGORIES)[i] for i in keep
+    ]
 
 
 def test_nothing_found_has_no_labels_and_no_rows() -> None:
     nothing = make_detections([])
-    assert unique_labels(nothing) == full_labels(nothing) == table(nothing, []) == []
+    assert (
+        unique_labels(nothing, coco.CATEGORIES)
+        == full_labels(nothing, coco.CATEGORIES)
+        == table(nothing, coco.CATEGORIES, [])
+        == []
+    )
 
 
 def test_a_row_says_what_and_where_in_pixels_of_the_photo() -> None:
     detections = make_detections(
         [[10.4, 20.6, 50.2, 40.0]], (100, 200), class_ids=[DOG], scores=[0.98765], ids=[7]
     )
-    (row,) = table(detections, [640])
+    (row,) = table(detections, coco.CATEGORIES, [640])
     assert dict(zip(TABLE_HEADERS, row, strict=True)) == {
         "id": 7,
         "object": "dog",
@@ -79,7 +87,7 @@ def test_a_row_says_what_and_where_in_pixels_of_the_photo() -> None:
 
 def test_rows_stand_in_the_order_of_the_instances() -> None:
     detections = random_detections(1, 20, (60, 80))
-    rows = table(detections, list(range(20)))
+    rows = table(detections, coco.CATEGORIES, list(range(20)))
     assert [row[0] for row in rows] == detections.ids.tolist()
     assert [row[3] for row in rows] == list(range(20))
     scores = [row[2] for row in rows]
@@ -87,17 +95,17 @@ def test_rows_stand_in_the_order_of_the_instances() -> None:
 
 
 def test_cells_are_plain_numbers_and_words() -> None:
-    for row in table(random_detections(2, 5, (60, 80)), [1] * 5):
+    for row in table(random_detections(2, 5, (60, 80)), coco.CATEGORIES, [1] * 5):
         assert {type(cell) for cell in row} == {int, float, str}
 
 
 def test_a_mask_over_the_whole_photo_is_100_percent() -> None:
-    assert table(make_detections([[0, 0, 80, 60]]), [4800])[0][4] == 100
+    assert table(make_detections([[0, 0, 80, 60]]), coco.CATEGORIES, [4800])[0][4] == 100
 
 
 def test_areas_of_other_instances_are_refused() -> None:
     with pytest.raises(ValueError):
-        table(make_detections([[0, 0, 9, 9]] * 2), [5])
+        table(make_detections([[0, 0, 9, 9]] * 2), coco.CATEGORIES, [5])
 
 
 @pytest.mark.parametrize(
@@ -298,14 +306,14 @@ def test_what_is_shown_near_and_below_is_everything_and_moving_the_threshold_the
     sentence = hidden_by_threshold(View(make_result(detections), Filters(threshold)))
     shown, near, below = ([int(part.split()[0]) for part in sentence.split(", ")] + [0, 0])[:3]
     assert shown + near + below == 60
-    assert shown == len(in_view(detections, Filters(threshold)))
+    assert shown == len(in_view(detections, coco.CATEGORIES, Filters(threshold)))
     lower = max(SCORE_FLOOR, threshold - STEP_BELOW)
-    assert shown + near == len(in_view(detections, Filters(lower)))
+    assert shown + near == len(in_view(detections, coco.CATEGORIES, Filters(lower)))
 
 
 def test_kinds_stand_in_groups_with_the_most_first_in_both() -> None:
     class_ids = [PERSON, CAR, DOG, DOG, ELEPHANT, CAT, CAT, CAT, CAR]
-    assert kinds(make_detections([[0, 0, 9, 9]] * 9, class_ids=class_ids)) == [
+    assert kinds(make_detections([[0, 0, 9, 9]] * 9, class_ids=class_ids), coco.CATEGORIES) == [
         {
             "name": "animal",
             "kinds": [
@@ -321,23 +329,23 @@ def test_kinds_stand_in_groups_with_the_most_first_in_both() -> None:
 
 def test_a_group_of_many_kinds_comes_before_one_of_a_frequent_kind() -> None:
     class_ids = [PERSON, PERSON, CAT, DOG, ELEPHANT]
-    groups = kinds(make_detections([[0, 0, 9, 9]] * 5, class_ids=class_ids))
+    groups = kinds(make_detections([[0, 0, 9, 9]] * 5, class_ids=class_ids), coco.CATEGORIES)
     assert [group["name"] for group in groups] == ["animal", "person"]
 
 
 def test_groups_as_large_as_each_other_stand_in_the_order_of_their_first_kinds() -> None:
-    groups = kinds(make_detections([[0, 0, 9, 9]] * 3, class_ids=[DOG, CAR, PERSON]))
+    groups = kinds(make_detections([[0, 0, 9, 9]] * 3, class_ids=[DOG, CAR, PERSON]), coco.CATEGORIES)
     assert [group["name"] for group in groups] == ["animal", "vehicle", "person"]
 
 
 def test_every_kind_found_is_in_one_group_with_all_of_its_instances() -> None:
     detections = random_detections(4, 200, (60, 80))
-    groups = kinds(detections)
+    groups = kinds(detections, coco.CATEGORIES)
     offered = [(kind["name"], kind["count"]) for group in groups for kind in group["kinds"]]
-    assert sorted(offered) == sorted(counts(detections).items())
+    assert sorted(offered) == sorted(counts(detections, coco.CATEGORIES).items())
     assert len({group["name"] for group in groups}) == len(groups)
 
 
 @pytest.mark.parametrize("class_ids", [[], [GAP, GAP]], ids=["nothing", "no category of COCO's"])
 def test_where_nothing_was_found_that_has_a_kind_there_is_nothing_to_tick(class_ids: list[int]) -> None:
-    assert kinds(make_detections([[0, 0, 9, 9]] * len(class_ids), class_ids=class_ids)) == []
+    assert kinds(make_detections([[0, 0, 9, 9]] * len(class_ids), class_ids=class_ids), coco.CATEGORIES) == []

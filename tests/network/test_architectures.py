@@ -4,7 +4,7 @@ import pytest
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights, MaskRCNN_ResNet50_FPN_Weights
 from torchvision.ops import FrozenBatchNorm2d
 
-from answer import coco
+import coco
 from network.architectures import ARCHITECTURES, COCO_LABELS, SCENES_LABELS, resnet50_fpn, scenes
 
 

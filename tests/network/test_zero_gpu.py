@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+import coco
 from answer.result import counts
 from inference import SegmentationModel, load, segment
 from network import zero_gpu
@@ -169,5 +170,5 @@ def test_on_such_a_space_the_network_runs_in_a_process_that_is_lent_the_processo
     )
     here = segment(load("scenes", device="cpu"), read_image(SCENE))
     sure = here.select(here.scores >= np.float32(0.5))
-    assert facts["counts"] == [counts(sure)] * 2
+    assert facts["counts"] == [counts(sure, coco.CATEGORIES)] * 2
     np.testing.assert_allclose(facts["scores"], sure.scores, atol=1e-4)

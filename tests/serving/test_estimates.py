@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import coco
 from answer.files import EXPORTS, effect_file, export_file
 from answer.result import View, in_view
 from answer.settings import Filters
@@ -46,7 +47,7 @@ def test_no_file_is_larger_than_its_estimate(
     detections, photo = case
     for filters in (WHOLE, Filters(0.0, mask_threshold=0.0), Filters(0.5)):
         path = export_file(View(make_result(detections, photo), filters), format, tmp_path, edges)
-        assert path.stat().st_size <= export_bytes(in_view(detections, filters), format)
+        assert path.stat().st_size <= export_bytes(in_view(detections, coco.CATEGORIES, filters), format)
 
 
 def test_no_effect_is_larger_than_its_estimate(case: tuple[Detections, Path], tmp_path: Path) -> None:

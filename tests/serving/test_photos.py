@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import coco
 from answer.report import summary
 from answer.result import View, names
 from inference import segment
@@ -53,7 +54,7 @@ def test_a_small_photo_is_given_to_the_model_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.working_image, read_image(path))
     assert result.detections.image_size == (60, 80)
     np.testing.assert_allclose(result.detections.boxes, [[20, 30, 60, 60]], atol=1e-4)
-    assert names(result.detections) == ["cat"]
+    assert names(result.detections, coco.CATEGORIES) == ["cat"]
 
 
 def test_a_large_photo_is_reduced_for_the_model_and_boxes_come_back_in_its_own_pixels(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_what_the_model_hardly_believes_is_dropped_and_ids_count_from_1(tmp_path
     path = save_photo(tmp_path / "photo.png", 60, 80)
     box = [0.1, 0.1, 0.5, 0.5]
     result = segment_file(path, fake_model([box] * 3, [CAT, DOG, CAR], [0.9, 0.06, 0.04]))
-    assert names(result.detections) == ["cat", "dog"]
+    assert names(result.detections, coco.CATEGORIES) == ["cat", "dog"]
     assert result.detections.ids.tolist() == [1, 2]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from answer import coco
+import coco
 from inference import SegmentationModel
 from network.weights import WeightsError
 from photo.images import read_image
@@ -113,7 +113,7 @@ def cats(tmp_path: Path) -> list[str]:
                 "bbox": [0, 0, 80, 60], "segmentation": [[0, 0, 80, 0, 80, 60, 0, 60]],
             }
         ],
-        "categories": [cat._asdict()],
+        "categories": [cat.as_json()],
     }  # fmt: skip
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     return ["--coco-images", str(tmp_path), "--coco-annotations", str(tmp_path / "truth.json")]

@@ -22,7 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 
-from answer import coco
+import coco
 from inference import SegmentationModel
 from tests.samples import CAR, CAT, DOG, PERSON, FakeNetwork, fake_model, random_detections
 from tools.coco_results import KINDS, NAMES, CocoDataset, Result, coco_result, coco_results, twelve_numbers
@@ -42,7 +42,7 @@ from training.scenes import draw as scenes
 from training.scenes import train as train_scenes
 
 SIZE = (60, 80)
-CATEGORIES = [coco.BY_ID[category_id]._asdict() for category_id in (PERSON, CAR, CAT, DOG)]
+CATEGORIES = [coco.BY_ID[category_id].as_json() for category_id in (PERSON, CAR, CAT, DOG)]
 Box = tuple[int, int, int, int]
 
 

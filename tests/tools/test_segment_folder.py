@@ -21,6 +21,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from pycocotools.coco import COCO
 
+import coco
 from answer.formats import to_coco
 from inference import SegmentationModel
 from serving.scheduler import Busy, Scheduler, Visitor
@@ -75,7 +76,7 @@ class ByHand:
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = self.folder / f"{photo.stem}-segmented.png"
         picture.write_bytes(photo.name.encode())
-        return to_coco(make_detections([[1, 1, 9, 9]], class_ids=[CAT]), photo.name), picture
+        return to_coco(make_detections([[1, 1, 9, 9]], class_ids=[CAT]), coco.CATEGORIES, photo.name), picture
 
 
 def instances(out: Path) -> dict[str, Any]:
@@ -362,6 +363,15 @@ def test_a_folder_without_photos_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "out").exists()
 
 
+def test_a_kind_that_the_model_does_not_know_is_told_in_a_sentence(
+    tmp_path: Path, local: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touched(tmp_path, ["photos/a.png"])
+    arguments = [str(tmp_path / "photos"), str(tmp_path / "out"), "--model", "scenes", "--classes", "dgo"]
+    assert main(arguments) == 1
+    assert "classes: there is no category 'dgo'; did you mean dog" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -369,7 +379,6 @@ def test_a_folder_without_photos_is_refused(tmp_path: Path, capsys: pytest.Captu
             ["photos", "out", "--score-threshold", "2"],
             "score_threshold: expected a number from 0 to 1, got 2.0.",
         ),
-        (["photos", "out", "--classes", "dgo"], "classes: there is no category 'dgo'; did you mean dog"),
         (["nowhere", "out"], "PHOTOS: there is no folder nowhere."),
         (["photos", "photos"], "OUT: expected a folder of its own"),
         (["photos", "photos/a.png"], "OUT: expected a folder of its own"),

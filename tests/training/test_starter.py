@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import to_tensor
 
-from answer import coco
+import coco
 from inference import SCORE_FLOOR, SegmentationModel, load, segment
 from network import weights
 from network.architectures import ARCHITECTURES, STARTER_LABELS

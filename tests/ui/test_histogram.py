@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+import coco
 from answer.report import hidden_by_threshold
 from answer.result import View, in_view
 from answer.settings import Filters
@@ -62,7 +63,7 @@ def test_the_tallest_bar_fills_the_drawing_and_the_others_are_in_proportion() ->
 def test_heights_add_up_to_the_instances_shown_and_hidden(threshold: float) -> None:
     detections, filters = many(), Filters(threshold)
     svg = drawing(detections, filters)
-    shown = len(in_view(detections, filters))
+    shown = len(in_view(detections, coco.CATEGORIES, filters))
     # A score on a border belongs to the bar above it. Only the score 1 belongs to the bar below.
     places = np.minimum(np.round(detections.scores.astype(float), 6) / BAR + 1e-9, 19).astype(int)
     tallest = max(Counter(places.tolist()).values())

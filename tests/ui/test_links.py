@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from answer import coco
+import coco
 from inference import NAMES
 from network.detail import DETAILS
 from ui.choices import TABS, Choices
@@ -70,6 +70,11 @@ def test_any_settings_come_back(values: dict[str, Any]) -> None:
     assert back(values) == (DEFAULTS | values, [])
 
 
+def test_kinds_of_any_model_come_back_from_a_link() -> None:
+    names = ["Blatt, grün", "50% rust", "a%2Cb", "<b>&=", "葉"]
+    assert back({"without": names}) == (DEFAULTS | {"without": names}, [])
+
+
 def test_only_what_differs_is_in_the_link() -> None:
     assert (
         to_link(ADDRESS, Path("x"), DEFAULTS | {"score_threshold": 0.3}) == f"{ADDRESS}/?score_threshold=0.3"
@@ -94,7 +99,7 @@ def test_an_example_is_in_the_link_and_a_photo_of_the_visitors_is_not() -> None:
         ("example=../../app", "example"),
         ("model=yolo", "model"),
         ("detail=none", "detail"),
-        ("without=cats", "without"),
+        ("without=" + "x" * 101, "without"),
         ("show=masks,hats", "show"),
         ("color=red", "color"),
         ("color_by=", "color_by"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from answer import coco
+import coco
 from answer.report import TABLE_HEADERS, table
 from answer.result import Result, View, in_view, names
 from answer.settings import Filters
@@ -119,7 +119,7 @@ def test_rows_and_areas_are_those_of_the_table_in_pixels_of_the_photo(
     areas = [np.count_nonzero(detections.mask(i, threshold=threshold)) for i in range(6)]
     seen = scene(make_result(detections), threshold)
     assert seen["headers"] == list(TABLE_HEADERS)
-    assert [instance["row"] for instance in seen["instances"]] == table(detections, areas)
+    assert [instance["row"] for instance in seen["instances"]] == table(detections, coco.CATEGORIES, areas)
     assert [instance["area"] for instance in seen["instances"]] == areas
 
 
@@ -127,7 +127,7 @@ def test_every_instance_is_there_whatever_its_score_with_its_own_id_and_name() -
     detections = random_detections(3, 30, (60, 80)).select(np.arange(1, 30, 2))
     instances = scene(make_result(detections))["instances"]
     assert [instance["id"] for instance in instances] == detections.ids.tolist()
-    assert [instance["name"] for instance in instances] == names(detections)
+    assert [instance["name"] for instance in instances] == names(detections, coco.CATEGORIES)
     shown = np.array([instance["score"] for instance in instances])
     assert ((shown > detections.scores - 1.01e-4) & (shown <= detections.scores)).all()  # cut, not rounded
 
@@ -198,7 +198,7 @@ def test_in_sight_is_what_is_in_view_the_highest_score_first(filters: Filters) -
     detections = random_detections(7, 40, (60, 80))
     detections.class_ids[::2] = PERSON
     shown = look(View(make_result(detections), filters))
-    assert shown["ids"] == in_view(detections, filters).ids.tolist()
+    assert shown["ids"] == in_view(detections, coco.CATEGORIES, filters).ids.tolist()
     assert shown["hidden"] == list(filters.hidden)
 
 

@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from answer import coco
+import coco
 from answer.result import Result
 from inference import SegmentationModel
 from marks import shown_score
@@ -1023,7 +1023,7 @@ def test_a_chip_shows_only_its_kind_and_then_all_again(page: Page, server: str) 
     kinds = [instance["category_name"] for instance in instances(server)]
     segmented(page)
     words = [text.strip() for text in page.locator("#summary .chip").all_inner_texts()]
-    assert sorted(words) == sorted(coco.counted(name, kinds.count(name)) for name in set(kinds))
+    assert sorted(words) == sorted(coco.CATEGORIES.counted(name, kinds.count(name)) for name in set(kinds))
     assert [int(text.split()[0]) for text in words] == sorted(
         (kinds.count(n) for n in set(kinds)), reverse=True
     )

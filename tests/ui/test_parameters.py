@@ -24,9 +24,9 @@ from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
-from answer import coco
+import coco
 from answer.files import EXPORTS
-from answer.settings import MAX_HIDDEN, MAX_ID, Filters, SettingsError, said
+from answer.settings import MAX_HIDDEN, MAX_ID, Filters, SettingsError, check_classes, said
 from inference import NAMES, SegmentationModel
 from photo.errors import ImageError
 from serving import service
@@ -296,7 +296,7 @@ def test_a_refusal_says_the_range_or_the_nearest_names() -> None:
         ({"classes": ("dog",) * 81}, "classes: expected at most 80 names, got 81."),
     ):
         with pytest.raises(SettingsError) as caught:
-            Filters(**arguments)
+            check_classes(Filters(**arguments), coco.CATEGORIES)
         assert str(caught.value).partition(" or ")[0] == words.partition(" or ")[0]
 
 

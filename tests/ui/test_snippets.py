@@ -19,6 +19,7 @@ import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+import coco
 from answer.data import to_json
 from answer.result import Result, View, counts, in_view
 from answer.settings import Filters
@@ -280,12 +281,15 @@ def photographed(tmp_path: Path, model: SegmentationModel) -> tuple[Result, Filt
     photo = tmp_path / "it's a, b; c & d.png"
     shutil.copy(SCENE, photo)
     result = segment_file(photo, model)
-    kind, *_ = counts(result.detections)
-    classes = tuple(name for name in counts(result.detections) if name != kind)
+    kind, *_ = counts(result.detections, coco.CATEGORIES)
+    classes = tuple(name for name in counts(result.detections, coco.CATEGORIES) if name != kind)
     filters = Filters(
-        0.1 + 0.2, classes, 0.6, (int(in_view(result.detections, Filters(0.3, classes)).ids[0]),)
+        0.1 + 0.2,
+        classes,
+        0.6,
+        (int(in_view(result.detections, coco.CATEGORIES, Filters(0.3, classes)).ids[0]),),
     )
-    assert 0 < len(in_view(result.detections, filters)) < len(result.detections) - 1
+    assert 0 < len(in_view(result.detections, coco.CATEGORIES, filters)) < len(result.detections) - 1
     return result, filters
 
 
@@ -301,7 +305,9 @@ def test_the_program_for_python_gives_what_is_on_the_screen(
     monkeypatch.chdir(tmp_path)
     exec(compile(to_python(server, View(result, filters, style)), "snippet.py", "exec"), {})
     *_, counted, picture = capsys.readouterr().out.splitlines()
-    assert ast.literal_eval(counted) == counts(in_view(result.detections, filters))
+    assert ast.literal_eval(counted) == counts(
+        in_view(result.detections, coco.CATEGORIES, filters), coco.CATEGORIES
+    )
     (tmp_path / "expected.png").write_bytes(annotated_photo(result, filters, style))
     with Image.open(picture) as answer, Image.open(tmp_path / "expected.png") as expected:
         np.testing.assert_array_equal(np.asarray(answer), np.asarray(expected))
@@ -328,6 +334,6 @@ def test_the_program_for_javascript_gives_what_is_on_the_screen(
     result, filters = photographed(tmp_path, scenes_model)
     style = Style(boxes=False, opacity=0.8)
     out = node(to_javascript(server.rstrip("/"), View(result, filters, style)), with_client(tmp_path))
-    for name, count in counts(in_view(result.detections, filters)).items():
+    for name, count in counts(in_view(result.detections, coco.CATEGORIES, filters), coco.CATEGORIES).items():
         assert re.search(rf"['\"]?{name}['\"]?: {count}\b", out)
     assert out.splitlines()[-1].endswith("-segmented.png")

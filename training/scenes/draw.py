@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to run as a script as well
 
-from answer import coco
+import coco
 from network.architectures import SCENES_LABELS
 from training.scenes.backdrops import HELD_OUT_BACKDROPS, TRAINING_BACKDROPS, slope
 from training.scenes.drawings import draw_object
@@ -227,7 +227,7 @@ def to_coco(scenes: Iterable[Scene], file_names: Iterable[str]) -> dict[str, Any
                     "iscrowd": 0,
                 }
             )
-    categories = [coco.BY_ID[category_id]._asdict() for category_id in CATEGORY_IDS]
+    categories = [coco.BY_ID[category_id].as_json() for category_id in CATEGORY_IDS]
     return {"images": images, "categories": categories, "annotations": annotations}
 
 

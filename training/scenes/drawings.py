@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.random import Generator
 
-from answer import coco
+import coco
 from training.scenes.paint import (
     BLACK,
     WHITE,

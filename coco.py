@@ -7,21 +7,7 @@ categories in `instances_val2017.json` of https://cocodataset.org.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Category(NamedTuple):
-    """One COCO category."""
-
-    id: int
-    name: str
-    supercategory: str
-
-    @property
-    def plural(self) -> str:
-        """The name of two or more, such as "people" for "person"."""
-        return _PLURALS.get(self.name) or _regular_plural(self.name)
-
+from categories import Categories, Category
 
 _PLURALS = {
     "person": "people", "sheep": "sheep", "skis": "skis", "scissors": "scissors", "mouse": "mice",
@@ -69,28 +55,12 @@ _NAMES_BY_SUPERCATEGORY = {
     },
 }  # fmt: skip
 
-CATEGORIES: tuple[Category, ...] = tuple(
-    Category(id, name, supercategory)
-    for supercategory, names in _NAMES_BY_SUPERCATEGORY.items()
-    for id, name in names.items()
+CATEGORIES = Categories(
+    tuple(
+        Category(id, name, supercategory, _PLURALS.get(name) or _regular_plural(name))
+        for supercategory, names in _NAMES_BY_SUPERCATEGORY.items()
+        for id, name in names.items()
+    )
 )
-BY_ID: dict[int, Category] = {category.id: category for category in CATEGORIES}
-BY_NAME: dict[str, Category] = {category.name: category for category in CATEGORIES}
-
-
-def name_of(category_id: int) -> str:
-    """Returns the name of a category, or "category 12" for a gap such as 12.
-
-    Only an untrained network gives the id of a gap.
-    """
-    category = BY_ID.get(category_id)
-    return category.name if category else f"category {category_id}"
-
-
-def counted(name: str, count: int) -> str:
-    """Returns a number of objects in words, such as "3 people" or "1 bus".
-
-    Args:
-        name: A category's name. A name that is not one of COCO's stays as it is.
-    """
-    return f"{count} {BY_NAME[name].plural if count != 1 and name in BY_NAME else name}"
+BY_ID = CATEGORIES.by_id
+BY_NAME = CATEGORIES.by_name
