@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from answer.result import Result, View, counts, in_view, names
-from answer.settings import Filters
 from categories import Categories
 from detections import Detections
 from inference import SCORE_FLOOR
@@ -80,7 +79,7 @@ def hidden_by_threshold(view: View) -> str:
     For example: "7 shown, 5 more between 0.30 and 0.50, 2 below that".
     """
     shown, filters = len(view.shown), view.filters
-    everything = in_view(view.everything, view.categories, replace(filters, score_threshold=0))
+    everything = in_view(view.everything, view.categories, filters.everything())
     lower = max(SCORE_FLOOR, filters.score_threshold - STEP_BELOW)
     near = len(in_view(view.everything, view.categories, replace(filters, score_threshold=lower))) - shown
     below = len(everything) - shown - near
@@ -103,8 +102,8 @@ def found(view: View) -> str:
     if not len(everything):
         return "No object was found in this photo."
     threshold = f"{filters.score_threshold:.2f}"
-    hidden = len(in_view(everything, categories, Filters(filters.score_threshold)))
-    not_hidden = Filters(filters.score_threshold, hidden=filters.hidden)
+    hidden = len(in_view(everything, categories, replace(filters, classes=None, hidden=())))
+    not_hidden = replace(filters, classes=None)
     unticked = len(in_view(everything, categories, not_hidden))
     if hidden and not unticked:
         return f"You have hidden {'all objects' if hidden > 1 else 'the only object'} above {threshold}."
@@ -117,9 +116,9 @@ def found(view: View) -> str:
         return f"The only object above {threshold} is of a kind that is not ticked."
     if hidden:
         return f"All {hidden} objects above {threshold} are of kinds that are not ticked."
-    ticked = in_view(everything, categories, replace(filters, score_threshold=0))
+    ticked = in_view(everything, categories, filters.everything())
     if not len(ticked):
-        if len(in_view(everything, categories, replace(filters, score_threshold=0, hidden=()))):
+        if len(in_view(everything, categories, replace(filters.everything(), hidden=()))):
             return f"Nothing above {threshold}, and you have hidden what a lower score threshold would show."
         return "No object of the kinds that are ticked was found in this photo."
     name, score = names(ticked, categories)[0], float(ticked.scores[0])

@@ -102,8 +102,8 @@ class View:
 def in_view(detections: Detections, categories: Categories, filters: Filters) -> Detections:
     """Returns the instances that pass `filters`, in the same order.
 
-    An instance passes if its score is at least the threshold, its category is among the classes, and its id
-    is not hidden.
+    An instance passes if its score is at least the threshold for its category, its category is among the
+    classes, and its id is not hidden.
 
     Raises:
         SettingsError: The filters name a category that is none of `categories`.
@@ -121,7 +121,10 @@ def passes(
 ) -> NDArray[np.bool_]:
     """Returns which of N instances pass `filters`, (N,) bool. Raises `SettingsError` as `in_view` does."""
     check_classes(filters, categories)
-    keep: NDArray[np.bool_] = scores >= np.float32(filters.score_threshold)
+    least = np.full(len(scores), filters.score_threshold, np.float32)
+    for name, score in filters.thresholds.items():
+        least[class_ids == categories.by_name[name].id] = score
+    keep: NDArray[np.bool_] = scores >= least
     keep &= ~np.isin(ids, filters.hidden)
     if filters.classes is not None:
         keep &= np.isin(class_ids, [categories.by_name[name].id for name in filters.classes])

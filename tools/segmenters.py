@@ -127,6 +127,8 @@ def remote_segmenter(
         "classes": None if filters.classes is None else list(filters.classes),
         "mask_threshold": filters.mask_threshold,
     } | ({} if detail == FULL_DETAIL else {"detail": detail})
+    if filters.thresholds:  # a server of an older version does not know them
+        settings["thresholds"] = dict(filters.thresholds)
 
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         found = Path(server.call("/export", photo, format="coco", **settings))
@@ -171,6 +173,8 @@ def remote_clip_segmenter(
         "mask_threshold": filters.mask_threshold,
         "detail": detail,
     }
+    if filters.thresholds:
+        settings["thresholds"] = dict(filters.thresholds)
 
     def segment(clip: Path) -> list[Path]:
         return [

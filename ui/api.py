@@ -53,6 +53,7 @@ def add_endpoints(service: Service) -> None:
         model: str = "auto",
         hidden: list[int] | None = None,
         detail: str = "full",
+        thresholds: dict[str, float] | None = None,
     ) -> dict:  # type: ignore[type-arg]  # Gradio derives the schema from the bare type
         """Find every object in a photo: name, score, box, area and mask of each, and counts.
 
@@ -64,13 +65,14 @@ def add_endpoints(service: Service) -> None:
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
+            thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
             One object: schema_version, model, image_size, settings, timings_ms, counts, warnings, instances.
             Boxes and areas are in pixels of the photo; masks are COCO RLE at its size.
         """
         async with service.request("segment") as request:
-            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             check_detail(detail)
             path, network = await request.photo(image), await request.model(model)
             check_classes(filters, network.categories)
@@ -95,6 +97,7 @@ def add_endpoints(service: Service) -> None:
         effect: str | None = None,
         color: str = "#ffffff",
         detail: str = "full",
+        thresholds: dict[str, float] | None = None,
     ) -> gr.FileData:
         """Draw every object found in a photo, or change the photo with an effect: a PNG of its own size.
 
@@ -114,12 +117,13 @@ def add_endpoints(service: Service) -> None:
             effect: Name of the effect to apply instead of drawing; none if null.
             color: The background's for "color_background", as "#rrggbb".
             detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
+            thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
             The picture, named like the photo with "-segmented" or the effect added.
         """
         async with service.request("annotate") as request:
-            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             style = _style(opacity, color_by, show, mask_threshold)
             _check_effect(effect, color)
             check_detail(detail)
@@ -146,6 +150,7 @@ def add_endpoints(service: Service) -> None:
         hidden: list[int] | None = None,
         edges: str = "hard",
         detail: str = "full",
+        thresholds: dict[str, float] | None = None,
     ) -> gr.FileData:
         """Save every object found in a photo for other programs, at the photo's own resolution.
 
@@ -162,12 +167,13 @@ def add_endpoints(service: Service) -> None:
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             edges: Of cut-outs, "hard" or "soft".
             detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
+            thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
             The file, named like the photo with the format added.
         """
         async with service.request("export") as request:
-            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             check_format(format, edges)
             check_detail(detail)
             path, network = await request.photo(image), await request.model(model)
@@ -243,14 +249,19 @@ def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[s
 
 
 def filters_of(
-    score_threshold: float, classes: object, mask_threshold: float = 0.5, hidden: object = None
+    score_threshold: float,
+    classes: object,
+    mask_threshold: float = 0.5,
+    hidden: object = None,
+    thresholds: Any = None,
 ) -> Filters:
     """Returns the filters that a client's arguments describe.
 
     Raises:
         SettingsError: An argument has a wrong value.
     """
-    return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden))
+    own = {} if thresholds is None else thresholds
+    return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden), own)
 
 
 def _names(classes: object) -> tuple[str, ...] | None:

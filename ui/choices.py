@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from answer.result import Result, View, counts
@@ -32,6 +32,7 @@ class Choices:
         tab: The tab that is open, of `TABS`.
         effect, color: A key of `visualize.EFFECTS`, and the colour of a plain background.
         other_model, other_threshold: The right side of a comparison.
+        thresholds: As for `Filters`, also of kinds that this model does not know.
         step: The number of the step in the tab "Inside", from 1.
     """
 
@@ -50,6 +51,12 @@ class Choices:
     other_model: str = SAME
     other_threshold: float = OTHER_THRESHOLD
     step: int = 1
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def least_score(self) -> float:
+        """The lowest score that counts for any kind."""
+        return min(self.score_threshold, *self.thresholds.values(), 1.0)
 
     def view(self, result: Result) -> View:
         """Returns a result as the visitor wants to see it.
@@ -80,6 +87,7 @@ class Choices:
             None if len(classes) == len(offered) else classes,
             self.mask_threshold,
             self.hidden,
+            {name: score for name, score in self.thresholds.items() if name in categories.by_name},
         )
 
     def style(self) -> Style:
@@ -98,5 +106,6 @@ class Choices:
             *("model", "detail", "score_threshold", "mask_threshold", "opacity", "color_by"),
             *("tab", "step", "effect", "color", "other_threshold"),
         )
-        lists = {"without": list(self.without), "show": [part for part in PARTS if part in self.show]}
+        lists: dict[str, Any] = {"thresholds": dict(self.thresholds)}
+        lists |= {"without": list(self.without), "show": [part for part in PARTS if part in self.show]}
         return lists | {name: getattr(self, name) for name in names}

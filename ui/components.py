@@ -106,7 +106,8 @@ def said(
 def summary_panel(**options: Any) -> gr.HTML:
     """Returns the summary: a chip for each kind, sentences, and a checkbox for each kind.
 
-    `gr.update(told=…)` sets what it shows (`ui.overlay.summary`). The value is {"unticked": [name, …]}. The
+    `gr.update(told=…)` sets what it shows (`ui.overlay.summary`). The value is {"unticked": [name, …],
+    "thresholds": {name: score}}. `thresholds` holds the kinds that have a score threshold of their own. The
     panel remembers a name even while the photo has no object of this kind. The event `input` says that the
     value changed. The event `reset` asks for filters that show something.
     """
@@ -115,7 +116,7 @@ def summary_panel(**options: Any) -> gr.HTML:
         js_on_load=(ASSETS / "summary.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         padding=False,
-        value={"unticked": []},
+        value={"unticked": [], "thresholds": {}},
         told={},
         **options,
     )

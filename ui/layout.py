@@ -87,6 +87,7 @@ class Layout:
         return Choices(
             **{name: values[component] for name, component in self.controls.items()},
             without=tuple(values[self.summary]["unticked"]),
+            thresholds=dict(values[self.summary].get("thresholds", {})),
             hidden=tuple(picture["hidden"]),
             show=tuple(picture["show"]),
         )

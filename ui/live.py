@@ -47,7 +47,8 @@ def live_routes(service: Service) -> list[Route]:
                 if faults:
                     raise ImageError(f"{', '.join(faults)}: this setting cannot be read.")
                 check_clip_detail(settings["detail"])
-                wanted = Wanted(settings["model"], settings["detail"], settings["score_threshold"])
+                least = min(settings["score_threshold"], *settings["thresholds"].values(), 1.0)
+                wanted = Wanted(settings["model"], settings["detail"], least)
                 place, drawn = await live.look(
                     token, await http.body(), wanted, request, lambda seen: drawing(seen, settings)
                 )
@@ -73,7 +74,8 @@ def drawing(seen: Seen, settings: dict[str, Any]) -> dict[str, Any]:
     as shares of the width and the height. `track` is 0 for an object without a track.
 
     Args:
-        settings: `score_threshold`, `mask_threshold` and `without`, as `links.read_query` gives them.
+        settings: `score_threshold`, `thresholds`, `mask_threshold` and `without`, as `links.read_query`
+            gives them.
     """
     found = seen.detections
     height, width = found.image_size
@@ -83,7 +85,8 @@ def drawing(seen: Seen, settings: dict[str, Any]) -> dict[str, Any]:
     sides = shares[:, 2:] - shares[:, :2]
     objects = []
     for i in np.argsort(-sides.prod(axis=1), kind="stable").tolist():
-        if found.scores[i] < settings["score_threshold"] or kinds[i] in settings["without"]:
+        least = settings["thresholds"].get(kinds[i], settings["score_threshold"])
+        if found.scores[i] < least or kinds[i] in settings["without"]:
             continue
         path, _ = overlay.outline(found, i, found.image_size, settings["mask_threshold"])
         track = int(seen.track_ids[i])

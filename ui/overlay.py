@@ -76,7 +76,9 @@ def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     """Returns what the summary shows: the kinds, sentences, and whether filters hide everything.
 
     A kind is {"name", "count", "words", "dots"}. "plain" means that the chips say the same as
-    the sentence. `dots` are the colours of its first objects in view.
+    the sentence. `dots` are the colours of its first objects in view. A kind whose own score threshold hides
+    all of its objects is there too, so that the visitor can change the threshold. "threshold" is that of all
+    other kinds.
     """
     colors = instance_colors(view.shown, view.style.color_by, view.everything).tolist()
     dots: dict[str, list[str]] = {}
@@ -86,17 +88,31 @@ def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     groups = kinds(
         in_view(view.everything, view.categories, replace(view.filters, classes=None)), view.categories
     )
+    _add_silent(groups, view)
     for group in groups:
         for kind in group["kinds"]:
             kind["dots"] = dots.get(kind["name"], [])[:MOST_DOTS]
             kind["words"] = view.categories.counted(kind["name"], kind["count"])
     return {
         "groups": groups,
+        "threshold": view.filters.score_threshold,
         "found": " ".join([found(view), *notes]),
         "plain": len(view.shown) > 0 and not notes and not view.filters.hidden,
         "how": how(view.result),
         "resettable": not len(view.shown) and len(view.everything) > 0,
     }
+
+
+def _add_silent(groups: list[dict[str, Any]], view: View) -> None:
+    """Adds the kinds that were found, but that their own score thresholds hide altogether."""
+    counted = {kind["name"] for group in groups for kind in group["kinds"]}
+    for name in view.filters.thresholds.keys() - counted:
+        if view.categories.by_name[name].id in view.everything.class_ids:
+            of = view.categories.by_name[name].supercategory
+            group = next((group for group in groups if group["name"] == of), None)
+            if group is None:
+                groups.append(group := {"name": of, "kinds": []})
+            group["kinds"].append({"name": name, "count": 0})
 
 
 def shares(detections: Detections, i: int) -> list[float]:

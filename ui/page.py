@@ -322,7 +322,7 @@ class Page:
         new = Run(result, number, fitting, token)
         answer = self._shown(new, None, fitting, values[self._memory.address], notes, whole=True)
         if fitting != choices:
-            answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
+            answer[layout.summary]["value"] = summary_value(fitting)
         answer[layout.picture] |= {"clip_scene": {}, "clip_look": {}}
         seconds = self._service.seconds.expected(result.model, CLOSER)
         answer[layout.controls["detail"]] = gr.update(info=closer_info(result, seconds))
@@ -352,12 +352,12 @@ class Page:
         opened: dict[str, Any] = {"example": None if example == links.NO_EXAMPLE else example}
         if example is None:
             opened = {"example": next(iter(links.PHOTOS)), "first": True}
-        names = wanted.keys() - {"example", "without", "show"}
+        names = wanted.keys() - {"example", "without", "show", "thresholds"}
         return {
             self._memory.address: address,
             layout.agents: AGENTS.format(address=address),
             layout.tabs: gr.update(selected=wanted["tab"]),
-            layout.summary: {"unticked": wanted["without"]},
+            layout.summary: {"unticked": wanted["without"], "thresholds": wanted["thresholds"]},
             layout.picture: gr.update(opened=opened | {"show": wanted["show"]}),
             **{layout.controls[name]: wanted[name] for name in names},
         }
@@ -388,12 +388,12 @@ class Page:
         layout, run = self._layout, values[self._memory.run]
         if run is None:
             return gr.skip()
-        choices = replace(self._choices(values), without=(), hidden=())
+        choices = replace(self._choices(values), without=(), hidden=(), thresholds={})
         if not len(choices.view(run.result).shown) and len(run.result.detections):
             best = float(run.result.detections.scores.max())
             choices = replace(choices, score_threshold=max(SCORE_RANGE[0], int(100 * best) / 100))
         answer = await self._look(values, choices)
-        answer[layout.summary]["value"] = {"unticked": []}
+        answer[layout.summary]["value"] = summary_value(choices)
         answer[layout.picture]["look"]["reset"] = True  # the browser forgets what was hidden by hand
         return answer | {layout.controls["score_threshold"]: choices.score_threshold}
 
@@ -485,6 +485,11 @@ def closer_info(result: Result, seconds: float) -> str:
         return f"{DETAIL_INFO} This photo is too small for looking closer."
     took = f"{looks} looks, about {max(1, round(looks * seconds))} s"
     return f"{DETAIL_INFO} Looking closer at this photo: {took}."
+
+
+def summary_value(choices: Choices) -> dict[str, Any]:
+    """Returns the value of the summary (`ui.components.summary_panel`) for what is set."""
+    return {"unticked": list(choices.without), "thresholds": dict(choices.thresholds)}
 
 
 def _scene(result: Result, mask_threshold: float) -> dict[str, Any]:

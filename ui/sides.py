@@ -38,7 +38,7 @@ def side_by_side(view: View, other: Result | None, choices: Choices) -> tuple[di
     Args:
         other: Another model's result on the same photo. None compares the same result with another threshold.
     """
-    right = replace(choices, score_threshold=choices.other_threshold)
+    right = replace(choices, score_threshold=choices.other_threshold, thresholds={})
     # The ids of another model's result mean other instances.
     against = right.view(view.result) if other is None else replace(right, hidden=()).view(other)
     words = "  \n".join(

@@ -347,6 +347,7 @@ def test_the_manifest_says_how_the_result_was_made(tmp_path: Path, folder: Path)
                 "classes": ["cat", "dog"],
                 "mask_threshold": 0.4,
                 "hidden": [2],
+                "thresholds": {},
             },
             "style": asdict(Style(opacity=0.25, boxes=False)),
             "edges": "soft",

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import gradio as gr
 import numpy as np
@@ -1037,6 +1037,28 @@ def test_a_chip_shows_only_its_kind_and_then_all_again(page: Page, server: str) 
     chip(page, second).click()
     expect(masks(page)).to_have_count(len(kinds))
     expect(chip(page, second)).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_kind_gets_a_threshold_of_its_own_by_keys_and_loses_it_again(page: Page, server: str) -> None:
+    found = instances(server)
+    segmented(page)
+    name = found[0]["category_name"]
+    strong = [one for one in found if one["category_name"] != name or one["score"] >= 1]
+    assert len(strong) < len(found)
+    menu = page.locator(f"#summary .menu[data-kind='{name}']")
+    menu.press("Enter")
+    slider = page.locator("#summary .own input")
+    expect(slider).to_be_focused()
+    slider.press("End")
+    expect(masks(page)).to_have_count(len(strong))
+    expect(chip(page, name)).to_contain_text("\u2265 1.00")
+    assert f"thresholds={name}:1" in unquote_plus(page.evaluate("location.search"))
+    slider.press("Escape")
+    expect(menu).to_be_focused()
+    menu.click()
+    page.get_by_role("button", name="Same as all").click()
+    expect(masks(page)).to_have_count(len(found))
+    assert "thresholds" not in page.evaluate("location.search")
 
 
 def test_a_chip_keeps_the_focus_when_it_is_pressed_by_key(page: Page) -> None:

@@ -94,7 +94,16 @@ FILTERS: dict[str, Callable[[object], bool]] = {
     "model": one_of(NAMES),
     "hidden": is_none_or_list_of(lambda id: type(id) is int and 1 <= id <= MAX_ID, MAX_HIDDEN),  # type: ignore[operator]
 }
-DETAIL = {"detail": one_of(("full", "balanced", "fast", "closer"))}
+DETAIL: dict[str, Callable[[object], bool]] = {
+    "detail": one_of(("full", "balanced", "fast", "closer")),
+    "thresholds": lambda value: (
+        value is None
+        or (
+            (isinstance(value, dict) and all(name in coco.CATEGORIES.by_name for name in value))
+            and all(map(is_fraction, value.values()))
+        )
+    ),
+}
 ARGUMENTS = {
     "segment": FILTERS | DETAIL,
     "annotate": FILTERS
@@ -107,7 +116,8 @@ ARGUMENTS = {
     }
     | DETAIL,
     "export": {"format": one_of(EXPORTS)} | FILTERS | {"edges": one_of(("hard", "soft"))} | DETAIL,
-    "inside": {"model": FILTERS["model"]} | DETAIL | {"arrays": lambda value: isinstance(value, bool)},
+    "inside": {"model": FILTERS["model"], "detail": DETAIL["detail"]}
+    | {"arrays": lambda value: isinstance(value, bool)},
 }
 """The arguments of each endpoint beside the image, in their order, with a check of each value."""
 
@@ -124,6 +134,8 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "color": st.from_regex(r"#[0-9a-fA-F]{6}", fullmatch=True) | st.just("rgba(1, 22.5, 255, 0.3)"),
     "format": st.sampled_from(sorted(EXPORTS)),
     "edges": st.sampled_from(["hard", "soft"]),
+    "thresholds": st.none()
+    | st.dictionaries(st.sampled_from(sorted(coco.CATEGORIES.by_name)), st.floats(0, 1), max_size=3),
     "detail": st.sampled_from(["full", "balanced", "fast", "closer"]),
     "arrays": st.booleans(),
 }
@@ -359,7 +371,7 @@ def test_a_file_that_is_none_is_told_at_the_door(file: dict[str, Any], photo: di
 def test_files_stand_for_the_image_and_for_nothing_else(photo: dict[str, Any]) -> None:
     body = {"image": photo, "classes": [{"path": "http://127.0.0.1/", "meta": FILE_DATA}]}
     assert fault_in(KNOWN, "segment", True, body) == "classes: expected no file here."
-    data = [photo, 0.5, None, 0.5, photo, None, "full"]
+    data = [photo, 0.5, None, 0.5, photo, None, "full", None]
     assert fault_in(KNOWN, "segment", False, {"data": data}) == "model: expected no file here."
 
 
