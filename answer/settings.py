@@ -159,9 +159,8 @@ def _check_thresholds(thresholds: object) -> None:
         if not isinstance(name, str):
             raise SettingsError(f"thresholds: expected names such as person, got {said(name)}.")
         if not _is_fraction(score):
-            raise SettingsError(
-                f"thresholds: expected numbers from 0 to 1, got {said(score)} for {said(name)}."
-            )
+            came = said(score) if isinstance(score, int | float) else "something else"
+            raise SettingsError(f"thresholds: expected numbers from 0 to 1, got {came}.")
 
 
 def check_detail(detail: object) -> None:

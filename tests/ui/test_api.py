@@ -226,7 +226,7 @@ def test_a_picture_of_any_name_is_read_by_its_content(client: Client, tmp_path: 
         ({"classes": [3]}, "classes: expected a list of names"),
         ({"hidden": 3}, "hidden: expected a list of ids such as [2, 5], or null for none"),
         ({"thresholds": {"preson": 0.5}}, "thresholds: there is no category 'preson'; did you mean person?"),
-        ({"thresholds": {"person": 2}}, "thresholds: expected numbers from 0 to 1, got 2 for 'person'"),
+        ({"thresholds": {"person": 2}}, "thresholds: expected numbers from 0 to 1, got 2"),
         ({"thresholds": [0.5]}, "thresholds: expected scores by names such as"),
         ({"hidden": ["3"]}, "hidden: expected ids of instances such as [2, 5], got ['3']"),
         (
