@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from answer.result import Result, View, counts, in_view, names
+from answer.scale import Scale
 from categories import Categories
 from detections import Detections
 from inference import SCORE_FLOOR
@@ -32,12 +33,20 @@ def full_labels(detections: Detections, categories: Categories) -> list[str]:
     return [f"{label}: {shown_score(score)}" for label, score in pairs]
 
 
-def table(detections: Detections, categories: Categories, areas_px: Sequence[int]) -> list[Row]:
-    """Returns one row for each instance, highest score first. `TABLE_HEADERS` names the columns.
+def headers(scale: Scale | None = None) -> tuple[str, ...]:
+    """Returns the names of the columns of `table`: with a scale, three more."""
+    return (*TABLE_HEADERS, *(scale.headers if scale else ()))
+
+
+def table(
+    detections: Detections, categories: Categories, areas_px: Sequence[int], scale: Scale | None = None
+) -> list[Row]:
+    """Returns one row for each instance, highest score first. `headers` names the columns.
 
     Scores have 6 digits, as in JSON. People read them through `shown_score`.
 
     Args:
+        scale: Gives area, width and height in its unit too, in three more columns.
         areas_px: The mask area of each instance, in pixels of the original photo. Boxes use the same pixels.
     """
     height, width = detections.image_size
@@ -47,7 +56,10 @@ def table(detections: Detections, categories: Categories, areas_px: Sequence[int
         percent = round(100 * area / (height * width), 2)
         box = [round(x1), round(y1), round(x2 - x1), round(y2 - y1)]
         rows.append(
-            [int(detections.ids[i]), name, round(float(detections.scores[i]), 6), area, percent, *box]
+            [
+                *(int(detections.ids[i]), name, round(float(detections.scores[i]), 6), area, percent, *box),
+                *(scale.measured(area, x2 - x1, y2 - y1) if scale else ()),
+            ]
         )
     return rows
 

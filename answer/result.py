@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from answer.scale import Scale
 from answer.settings import Filters, check_classes
 from categories import Categories
 from detections import Detections
@@ -74,6 +75,7 @@ class View:
         result: Everything that was found.
         filters: The rules that decide which instances are in view.
         style: How they are drawn.
+        scale: How long a pixel is, or None if nobody has said it.
         shown: The instances in view, highest score first. They are selected once, when the view is made.
 
     Raises:
@@ -83,6 +85,7 @@ class View:
     result: Result
     filters: Filters = field(default_factory=Filters)
     style: Style = field(default_factory=Style)
+    scale: Scale | None = None
     shown: Detections = field(init=False)
 
     def __post_init__(self) -> None:

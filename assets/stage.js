@@ -65,7 +65,8 @@ function begin(words, src) {
   stopLive();
   last += 1;
   sources.set(last, { src, photo: null });
-  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [] };
+  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [], scale: null };
+  stopMeasuring();
   forgetSteps();
   dismiss();
   hint.hidden = animation.hidden = true;
@@ -92,7 +93,8 @@ function clear() {
   leaveFilm();
   stopLive();
   last += 1;
-  props.value = { ...props.value, photo: null, number: last, hidden: [] };
+  props.value = { ...props.value, photo: null, number: last, hidden: [], scale: null };
+  stopMeasuring();
   forget();
   forgetSteps();
   stopWaiting();

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from answer.result import Result, View, counts
+from answer.scale import scale_of
 from answer.settings import OTHER_THRESHOLD, Filters
 from categories import Categories
 from marks import ColorBy
@@ -33,6 +34,7 @@ class Choices:
         effect, color: A key of `visualize.EFFECTS`, and the colour of a plain background.
         other_model, other_threshold: The right side of a comparison.
         thresholds: As for `Filters`, also of kinds that this model does not know.
+        scale: A line of known length in this photo (`answer.scale.scale_of`), or None.
         step: The number of the step in the tab "Inside", from 1.
     """
 
@@ -52,6 +54,7 @@ class Choices:
     other_threshold: float = OTHER_THRESHOLD
     step: int = 1
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    scale: Mapping[str, Any] | None = None
 
     @property
     def least_score(self) -> float:
@@ -68,6 +71,7 @@ class Choices:
             result,
             self.filters(counts(result.detections, result.categories), result.categories),
             self.style(),
+            scale_of(self.scale, result.detections.image_size),
         )
 
     def filters(self, found: Iterable[str], categories: Categories) -> Filters:

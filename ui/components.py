@@ -25,9 +25,12 @@ from photo.limits import MAX_CLIP_BYTES
 from visualize import PARTS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-STAGE_SCRIPTS = ("objects", "labels", "table", "zoom", "split", "film", "stage", "live", "keys", "start")
+STAGE_SCRIPTS = (
+    *("objects", "labels", "table", "zoom", "split", "ruler"),
+    *("film", "stage", "live", "keys", "start"),
+)
 """The files of the stage's script, in this order. They share one function scope."""
-EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "show": list(PARTS)}
+EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "show": list(PARTS), "scale": None}
 """The value of a stage without a photo."""
 JPEG_QUALITY = 92
 
@@ -59,11 +62,12 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
 
     The value is {"photo": source, "number": n, "hidden": [id, …], "show": [part, …]}. `photo` is an upload,
     {"url": address}, {"example": name}, {"kept": token} or None. Each photo that is sent has another number.
-    `hidden` holds the instances that the visitor has hidden. `show` holds the parts that are drawn.
+    `hidden` holds the instances that the visitor has hidden. `show` holds the parts that are drawn. `scale`
+    is None, or a line of known length in the photo (`answer.scale.scale_of`).
 
     The event `photo` asks to look at the photo, or at the clip ({"clip": upload}). `unplayable` asks for a
-    copy of the clip. `stop` gives up. `input` says that `hidden` or `show` has changed. `cut_out` asks for
-    the file of one instance; the event's data holds the instance's "id".
+    copy of the clip. `stop` gives up. `input` says that `hidden` or `show` has changed, and `measured` that
+    `scale` has. `cut_out` asks for the file of one instance; the event's data holds the instance's "id".
 
     Args:
         examples: Their pictures by name.

@@ -90,6 +90,7 @@ class Layout:
             thresholds=dict(values[self.summary].get("thresholds", {})),
             hidden=tuple(picture["hidden"]),
             show=tuple(picture["show"]),
+            scale=picture.get("scale"),
         )
 
     def of_clip(self, is_clip: bool) -> dict[Any, Any]:

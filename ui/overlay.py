@@ -13,8 +13,9 @@ import numpy as np
 
 from answer.formats import areas
 from answer.outlines import edge_path
-from answer.report import TABLE_HEADERS, Row, found, how, kinds, table
+from answer.report import Row, found, headers, how, kinds, table
 from answer.result import Result, View, in_view, names
+from answer.scale import Scale
 from detections import Detections
 from inference import WORKING_SIDE
 from marks import ink, instance_colors, shown_score
@@ -23,7 +24,7 @@ MOST_DOTS = 4
 """The number of objects of a kind whose colours stand in its chip."""
 
 
-def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
+def scene(result: Result, mask_threshold: float = 0.5, scale: Scale | None = None) -> dict[str, Any]:
     """Returns every instance of a result: outline, box, colours, table row and numbers.
 
     Outlines run along the pixel edges of the masks at `width` x `height`. The longer of these sides is
@@ -32,21 +33,21 @@ def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
     """
     detections = result.detections
     height, width = detections.image_size
-    scale = WORKING_SIDE / max(height, width)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    rows = table(detections, result.categories, areas(detections, mask_threshold))
+    ratio = WORKING_SIDE / max(height, width)
+    size = max(1, round(height * ratio)), max(1, round(width * ratio))
+    rows = table(detections, result.categories, areas(detections, mask_threshold), scale)
     colors = {by: instance_colors(detections, by).tolist() for by in ("instance", "category")}  # type: ignore[arg-type]
     return {
         "width": size[1],
         "height": size[0],
-        "headers": list(TABLE_HEADERS),
+        "headers": list(headers(scale)),
         "instances": [
             {
                 "id": int(detections.ids[i]),
                 "name": name,
                 "score": float(shown_score(detections.scores[i], 4)),
                 "area": rows[i][3],
-                "numbers": _numbers(_cells(rows[i])),
+                "numbers": _numbers(_cells(rows[i]), headers(scale)),
                 "row": rows[i],
                 "cells": _cells(rows[i]),
                 "box": shares(detections, i),
@@ -98,7 +99,7 @@ def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
         "threshold": view.filters.score_threshold,
         "found": " ".join([found(view), *notes]),
         "plain": len(view.shown) > 0 and not notes and not view.filters.hidden,
-        "how": how(view.result),
+        "how": " ".join([how(view.result), *([view.scale.words] if view.scale else [])]),
         "resettable": not len(view.shown) and len(view.everything) > 0,
     }
 
@@ -130,20 +131,21 @@ def outline(detections: Detections, i: int, size: tuple[int, int], mask_threshol
 
 def _cells(row: Row) -> list[str]:
     """Returns the texts of a table row."""
-    id, name, score, area, percent, *box = row
+    id, name, score, area, percent, *rest = row
     shown = shown_score(float(score), 3)
-    return [str(id), str(name), shown, f"{area:,}", f"{percent:.2f}", *[f"{side:,}" for side in box]]
+    return [str(id), str(name), shown, f"{area:,}", f"{percent:.2f}", *[f"{number:,}" for number in rest]]
 
 
-def _numbers(cells: list[str]) -> list[tuple[str, str]]:
+def _numbers(cells: list[str], names: tuple[str, ...]) -> list[tuple[str, str]]:
     """Returns the terms and values that the card of the selected object shows."""
-    _, _, score, area, percent, left, top, width, height = cells
+    _, _, score, area, percent, left, top, width, height, *measured = cells
     return [
         ("Score", score),
         ("Pixels", area),
         ("Of the photo", f"{percent} %"),
         ("Box", f"{width} x {height}"),
         ("At", f"{left}, {top}"),
+        *((name.capitalize(), text) for name, text in zip(names[-3:], measured, strict=False)),
     ]
 
 

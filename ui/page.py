@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import gradio as gr
 
 from answer.result import Result
+from answer.scale import Scale
 from answer.settings import SCORE_RANGE
 from categories import Categories
 from inference import FALLBACK_NAME, ModelError, SegmentationModel, looks_of
@@ -145,7 +146,8 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold", "step")
     moved = [layout.picture.input, layout.summary.input, *(controls[name].input for name in names)]
     gr.on(moved, page.show, inputs, outputs, **INSTANT)
-    controls["mask_threshold"].input(page.redraw, inputs, outputs, **INSTANT)
+    for changed in (controls["mask_threshold"].input, layout.picture.measured):
+        changed(page.redraw, inputs, outputs, **INSTANT)
     for name, tab in layout.tab_of.items():
         tab.select(lambda name=name: name, None, controls["tab"], **INSTANT).then(
             page.turn, inputs, outputs, **INSTANT
@@ -304,7 +306,7 @@ class Page:
         mark = {"photo_number": number, "preview": True}
         return {
             self._layout.picture: gr.update(
-                scene=_scene(result, view.filters.mask_threshold) | mark,
+                scene=_scene(result, view.filters.mask_threshold, view.scale) | mark,
                 look=overlay.look(view) | mark,
                 said=said("working", words, number, seconds),
             )
@@ -441,7 +443,7 @@ class Page:
         layout, view, mark = self._layout, choices.view(run.result), {"photo_number": run.number}
         picture: dict[str, Any] = {"look": overlay.look(view) | mark, "second": {}}
         if whole:
-            scene = _scene(run.result, choices.mask_threshold)
+            scene = _scene(run.result, choices.mask_threshold, view.scale)
             picture["scene"] = scene | mark | {"token": run.token}
         answer: Answer = {
             layout.histogram: histogram(view),
@@ -492,9 +494,12 @@ def summary_value(choices: Choices) -> dict[str, Any]:
     return {"unticked": list(choices.without), "thresholds": dict(choices.thresholds)}
 
 
-def _scene(result: Result, mask_threshold: float) -> dict[str, Any]:
+def _scene(result: Result, mask_threshold: float, scale: Scale | None = None) -> dict[str, Any]:
     photo = {"path": picture_file(result.working_image), "meta": {"_type": "gradio.FileData"}}
-    return overlay.scene(result, mask_threshold) | {"photo": photo, "animated": FIRST_FRAME in result.notes}
+    return overlay.scene(result, mask_threshold, scale) | {
+        "photo": photo,
+        "animated": FIRST_FRAME in result.notes,
+    }
 
 
 def _showing_something(choices: Choices, result: Result) -> Choices:

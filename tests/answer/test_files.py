@@ -351,6 +351,7 @@ def test_the_manifest_says_how_the_result_was_made(tmp_path: Path, folder: Path)
             },
             "style": asdict(Style(opacity=0.25, boxes=False)),
             "edges": "soft",
+            "scale": None,
         },
         "counts": to_json(View(result, filters))["counts"],
         "left_out_without_pixels": 0,

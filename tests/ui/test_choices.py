@@ -43,9 +43,12 @@ def test_what_nobody_has_touched_is_as_the_defaults_say(layout: Layout) -> None:
     assert (view.filters, view.style) == (Filters(), Style())
 
 
+LINE = {"line": [0, 0, 1, 1], "length": 2, "unit": "m"}
+
+
 def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> None:
     names = {field.name for field in fields(Choices)}
-    assert layout.controls.keys() == names - {"without", "hidden", "show", "thresholds"}
+    assert layout.controls.keys() == names - {"without", "hidden", "show", "thresholds", "scale"}
     changed: dict[str, Any] = {
         "model": "scenes",
         "detail": "fast",
@@ -63,9 +66,14 @@ def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> No
     assert changed.keys() == layout.controls.keys()
     values = untouched(layout) | {layout.controls[name]: value for name, value in changed.items()}
     values[layout.summary] = {"unticked": ["cat", "dog"], "thresholds": {"car": 0.8}}
-    values[layout.picture] = EMPTY_STAGE | {"hidden": [3, 1], "show": ["labels"]}
+    values[layout.picture] = EMPTY_STAGE | {"hidden": [3, 1], "show": ["labels"], "scale": LINE}
     expected = Choices(
-        **changed, without=("cat", "dog"), hidden=(3, 1), show=("labels",), thresholds={"car": 0.8}
+        **changed,
+        without=("cat", "dog"),
+        hidden=(3, 1),
+        show=("labels",),
+        thresholds={"car": 0.8},
+        scale=LINE,
     )
     assert layout.read(values) == expected
     assert all(getattr(expected, name) != getattr(Choices(), name) for name in names)

@@ -866,6 +866,56 @@ def test_looking_closer_says_what_it_costs_and_answers_as_the_api(
     assert "detail=closer" in page.evaluate("location.search")
 
 
+def test_a_line_of_known_length_gives_centimetres_until_it_is_removed(page: Page, tmp_path: Path) -> None:
+    segmented(page)
+    page.locator("#picture [data-action=measure]").click()
+    ends = page.locator("#picture .ruler button")
+    expect(ends.first).to_be_focused()
+    ends.first.press("Shift+ArrowUp")
+    form = page.locator("#picture .ruler-form")
+    form.get_by_role("button", name="Use it").click()
+    expect(form.locator(".fault")).to_contain_text("Type the length")
+    form.get_by_label("Length of the line").fill("80")
+    form.get_by_label("Length of the line").press("Enter")
+    expect(form).to_be_hidden()
+    expect(page.locator("#summary")).to_contain_text("By your line of 80 cm, a pixel is")
+    expect(page.locator("#picture .ruler span")).to_have_text("80 cm")
+    expect(page.locator("#objects-table th").last).to_have_text("height (cm)")
+    open_tab(page, "Download")
+    choose(page, "#format", "Table (CSV)")
+    saved = tmp_path / "table.csv"
+    downloaded(page, page.locator("#save"), saved)
+    lines = list(csv.DictReader(saved.read_text("utf-8").splitlines()))
+    assert float(lines[0]["width (cm)"]) > 0
+    page.locator("#picture [data-action=measure]").click()
+    form.get_by_role("button", name="Remove the scale").click()
+    expect(page.locator("#summary")).not_to_contain_text("By your line")
+    expect(page.locator("#picture .ruler")).to_be_hidden()
+
+
+def test_a_line_is_drawn_by_hand_and_goes_with_its_photo(page: Page) -> None:
+    segmented(page)
+    page.locator("#picture [data-action=measure]").click()
+    frame = page.locator("#picture .canvas").bounding_box()
+    assert frame is not None
+    page.mouse.move(frame["x"] + 20, frame["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 220, frame["y"] + 20)
+    page.mouse.up()
+    page.keyboard.type("2")
+    page.locator("#picture .ruler-form select").select_option("m")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Use it").click()
+    share = 200 / frame["width"]
+    expect(page.locator("#summary")).to_contain_text("By your line of 2 m, a pixel is ")
+    line = page.locator("#picture .ruler line")
+    drawn = float(line.get_attribute("x2") or 0) - float(line.get_attribute("x1") or 0)
+    assert abs(drawn - share) < 0.01
+    segmented(page, SCENES[1])
+    expect(page.locator("#summary")).not_to_contain_text("By your line")
+    expect(page.locator("#picture .ruler")).to_be_hidden()
+
+
 def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
     scenes_model: SegmentationModel, tmp_path: Path
 ) -> None:
