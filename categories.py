@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+YOURS = "your own"
+"""The group of the kinds that a person named and the model does not know."""
 LONGEST_NAME = 100
 """The number of characters that a name may have."""
 
@@ -61,6 +63,13 @@ class Categories:
     def named(cls, names: Iterable[str]) -> Categories:
         """Returns categories of these names with the ids 1, 2, 3 and so on, and without plurals."""
         return cls(tuple(Category(id, name) for id, name in enumerate(names, start=1)))
+
+    def with_names(self, names: Iterable[str]) -> Categories:
+        """Returns these categories, and one more for each name that is not among them, with the next ids."""
+        new = [name for name in dict.fromkeys(names) if name and name not in self.by_name]
+        first = max(self.by_id, default=0) + 1
+        more = tuple(Category(id, name, YOURS) for id, name in enumerate(new, first))
+        return Categories(self.members + more) if more else self
 
     @cached_property
     def by_id(self) -> dict[int, Category]:

@@ -114,13 +114,16 @@ def merge(whole: Detections, parts: Sequence[tuple[Part, Detections]]) -> Detect
     size = whole.image_size
     looks = [whole] + [_moved(_uncut(found, part, size), part, size) for part, found in parts]
     origin = np.concatenate([np.full(len(look), k) for k, look in enumerate(looks)])
-    together = {
-        name: np.concatenate([getattr(look, name) for look in looks])
-        for name in ("boxes", "scores", "class_ids", "mask_probs")
-    }
-    order = np.argsort(-together["scores"], kind="stable")
-    together = {name: array[order] for name, array in together.items()}
-    found = Detections(**together, ids=np.arange(1, len(order) + 1), image_size=size)
+    scores = np.concatenate([look.scores for look in looks])
+    order = np.argsort(-scores, kind="stable")
+    found = Detections(
+        boxes=np.concatenate([look.boxes for look in looks])[order],
+        scores=scores[order],
+        class_ids=np.concatenate([look.class_ids for look in looks])[order],
+        mask_probs=np.concatenate([look.mask_probs for look in looks])[order],
+        ids=np.arange(1, len(order) + 1),
+        image_size=size,
+    )
     kept = found.select(_distinct(found, origin[order])[:MOST])
     return replace(kept, ids=np.arange(1, len(kept) + 1))
 

@@ -6,7 +6,8 @@ that the mask head gave. `Detections.mask` turns the map into pixels only when a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 MASK_PADDING = 1
 """Cells of zeros that are put around a mask before resizing, as in torchvision's `expand_masks`."""
+SOURCES = ("model", "edited", "person")
+"""Who an instance comes from: a model, a model and then a person who changed it, or a person."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +31,9 @@ class Detections:
         mask_probs: (N, M, M) float32 in [0, 1], the mask head's output inside each box.
         ids: (N,) int64, 1 to N when the instances are first detected. An instance keeps its id in `select`.
         image_size: (height, width) of the original image in pixels.
+        sources: (N,) uint8, the index of each instance's source in `SOURCES`. By default all are the model's.
+        finer_masks: Masks that are not the mask head's, by the instance's id: (K, K) float32 in [0, 1]. They
+            take the place of the instance's row in `mask_probs`. For example, a person drew them.
 
     Raises:
         ValueError: A shape, dtype or value is wrong. The message says what was expected and what came.
@@ -39,20 +45,27 @@ class Detections:
     mask_probs: NDArray[np.float32]
     ids: NDArray[np.int64]
     image_size: tuple[int, int]
+    sources: NDArray[np.uint8] = None  # type: ignore[assignment]  # `__post_init__` replaces it
+    finer_masks: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.scores)
+        if self.sources is None:
+            object.__setattr__(self, "sources", np.zeros(count, np.uint8))
         side = self.mask_probs.shape[-1] if self.mask_probs.ndim == 3 else "M"
         _check_array("boxes", self.boxes, (count, 4), np.float32)
         _check_array("scores", self.scores, (count,), np.float32)
         _check_array("class_ids", self.class_ids, (count,), np.int64)
         _check_array("mask_probs", self.mask_probs, (count, side, side), np.float32)
         _check_array("ids", self.ids, (count,), np.int64)
+        _check_array("sources", self.sources, (count,), np.uint8)
         if not (len(self.image_size) == 2 and all(side > 0 for side in self.image_size)):
             raise ValueError(f"image_size: expected (height, width), both above 0, got {self.image_size}")
         if np.any(np.diff(self.scores) > 0):
             raise ValueError("scores: expected the highest first, got a score that rises")
-        for name, array in (("scores", self.scores), ("mask_probs", self.mask_probs)):
+        probs = {"scores": self.scores, "mask_probs": self.mask_probs}
+        probs |= {f"finer_masks[{id}]": mask for id, mask in self.finer_masks.items()}
+        for name, array in probs.items():
             if array.size and not 0 <= array.min() <= array.max() <= 1:
                 raise ValueError(f"{name}: expected 0 to 1, got {array.min()} to {array.max()}")
         if len(np.unique(self.ids)) != count:
@@ -77,6 +90,7 @@ class Detections:
             class_ids=self.class_ids[keep],
             mask_probs=self.mask_probs[keep],
             ids=self.ids[keep],
+            sources=self.sources[keep],
         )
 
     def resized(self, height: int, width: int) -> Detections:
@@ -128,15 +142,24 @@ class Detections:
         height, width = size or self.image_size
         scale = np.array([width / self.image_size[1], height / self.image_size[0]] * 2)
         box = (self.boxes[i] * scale).astype(np.float32)
-        x1, y1, x2, y2 = _expanded_box(box, self.mask_probs.shape[-1])
+        probs = self._mask_probs(i)
+        x1, y1, x2, y2 = _expanded_box(box, probs.shape[-1])
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
         if right <= left or bottom <= top:
             return (0, 0), np.zeros((0, 0), dtype=np.float32)
         pad = MASK_PADDING
-        padded = cv2.copyMakeBorder(self.mask_probs[i], pad, pad, pad, pad, cv2.BORDER_CONSTANT)
-        probs = cv2.resize(padded, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
-        crop: NDArray[np.float32] = probs[top - y1 : bottom - y1, left - x1 : right - x1]
+        padded = cv2.copyMakeBorder(probs, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+        pasted = cv2.resize(padded, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
+        crop: NDArray[np.float32] = pasted[top - y1 : bottom - y1, left - x1 : right - x1]
         return (top, left), crop
+
+    def source(self, i: int) -> str:
+        """Returns who row `i` comes from, one of `SOURCES`."""
+        return SOURCES[self.sources[i]]
+
+    def _mask_probs(self, i: int) -> NDArray[np.float32]:
+        finer = self.finer_masks.get(int(self.ids[i])) if self.finer_masks else None
+        return self.mask_probs[i] if finer is None else finer
 
     def area(self, i: int, threshold: float = 0.5) -> int:
         """Returns the number of pixels of the original image in the mask of row `i`."""

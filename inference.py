@@ -35,7 +35,7 @@ from closer import MOST_SIDES, look_closer, parts_of
 from detections import Detections
 from network import eight_bit
 from network.acceleration import accelerate, fold_batch_norms
-from network.architectures import ARCHITECTURES
+from network.architectures import ARCHITECTURES, TRAINED_EPSILON, Architecture, set_epsilon
 from network.calibration import (
     CalibrationError,
     calibrate,
@@ -49,6 +49,7 @@ from network.detail import CLOSER, DETAILS, FULL_DETAIL, at_detail, has_details
 from network.eight_bit import Ranges
 from network.fixed import padded_size, supports, unpack
 from network.graphs import Graphs
+from network.ideas import Idea, idea_at_place, idea_of_box
 from network.inside import Inside, record
 from network.precision import PRECISIONS as PRECISIONS
 from network.precision import arithmetic, best_precision, has_tf32
@@ -110,6 +111,7 @@ class SegmentationModel:
         sha256: The SHA-256 of the weights file.
         graphs: Runs the network as CUDA graphs. None: it runs stage by stage.
         categories: The kinds of object that it knows. Their ids are those of `label_ids`.
+        notes: Sentences for the visitor that belong to each of its results.
     """
 
     network: GeneralizedRCNN
@@ -121,6 +123,7 @@ class SegmentationModel:
     sha256: str
     graphs: Graphs | None = None
     categories: Categories = coco.CATEGORIES
+    notes: tuple[str, ...] = ()
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -140,8 +143,8 @@ def load(
     Args:
         name: "resnet50_fpn" (torchvision COCO_V1), "resnet50_fpn_v2" (COCO_V2), "starter" (small, built in),
             "scenes" (for drawings, built in), or "auto", which is the first model of `load_best`.
-        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout. By default
-            `network.weights` finds one.
+        weights: A `.pth` or `.safetensors` file in torchvision's state-dict layout, with any number of
+            classes from 2 to 201. By default `network.weights` finds one.
         device: "cuda", "mps" or "cpu". By default the first of these that the machine has.
         precision: "float32", "tf32", "bfloat16", "float16", "int8" or "auto". "auto" is the precision that
             `SEGMENTATION_PRECISION` names, if the device is faster in it. Otherwise it is the fastest one
@@ -166,9 +169,8 @@ def load(
         raise ModelError(f"{place} does not calculate in tf32. Expected auto, float32, bfloat16 or float16.")
     architecture = ARCHITECTURES[name]
     found = find_weights(architecture, weights)
-    network = architecture.build()
-    network.load_state_dict(found.state_dict, strict=False)  # `find_weights` compared names and shapes
-    network.eval().requires_grad_(False)
+    network = built(architecture, found)
+    label_ids, categories, notes = _kinds(architecture, found)
     ranges = None
     if chosen == "int8":
         try:
@@ -181,8 +183,41 @@ def load(
     # A process that ZeroGPU forks for one photo would record a graph for this photo alone.
     graphs = Graphs(network) if place.type == "cuda" and not ACTIVE and supports(network) else None
     return SegmentationModel(
-        network, name, architecture.label_ids, place, chosen, found.origin, found.sha256, graphs
+        network, name, label_ids, place, chosen, found.origin, found.sha256, graphs, categories, notes
     )
+
+
+def built(architecture: Architecture, weights: Weights) -> GeneralizedRCNN:
+    """Returns the network with weights that `find_weights` has found for it, in evaluation mode."""
+    network = architecture.build(weights.classes)
+    network.load_state_dict(weights.state_dict, strict=False)  # `find_weights` compared names and shapes
+    if _is_own(architecture, weights) and weights.has_trained_norms:
+        set_epsilon(network, TRAINED_EPSILON)
+    return network.eval().requires_grad_(False)
+
+
+def _is_own(architecture: Architecture, weights: Weights) -> bool:
+    """Whether weights know kinds of their own: they have names, or another number of classes than ours."""
+    return weights.labels is not None or weights.classes != len(architecture.label_ids)
+
+
+def _kinds(
+    architecture: Architecture, weights: Weights
+) -> tuple[tuple[int, ...], Categories, tuple[str, ...]]:
+    """Returns the category id of each label, the categories, and notes about them.
+
+    The labels of an owner's own weights are their category ids.
+    """
+    notes = (weights.note,) if weights.note else ()
+    if not _is_own(architecture, weights):
+        return architecture.label_ids, coco.CATEGORIES, notes
+    label_ids = tuple(range(weights.classes))
+    if weights.labels is not None:
+        return label_ids, Categories.named(weights.labels), notes
+    names = [f"class {label}" for label in label_ids[1:]]
+    called = " to ".join(dict.fromkeys((names[0], names[-1])))
+    unnamed = f"The weights come without names of their kinds of object, so these are called {called}."
+    return label_ids, Categories.named(names), (*notes, unnamed)
 
 
 def load_best(
@@ -336,6 +371,39 @@ def look_inside(model: SegmentationModel, image: NDArray[np.uint8], detail: str 
     detail = detail_of(model, detail)
     run = _run_inside_on_gpu if model.device.type == "cuda" else _run_inside
     return run(model, _working(image), detail)
+
+
+def look_at_box(
+    model: SegmentationModel, steps: Inside, box_xyxy: NDArray[np.float32], label: int | None = None
+) -> Idea:
+    """Asks `model` what is in a box, on the features that `look_inside` kept.
+
+    Args:
+        steps: What `look_inside` gave for the same model, image and detail.
+        box_xyxy: (4,) float32, x1 y1 x2 y2 in pixels of the image, reduced to `WORKING_SIDE`.
+        label: A label of the network that is the first of the names in any case.
+
+    Raises:
+        NoIdeasError: The network has other heads than torchvision's.
+    """
+    return _ask(model, lambda: idea_of_box(model.network, steps, box_xyxy, label))
+
+
+def look_at_place(model: SegmentationModel, steps: Inside, x: float, y: float) -> Idea:
+    """Asks `model` what is at a place, as `look_at_box`.
+
+    Args:
+        x, y: The place in pixels of the image, reduced to `WORKING_SIDE`.
+
+    Raises:
+        NoIdeasError: As `look_at_box`, or the model proposes nothing at this place.
+    """
+    return _ask(model, lambda: idea_at_place(model.network, steps, x, y))
+
+
+def _ask(model: SegmentationModel, ask: Callable[[], Idea]) -> Idea:
+    with torch.inference_mode(), arithmetic(model.device, model.precision):
+        return ask()
 
 
 def detail_of(model: SegmentationModel, wanted: str) -> str:

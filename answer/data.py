@@ -20,6 +20,7 @@ def to_json(view: View, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
 
     Boxes are floats and areas are whole numbers, both in pixels of the original photo. `segmentation` is
     COCO's compressed RLE at the original size. `pycocotools.mask.decode` turns the RLE back into a mask.
+    `source` is "model", or "edited" or "person" for what a person changed or added. Then there is no score.
 
     Args:
         warnings: Sentences that the client should read.
@@ -31,6 +32,7 @@ def to_json(view: View, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
         "cached": result.cached,
         "image_size": image_size_facts(shown),
         "settings": filter_facts(view.filters),
+        "edits": [change.to_json() for change in view.edits],
         "timings_ms": {stage: round(milliseconds, 1) for stage, milliseconds in result.timings_ms.items()},
         "counts": counts(shown, view.categories),
         "warnings": list(warnings),
@@ -76,7 +78,8 @@ def _instance(detections: Detections, i: int, name: str, filters: Filters) -> di
         "id": int(detections.ids[i]),
         "category_id": int(detections.class_ids[i]),
         "category_name": name,
-        "score": round(float(detections.scores[i]), 6),
+        "score": None if detections.sources[i] else round(float(detections.scores[i]), 6),
+        "source": detections.source(i),
         "bbox_xyxy": [x1, y1, x2, y2],
         "bbox_xywh": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
         "area": int(coco_mask.area(segmentation)),

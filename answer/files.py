@@ -43,7 +43,7 @@ from answer.result import View, counts, names
 from answer.scale import ONE_PLANE
 from answer.settings import SettingsError, check_effect, checked_edges, rgb, said
 from categories import Categories
-from detections import Detections
+from detections import SOURCES, Detections
 from photo.colours import srgb_chunk, srgb_profile
 from photo.images import read_image
 from visualize import Edges, Effect, annotate, apply_effect, cut_out
@@ -372,6 +372,12 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
             "style": asdict(export.view.style),
             "edges": export.edges,
             "scale": {**asdict(scale), "holds": ONE_PLANE} if (scale := export.view.scale) else None,
+        },
+        "edits": [change.to_json() for change in export.view.edits],
+        "by_a_person": {
+            source: export.shown.ids[export.shown.sources == k].tolist()
+            for k, source in enumerate(SOURCES)
+            if source != "model"
         },
         "counts": counts(export.shown, export.categories),
         "left_out_without_pixels": export.areas.count(0),  # in COCO, YOLO and labelme, and of the cut-outs

@@ -54,6 +54,8 @@ Some readers round coordinates down, others round them to the nearest whole numb
 even after `YOLO_DIGITS` digits. Rounding turns k + 0.5 into k or k + 1. A coordinate of exactly k can become
 k - 1 when a reader divides it by the image's size, multiplies it again and rounds it down.
 """
+BY_A_PERSON = {"edited": "changed by a person", "person": "added by a person"}
+"""What labelme's file says in place of a score."""
 LABELME_VERSION = "5.5.0"
 """The labelme release whose file format `to_labelme` follows. Later releases read it too."""
 
@@ -87,7 +89,8 @@ def to_coco(
     """Returns the instances of one image as COCO instance annotations, which `pycocotools.coco.COCO` loads.
 
     The id of an annotation is the id of the instance. The mask is stored as COCO's compressed RLE. The score
-    is stored too: the definition of annotations has no score, but COCO's result files have one. Instances
+    is stored too: the definition of annotations has no score, but COCO's result files have one. What a
+    person added or changed has no score; "source" says "person" or "edited". Instances
     with an empty mask are left out, because training programs fail on an area of 0. Source: "Data format" of
     https://cocodataset.org.
 
@@ -111,7 +114,8 @@ def to_coco(
                 "area": area,
                 "segmentation": segmentation,
                 "iscrowd": 0,
-                "score": round(float(detections.scores[i]), 6),
+                "source": detections.source(i),
+                **({} if detections.sources[i] else {"score": round(float(detections.scores[i]), 6)}),
             }
         )
     return {
@@ -182,7 +186,9 @@ def to_labelme(
                 "label": name,
                 "points": (polygon + POINT_IN_PIXEL).tolist(),
                 "group_id": int(detections.ids[i]),
-                "description": f"score {shown_score(detections.scores[i], 3)}",
+                "description": BY_A_PERSON.get(
+                    detections.source(i), f"score {shown_score(detections.scores[i], 3)}"
+                ),
                 "shape_type": "polygon",
                 "flags": {},
             }

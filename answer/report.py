@@ -30,7 +30,10 @@ def unique_labels(detections: Detections, categories: Categories) -> list[str]:
 def full_labels(detections: Detections, categories: Categories) -> list[str]:
     """Returns a label with the id and the score for each instance, such as "person 3: 0.98" for the id 3."""
     pairs = zip(unique_labels(detections, categories), detections.scores.tolist(), strict=True)
-    return [f"{label}: {shown_score(score)}" for label, score in pairs]
+    return [
+        label if source else f"{label}: {shown_score(score)}"
+        for (label, score), source in zip(pairs, detections.sources.tolist(), strict=True)
+    ]
 
 
 def headers(scale: Scale | None = None) -> tuple[str, ...]:
@@ -43,7 +46,8 @@ def table(
 ) -> list[Row]:
     """Returns one row for each instance, highest score first. `headers` names the columns.
 
-    Scores have 6 digits, as in JSON. People read them through `shown_score`.
+    Scores have 6 digits, as in JSON. People read them through `shown_score`. What a person added or changed
+    has "" in place of a score.
 
     Args:
         scale: Gives area, width and height in its unit too, in three more columns.
@@ -55,12 +59,9 @@ def table(
         x1, y1, x2, y2 = detections.boxes[i].tolist()
         percent = round(100 * area / (height * width), 2)
         box = [round(x1), round(y1), round(x2 - x1), round(y2 - y1)]
-        rows.append(
-            [
-                *(int(detections.ids[i]), name, round(float(detections.scores[i]), 6), area, percent, *box),
-                *(scale.measured(area, x2 - x1, y2 - y1) if scale else ()),
-            ]
-        )
+        score = "" if detections.sources[i] else round(float(detections.scores[i]), 6)
+        measured = scale.measured(area, x2 - x1, y2 - y1) if scale else ()
+        rows.append([int(detections.ids[i]), name, score, area, percent, *box, *measured])
     return rows
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from answer.edits import Edit, edited
 from answer.scale import Scale
 from answer.settings import Filters, check_classes
 from categories import Categories
@@ -36,6 +37,7 @@ class Result:
         notes: Sentences for the visitor about how the result was made.
         passing_note: The note that is about this run alone, such as a device that failed.
         detail: How closely the model looked, one of `network.detail.DETAILS`.
+        more_names: Kinds that the model does not know, from annotations that were opened with the photo.
         cached: Whether an earlier run on the same photo found the instances.
     """
 
@@ -49,11 +51,12 @@ class Result:
     passing_note: str | None = None
     detail: str = FULL_DETAIL
     cached: bool = False
+    more_names: tuple[str, ...] = ()
 
     @property
     def categories(self) -> Categories:
-        """The kinds of object that the model knows."""
-        return self.model.categories
+        """The kinds of object that the model knows, and `more_names`."""
+        return self.model.categories.with_names(self.more_names)
 
     def again(self, path: Path, read_ms: float) -> Result:
         """Returns this result for another request with the same photo, without what was about this run alone.
@@ -75,44 +78,46 @@ class View:
         result: Everything that was found.
         filters: The rules that decide which instances are in view.
         style: How they are drawn.
+        edits: What a person has changed, in order.
+        categories: The kinds that the model knows, and those that a person has named.
+        everything: All instances above the score floor, with the changes.
         scale: How long a pixel is, or None if nobody has said it.
         shown: The instances in view, highest score first. They are selected once, when the view is made.
 
     Raises:
-        SettingsError: The filters name a category that the model does not know.
+        SettingsError: The filters name a category that is not known, or an edit does not fit the result.
     """
 
     result: Result
     filters: Filters = field(default_factory=Filters)
     style: Style = field(default_factory=Style)
+    edits: tuple[Edit, ...] = ()
     scale: Scale | None = None
+    categories: Categories = field(init=False)
+    everything: Detections = field(init=False)
     shown: Detections = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shown", in_view(self.result.detections, self.categories, self.filters))
-
-    @property
-    def everything(self) -> Detections:
-        """All instances above the score floor."""
-        return self.result.detections
-
-    @property
-    def categories(self) -> Categories:
-        """The names of what is in view."""
-        return self.result.categories
+        categories = self.result.categories.with_names(change.name for change in self.edits)
+        class_ids = {category.name: category.id for category in categories}
+        everything = edited(self.result.detections, self.edits, class_ids)
+        object.__setattr__(self, "categories", categories)
+        object.__setattr__(self, "everything", everything)
+        object.__setattr__(self, "shown", in_view(everything, categories, self.filters))
 
 
 def in_view(detections: Detections, categories: Categories, filters: Filters) -> Detections:
     """Returns the instances that pass `filters`, in the same order.
 
     An instance passes if its score is at least the threshold for its category, its category is among the
-    classes, and its id is not hidden.
+    classes, and its id is not hidden. What a person added or changed has no score, so it passes every
+    threshold.
 
     Raises:
         SettingsError: The filters name a category that is none of `categories`.
     """
-    scores, class_ids, ids = detections.scores, detections.class_ids, detections.ids
-    return detections.select(passes(scores, class_ids, ids, categories, filters))
+    scores = np.where(detections.sources > 0, np.float32(1), detections.scores)
+    return detections.select(passes(scores, detections.class_ids, detections.ids, categories, filters))
 
 
 def passes(

@@ -3,7 +3,10 @@
 const onKey = (event) => {
   if (event.target.closest("button, summary, input")) return;
   tip.hidden = true;
-  if (event.key === "Escape") deselect();
+  if (event.key === "Escape" && (adding || drafted || !panel.hidden)) leaveAdding();
+  else if (event.key === "Escape") deselect();
+  else if (event.key === "Enter" && adding) draftInTheMiddle();
+  else if (event.key === "a" && !event.ctrlKey && !event.metaKey) toggleAdding();
   else if ((event.key === "Delete" || event.key === "Backspace") && selected !== null) hide(selected);
   else if ((event.key === "Enter" || event.key === " ") && idOf(event.target) !== null) select(idOf(event.target));
   else if (isFilm() && event.key === " ") play();
@@ -21,6 +24,11 @@ const onKey = (event) => {
 const ACTIONS = {
   hide: () => hide(selected),
   close: () => deselect(),
+  add: () => toggleAdding(),
+  "ask-here": () => askPlace(clicked),
+  "leave-idea": () => leaveAdding(),
+  rename: () => rename(),
+  reshape: () => reshape(),
   download: () => trigger("cut_out", { id: selected }),
   "all-back": () => setHidden([]),
   undo: () => undo(),

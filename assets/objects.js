@@ -22,8 +22,8 @@ let inView = []; // ids, highest score first
 let selected = null;
 /** The scene that is drawn now. */
 let drawn = {};
-/** The server's last full answer. A quick look is none. */
-let full = { scene: {}, look: {} };
+/** The server's last full answer, and what the visitor had changed in it. A quick look is none. */
+let full = { scene: {}, look: {}, edits: [] };
 
 // ---- what the server sends ----
 
@@ -42,12 +42,13 @@ function remember() {
   const { scene, look } = props;
   if (scene.preview || look.preview || scene.photo_number !== look.photo_number) return;
   if (scene.token !== full.scene.token) dismiss(); // what was wrong before is over
-  full = { scene, look };
+  full = { scene, look, edits: scene.photo_number === number() ? edits() : full.edits };
 }
 
 function draw(scene) {
   const before = selected === null ? null : parts.get(selected)?.instance;
   const samePhoto = drawn.photo_number === scene.photo_number;
+  const sameIds = samePhoto && drawn.token === scene.token;
   drawn = scene;
   select(null);
   parts = new Map();
@@ -66,8 +67,10 @@ function draw(scene) {
   appendBySize();
   showThumbnails();
   show(scene === full.scene ? full.look : props.look);
-  const again = before && samePhoto && scene.instances.find((one) => one.name === before.name && overlap(one.box, before.box) > SAME_OBJECT);
-  if (again && inView.includes(again.id)) select(again.id);
+  const isAgain = (one) => (sameIds ? one.id === before.id : one.name === before.name && overlap(one.box, before.box) > SAME_OBJECT);
+  const again = toSelect ?? (before && samePhoto ? scene.instances.find(isAgain)?.id : null);
+  toSelect = null;
+  if (inView.includes(again)) select(again);
 }
 
 /** The smallest outlines lie on top, so that the pointer meets them first. */
@@ -93,7 +96,7 @@ function show(view = props.look) {
   }
   inView.forEach((id, i) => {
     const { instance, spot } = parts.get(id);
-    spot.setAttribute("aria-label", `${instance.name}, ${shortScore(instance)}, ${i + 1} of ${inView.length}`);
+    spot.setAttribute("aria-label", `${instance.name}, ${scoreWords(instance).replace("score ", "")}, ${i + 1} of ${inView.length}`);
   });
   if (!isFilm()) showRows();
   if (fits && view.reset && hidden().length) {
@@ -146,6 +149,7 @@ function makePart(instance, row = addedRow(instance)) {
   const [x1, y1, x2, y2] = instance.box; // shares of the picture's width and height
   Object.assign(spot.style, { left: percent(x1), top: percent(y1), width: percent(x2 - x1), height: percent(y2 - y1) });
   const label = make("span", {}, isFilm() ? titleOf(instance) : instance.name);
+  label.classList.toggle("by-you", (instance.source ?? "model") !== "model");
   const pieces = [halo, outline, spot, label, row];
   for (const piece of pieces) piece.dataset.id = instance.id;
   spots.append(spot);
@@ -208,7 +212,7 @@ function fillCard(instance) {
   image.setAttribute("height", scene.height);
   card.querySelector(".name").textContent = titleOf(instance);
   card.querySelector("[data-action=hide]").hidden = instance.id < 0;
-  card.querySelector(".short").textContent = `score ${shortScore(instance)} · ${instance.cells[4]} % of the ${isFilm() ? "frame" : "photo"}`;
+  card.querySelector(".short").textContent = `${scoreWords(instance)} · ${instance.cells[4]} % of the ${isFilm() ? "frame" : "photo"}`;
   card.querySelector(".numbers").replaceChildren(
     ...instance.numbers.flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]),
   );
@@ -226,7 +230,7 @@ outlines.addEventListener("pointermove", (event) => {
   tip.hidden = id === null;
   if (id === null) return;
   const { instance } = parts.get(id);
-  tip.textContent = `${titleOf(instance)}, score ${shortScore(instance)}, ${instance.cells[3]} px (${instance.cells[4]} %)`;
+  tip.textContent = `${titleOf(instance)}, ${scoreWords(instance)}, ${instance.cells[3]} px (${instance.cells[4]} %)`;
   const frame = stage.getBoundingClientRect();
   const x = Math.min(event.clientX - frame.left + 14, frame.width - tip.offsetWidth - 4);
   tip.style.transform = `translate(${Math.max(4, x)}px, ${event.clientY - frame.top + 18}px)`;
@@ -237,15 +241,20 @@ outlines.addEventListener("pointerleave", () => {
 });
 outlines.addEventListener("click", (event) => {
   const id = idOf(event.target);
-  if (id === null) deselect();
-  else focus(id);
+  const nothing = selected === null && question.hidden;
+  question.hidden = true;
+  if (id !== null) focus(id);
+  else if (nothing) offer(event);
+  else deselect();
 });
 spots.addEventListener("focusin", (event) => select(idOf(event.target)));
 
 // ---- hiding, undo and redo ----
 
 const hidden = () => props.value?.hidden ?? [];
-let past = []; // what was hidden before, step by step
+const edits = () => props.value?.edits ?? [];
+const changes = () => ({ hidden: hidden(), edits: edits() });
+let past = []; // what was hidden and changed before, step by step
 let future = [];
 
 function hide(id) {
@@ -256,28 +265,39 @@ function hide(id) {
 }
 
 function setHidden(ids) {
-  past.push(hidden());
+  stepTo({ hidden: ids, edits: edits() });
+}
+
+function setEdits(list) {
+  stepTo({ hidden: hidden(), edits: list });
+}
+
+function stepTo(next) {
+  past.push(changes());
   future = [];
-  applyHidden(ids);
+  apply(next);
 }
 
 function undo() {
   if (!past.length) return;
-  future.push(hidden());
-  applyHidden(past.pop());
+  future.push(changes());
+  apply(past.pop());
 }
 
 function redo() {
   if (!future.length) return;
-  past.push(hidden());
-  applyHidden(future.pop());
+  past.push(changes());
+  apply(future.pop());
 }
 
-function applyHidden(ids) {
-  props.value = { ...props.value, hidden: ids };
+function apply(next) {
+  const isEdited = next.edits !== edits();
+  props.value = { ...props.value, ...next };
+  leaveAdding();
   showSteps();
   keepForReload();
-  trigger("input");
+  if (isEdited) trigger("corrected");
+  else trigger("input");
 }
 
 function forgetSteps() {

@@ -16,6 +16,7 @@ const video = viewfinder.querySelector("video");
 const sources = new Map();
 let last = 0; // the highest number so far
 let clock = 0;
+let restoredExample; // the name of the example that a reload has brought back
 
 const PATIENCE_MS = 2000;
 let addressIsRead;
@@ -29,6 +30,8 @@ const addressRead = Promise.race([
 
 /** Sends one file. Several files, and files that are no pictures, get a sentence. */
 async function take(files) {
+  const notes = files.filter(isAnnotations);
+  if (notes.length) return takeAnnotated(files, notes);
   const [file, ...more] = files;
   if (!file) return;
   if (more.length) return complain(`Please choose one photo at a time. You chose ${more.length + 1} files.`);
@@ -40,6 +43,26 @@ async function take(files) {
   try {
     const sent = await upload(file);
     if (number() === mine) send({ path: sent.path, orig_name: file.name, meta: { _type: "gradio.FileData" } });
+  } catch (error) {
+    if (number() === mine) complain(plainly(error));
+  }
+}
+
+const isAnnotations = (file) => /\.json$/i.test(file.name) || file.type === "application/json";
+
+/** Sends a photo with the annotations that were made of it before, to go on with them. */
+async function takeAnnotated(files, [annotations, ...more]) {
+  const [file, ...others] = files.filter((one) => !isAnnotations(one));
+  if (!file) return complain("These are annotations. Please drop their photo together with them.");
+  if (more.length || others.length) return complain("Please drop one photo and one file of annotations at a time.");
+  const fault = isClip(file) ? "Annotations can be opened with a photo, not with a clip." : faultIn(file);
+  if (fault) return complain(fault);
+  const mine = begin("Sending the photo and its annotations", URL.createObjectURL(file));
+  sources.get(mine).file = file;
+  try {
+    const [sent, notes] = await Promise.all([upload(file), upload(annotations)]);
+    const taken = { path: sent.path, orig_name: file.name, meta: { _type: "gradio.FileData" } };
+    if (number() === mine) send({ annotated: taken, annotations: notes.path });
   } catch (error) {
     if (number() === mine) complain(plainly(error));
   }
@@ -63,9 +86,11 @@ function plainly(error) {
 function begin(words, src) {
   leaveFilm();
   stopLive();
+  leaveAdding();
   last += 1;
+  restoredExample = undefined;
   sources.set(last, { src, photo: null });
-  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [], scale: null };
+  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [], edits: [], scale: null };
   stopMeasuring();
   forgetSteps();
   dismiss();
@@ -93,7 +118,7 @@ function clear() {
   leaveFilm();
   stopLive();
   last += 1;
-  props.value = { ...props.value, photo: null, number: last, hidden: [], scale: null };
+  props.value = { ...props.value, photo: null, number: last, hidden: [], edits: [], scale: null };
   stopMeasuring();
   forget();
   forgetSteps();
@@ -146,8 +171,9 @@ function comeBack() {
   stopWaiting();
   leaveFilm();
   const { scene, look } = full;
+  leaveAdding();
   const before = Math.max(scene.photo_number ?? 0, lastFilm.number);
-  props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [] };
+  props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [], edits: full.edits };
   if (before && before === lastFilm.number) return enterFilm(lastFilm.src), followFilm(), followFiltered();
   draw(scene);
 }
@@ -196,10 +222,13 @@ function openPage() {
 /** Opens what a link names, what this tab showed before, or the first example. */
 function openFirst() {
   const { example, first } = props.opened ?? {};
-  const kept = first || example === null ? recall() : null;
+  const before = recall();
+  const isReload = performance.getEntriesByType("navigation")[0]?.type === "reload";
+  const kept = first || example === null || (isReload && before?.example === example) ? before : null;
   if (kept) {
     begin("Opening your photo again");
-    props.value = { ...props.value, hidden: kept.hidden };
+    props.value = { ...props.value, hidden: kept.hidden, edits: kept.edits ?? [] };
+    restoredExample = kept.example;
     send({ kept: kept.token });
   } else if (example) openExample(example, first);
 }
@@ -207,7 +236,8 @@ function openFirst() {
 /** Keeps for a reload what opens the result again. It stays in this tab and is never in an address. */
 function keepForReload() {
   if (!full.scene.token || full.scene.photo_number !== number()) return;
-  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, hidden: hidden() }));
+  const { example } = sources.get(number())?.photo ?? {};
+  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, example: example ?? restoredExample, ...changes() }));
 }
 
 function recall() {

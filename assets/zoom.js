@@ -54,6 +54,7 @@ canvas.addEventListener("pointermove", (event) => {
   if (!last) return;
   const now = within(event);
   if (fingers.size === 1) {
+    if (adding) return;
     if (zoom.scale === 1 || Math.hypot(now[0] - last[0], now[1] - last[1]) < (moved ? 0 : 4)) return;
     if (!moved) canvas.setPointerCapture(event.pointerId);
     moved = true;

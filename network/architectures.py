@@ -41,6 +41,9 @@ STARTER_LABELS = tuple(
 )
 """The COCO category id of each label of the `starter` network: background, then all 80 in rising order."""
 
+TRAINED_EPSILON = 1e-5
+"""The epsilon of batch norms that are trained. Torchvision builds them if nothing is trained before."""
+
 STARTER_ANCHORS = (
     (40, 34), (126, 145), (437, 287), (304, 261), (59, 134), (188, 300), (423, 133), (94, 62),
     (97, 238), (38, 73), (13, 18), (293, 115), (205, 190), (171, 80), (268, 420),
@@ -55,39 +58,49 @@ teacher's answer for each anchor (`training/starter/train.py`).
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network: its name, how to build it, and what its labels mean."""
+    """A network: its name, how to build it, and what its labels mean.
+
+    The names and shapes of its tensors are a layout. A file of this layout may know other kinds of object:
+    only the sizes of the last layers depend on the number of classes.
+    """
 
     name: str
     title: str
     """The name that a visitor reads."""
-    build: Callable[[], GeneralizedRCNN]
+    build: Callable[..., GeneralizedRCNN]
+    """Builds the network. It takes the number of classes, with the background; by default that of ours."""
     label_ids: tuple[int, ...]
-    """The COCO category id of each label that the network gives. Index 0 is the background."""
+    """The COCO category id of each label that our weights give. Index 0 is the background."""
     published: WeightsEnum | None
     """Torchvision's entry for the trained weights. None if the weights ship with the project."""
 
 
-def resnet50_fpn() -> MaskRCNN:
+def resnet50_fpn(classes: int = len(COCO_LABELS)) -> MaskRCNN:
     """Builds torchvision's `maskrcnn_resnet50_fpn` in the layout of COCO_V1, with random weights.
 
     Torchvision builds this network with frozen batch norms. For COCO_V1 only, it sets their epsilon to 0,
     because these weights were trained that way (`overwrite_eps` in
     `torchvision/models/detection/mask_rcnn.py`).
     """
-    network = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=91)
+    network = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=classes)
+    set_epsilon(network, 0.0)
+    return network
+
+
+def set_epsilon(network: nn.Module, epsilon: float) -> None:
+    """Sets the epsilon of the network's frozen batch norms. It is not in a state dict."""
     for module in network.modules():
         if isinstance(module, FrozenBatchNorm2d):
-            module.eps = 0.0
-    return network
+            module.eps = epsilon
 
 
-def resnet50_fpn_v2() -> MaskRCNN:
+def resnet50_fpn_v2(classes: int = len(COCO_LABELS)) -> MaskRCNN:
     """Builds torchvision's `maskrcnn_resnet50_fpn_v2` in the layout of its COCO_V1, with random weights."""
-    network: MaskRCNN = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=91)
+    network: MaskRCNN = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=classes)
     return network
 
 
-def scenes() -> MaskRCNN:
+def scenes(classes: int = len(SCENES_LABELS)) -> MaskRCNN:
     """Builds a small Mask R-CNN for drawn scenes, with random weights.
 
     `training/scenes/draw.py` draws the scenes, and `training/scenes/train.py` trains the network. The
@@ -121,15 +134,15 @@ def scenes() -> MaskRCNN:
         rpn_post_nms_top_n_test=200,
         box_roi_pool=MultiScaleRoIAlign(regions, output_size=7, sampling_ratio=2),
         box_head=TwoMLPHead(channels * 7 * 7, 256),
-        box_predictor=FastRCNNPredictor(256, len(SCENES_LABELS)),
+        box_predictor=FastRCNNPredictor(256, classes),
         box_batch_size_per_image=128,
         mask_roi_pool=MultiScaleRoIAlign(regions, output_size=14, sampling_ratio=2),
         mask_head=MaskRCNNHeads(channels, (64, 64), 1),
-        mask_predictor=MaskRCNNPredictor(64, 64, len(SCENES_LABELS)),
+        mask_predictor=MaskRCNNPredictor(64, 64, classes),
     )
 
 
-def starter() -> MaskRCNN:
+def starter(classes: int = len(STARTER_LABELS)) -> MaskRCNN:
     """Builds a small Mask R-CNN for photos and all 80 categories, with random weights.
 
     `training/starter/train.py` trains it. The network has one feature map with stride 16. The backbone and
@@ -160,7 +173,7 @@ def starter() -> MaskRCNN:
             ),
             nn.Sequential(nn.Conv2d(160, 320, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)),
         ),
-        box_predictor=FastRCNNPredictor(320, len(STARTER_LABELS)),
+        box_predictor=FastRCNNPredictor(320, classes),
         box_batch_size_per_image=64,
         mask_roi_pool=MultiScaleRoIAlign(["0"], output_size=6, sampling_ratio=2),
         mask_head=_staged(
@@ -172,7 +185,7 @@ def starter() -> MaskRCNN:
             ),
             nn.Sequential(nn.ConvTranspose2d(160, 128, 2, 2), nn.ReLU()),
         ),
-        mask_predictor=MaskRCNNPredictor(128, 64, len(STARTER_LABELS)),
+        mask_predictor=MaskRCNNPredictor(128, 64, classes),
     )
 
 

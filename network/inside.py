@@ -213,7 +213,7 @@ def record(
         missing.append(NO_ANCHORS)
     names: Names | None = None
     pairs: Pairs | None = None
-    if _has_known_heads(network.roi_heads):
+    if has_known_heads(network.roi_heads):
         names, pairs, found = _named(network.roi_heads, features, regions, seen_hw)
     else:
         found = network.roi_heads(features, [regions], images.image_sizes)[0][0]
@@ -296,7 +296,8 @@ def _proposed(
     return known, candidates, boxes[kept]
 
 
-def _has_known_heads(heads: Any) -> bool:
+def has_known_heads(heads: Any) -> bool:
+    """Whether the heads are torchvision's, with masks and without keypoints."""
     own: Any = heads.heads if type(heads) is OwnMaskHeads else heads
     return type(own) is RoIHeads and bool(own.has_mask()) and not own.has_keypoint()
 

@@ -170,7 +170,7 @@ def segment_clip_file(
                     result,
                     looks=tuple(looks),
                     model=used,
-                    notes=tuple(dict.fromkeys((*clip.notes, *notes))),
+                    notes=tuple(dict.fromkeys((*clip.notes, *used.notes, *notes))),
                     seconds=working,
                 )
                 yield ClipProgress(new, len(looks), frames, speed, (frames - len(looks)) / speed, result)
@@ -178,5 +178,5 @@ def segment_clip_file(
                     notes[LONG.format(minutes=MOST_SECONDS / 60)] = None
                     break
                 start = time.perf_counter()
-        done = replace(result, is_whole=True, notes=tuple(dict.fromkeys((*clip.notes, *notes))))
+        done = replace(result, is_whole=True, notes=tuple(dict.fromkeys((*clip.notes, *used.notes, *notes))))
         yield ClipProgress((), len(looks), len(looks), len(looks) / working, 0.0, done)

@@ -29,8 +29,8 @@ from serving import origins
 from serving.disk import FULL, MEGABYTE, Disk, DiskFull
 
 JSON_BYTES = MEGABYTE
-INSTANT_BYTES = 64 * 1024
-"""The limit for the page's instant events, which carry settings and no pictures."""
+INSTANT_BYTES = 256 * 1024
+"""The limit for the page's instant events, which carry settings and corrections, and no pictures."""
 FRAME_BYTES = 512 * 1024
 """The limit for a frame of a camera. A JPEG of 640x480 pixels has about 60 kB."""
 AGENT_BYTES = 8 * MEGABYTE

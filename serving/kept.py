@@ -29,13 +29,14 @@ class Kept(Generic[T]):
         self._values: OrderedDict[str, tuple[float, T]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, value: T, instead_of: str | None = None) -> str:
+    def put(self, value: T, instead_of: str | None = None, token: str | None = None) -> str:
         """Keeps `value`, and returns its token.
 
         Args:
             instead_of: The token of a value that is dropped. A visitor has one value at a time.
+            token: The value's token, if it needs no protection by being hard to guess.
         """
-        token = secrets.token_urlsafe(TOKEN_BYTES)
+        token = token or secrets.token_urlsafe(TOKEN_BYTES)
         with self._lock:
             if instead_of is not None:
                 self._values.pop(instead_of, None)

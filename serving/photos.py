@@ -110,7 +110,7 @@ def segment_file(
         used,
         {"read": read_ms, "model": model_ms},
         photo.format,
-        (*notes, *photo.notes, *([note] if note else [])),
+        (*notes, *photo.notes, *used.notes, *([note] if note else [])),
         note,
         detail_of(used, detail),
     )

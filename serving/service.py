@@ -40,6 +40,7 @@ from clips.look import Plan
 from inference import NAMES, ModelError, SegmentationModel, detail_of, looks_of
 from network import zero_gpu
 from network.detail import FULL_DETAIL
+from network.ideas import NoIdeasError
 from network.weights import WeightsError
 from photo.errors import ImageError
 from photo.fetch import fetch, is_bare_picture
@@ -52,6 +53,7 @@ from serving.photos import segment_file
 from serving.results import Results
 from serving.scheduler import Abandoned, Busy, Job, Scheduler, TookTooLong, Visitor, wanted_result
 from serving.sessions import named
+from serving.steps import Steps
 from serving.timing import Seconds
 
 T = TypeVar("T")
@@ -67,7 +69,7 @@ SLOTS = 2
 """The number of photos that are worked on at once: one is in the network, one is read or written."""
 LOAD_SECONDS = 900.0
 """The longest time that a request waits for its model. The model may have to be downloaded first."""
-EXPECTED_ERRORS = (ImageError, ModelError, SettingsError, WeightsError)
+EXPECTED_ERRORS = (ImageError, ModelError, NoIdeasError, SettingsError, WeightsError)
 """Errors whose message is written for the visitor who caused the error or is affected by it."""
 OUTCOMES: dict[type[BaseException], str] = {
     Busy: "busy",
@@ -108,6 +110,7 @@ class Service:
         self.scheduler = scheduler or Scheduler(zero_gpu.LEASES if zero_gpu.ACTIVE else SLOTS)
         self.views = views or Scheduler(waiting=100, waiting_each=50, wait_seconds=30.0, run_seconds=60.0)
         self.seconds = Seconds()
+        self.steps = Steps()
         self.clips = ClipResults()
         self.clips_of: Counter[str] = Counter()
         """How many clips each address has that are being looked at."""
@@ -241,6 +244,17 @@ class Request:
             Busy: As `photo`.
         """
         return await self._file(video, "video", "clip", "clip.mp4")
+
+    def annotations(self, path: object) -> Path:
+        """Returns the file of annotations that the page has uploaded with a photo.
+
+        Raises:
+            SettingsError: It is no upload.
+        """
+        if not isinstance(path, str) or not _is_upload(Path(path)):
+            raise SettingsError("annotations: expected an uploaded file.")
+        keep(Path(path))
+        return Path(path)
 
     async def _file(self, sent: object, argument: str, what: str, example: str) -> Path:
         path = _field(sent, "path")

@@ -55,14 +55,14 @@ def here(code: str, server: str) -> str:
 
 
 def test_every_example_is_of_a_kind_that_is_run_here() -> None:
-    assert [name for name, _ in BLOCKS].count("python") == 3
+    assert [name for name, _ in BLOCKS].count("python") == 4
     assert {name for name, _ in BLOCKS} == {"sh", "python", "javascript", "json", "markdown", "html"}
 
 
 def test_the_example_for_python(
     server: str, folder: Path, counts: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exec(here(block("python", "answer = "), server), {})
+    exec(here(block("python", "score_threshold=0.7"), server), {})
     assert str(counts) in capsys.readouterr().out
 
 
@@ -71,6 +71,14 @@ def test_the_example_for_looking_closer(
 ) -> None:
     exec(here(block("python", "closer"), server), {})
     assert "closer {'" in capsys.readouterr().out
+
+
+def test_the_example_for_corrections(server: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(here(block("python", "suggest"), server), {})
+
+    printed = capsys.readouterr().out
+    assert "teapot person None" in printed
+    assert "kettle edited None" in printed
 
 
 def test_the_example_for_clips(server: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,7 @@ KEPT = (".gitattributes",)
 REPO_VARIABLE = "SEGMENTATION_WEIGHTS_REPO"  # as in network/weights.py, which imports torch
 FILE_VARIABLE = "SEGMENTATION_WEIGHTS"
 WEIGHTS_FILE = "maskrcnn_resnet50_fpn.safetensors"
+WEIGHTS_FILES = "maskrcnn_*.safetensors"
 MOUNT = "/weights"
 """The folder of the Space in which a mounted repository lies."""
 ZERO = SpaceHardware.ZERO_A10G.value
@@ -85,12 +86,14 @@ class WeightsRepo:
     private: bool = False
     mounted: bool = False
     """Whether the Hub mounts the repository into the Space, so that nothing is downloaded."""
+    file: str = WEIGHTS_FILE
+    """The name of the file with the weights."""
 
     @property
     def variables(self) -> dict[str, str]:
         """The variables that tell the app where its weights are."""
         if self.mounted:
-            return {FILE_VARIABLE: f"{MOUNT}/{WEIGHTS_FILE}"}
+            return {FILE_VARIABLE: f"{MOUNT}/{self.file}"}
         return {REPO_VARIABLE: self.variable}
 
     @property
@@ -105,12 +108,13 @@ class WeightsRepo:
     @property
     def variable(self) -> str:
         """The value of SEGMENTATION_WEIGHTS_REPO, as `network/weights.py` reads it."""
-        return f"{self.name}@{self.revision}" if self.revision else self.name
+        where = f"{self.name}@{self.revision}" if self.revision else self.name
+        return where if self.file == WEIGHTS_FILE else f"{where}:{self.file}"
 
     @property
     def preload(self) -> str:
         """The entry in `preload_from_hub`, as the Hub reads it."""
-        return " ".join(filter(None, (self.name, WEIGHTS_FILE, self.revision)))
+        return " ".join(filter(None, (self.name, self.file, self.revision)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,22 +224,25 @@ def front_matter(readme: Path) -> dict[str, Any]:
 
 
 def check_weights(client: Client, weights: WeightsRepo) -> WeightsRepo:
-    """Looks up `weights` on the Hub. Returns them with `private` filled in.
+    """Looks up `weights` on the Hub. Returns them with `private` and `file` filled in.
 
-    A revision becomes the commit that it names now.
+    A revision becomes the commit that it names now. The file is `WEIGHTS_FILE`, or the only file whose name
+    is like those that `tools/publish_weights.py` gives.
 
     Raises:
         HubError: The repository, the revision or the weights file does not exist.
     """
     with plainly(f"The weights' repository {weights.variable} could not be looked at"):
         found = client.model_info(weights.name, revision=weights.revision)
-    if WEIGHTS_FILE not in {file.rfilename for file in found.siblings or ()}:
+    names = [file.rfilename for file in found.siblings or ()]
+    files = [WEIGHTS_FILE] if WEIGHTS_FILE in names else [n for n in names if fnmatchcase(n, WEIGHTS_FILES)]
+    if len(files) != 1:
         raise HubError(
-            f"{weights.variable} holds no {WEIGHTS_FILE}; "
+            f"{weights.variable} holds no {WEIGHTS_FILE}{', and several others' if files else ''}; "
             "`python tools/publish_weights.py` makes a repository that does."
         )
     revision = found.sha if weights.revision else None
-    return dataclasses.replace(weights, revision=revision, private=bool(found.private))
+    return dataclasses.replace(weights, revision=revision, private=bool(found.private), file=files[0])
 
 
 def deploy(

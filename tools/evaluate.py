@@ -40,6 +40,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+import coco
+from categories import Categories
 from inference import (
     DEFAULT_NAME,
     PRECISIONS,
@@ -167,6 +169,31 @@ def read_annotations(file: Path, limit: int | None = None) -> CocoDataset:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
+def annotated_ids(dataset: CocoDataset, categories: Categories, name: str) -> dict[int, int]:
+    """Returns the id that the annotations give to each of the model's categories that they know, by its id.
+
+    The names decide, because each program numbers its categories in its own way.
+
+    Args:
+        name: The name of the annotations' file, for the message.
+
+    Raises:
+        EvaluationError: The annotations and the model have no name in common.
+    """
+    try:
+        annotated = {category["name"]: category["id"] for category in dataset["categories"]}
+    except (KeyError, TypeError) as error:
+        raise EvaluationError(f"{name} has a category without an id or a name.") from error
+    ids = {category.id: annotated[category.name] for category in categories if category.name in annotated}
+    if not ids:
+        theirs, ours = (", ".join(list(known)[:3]) for known in (annotated, categories.by_name))
+        raise EvaluationError(
+            f"{name} and the model have no kind of object in common ({theirs} there, {ours} in the model). "
+            "Expected the same names; a labels.txt beside the weights names the model's."
+        )
+    return ids
+
+
 def check_photos(dataset: CocoDataset, folder: Path) -> None:
     """Checks that all photos of `dataset` are in `folder`.
 
@@ -291,6 +318,7 @@ def measure(
     """
     dataset = read_annotations(annotations, limit)
     check_photos(dataset, folder)
+    ids = annotated_ids(dataset, model.categories, annotations.name)
     detail = detail_of(model, detail)
     head = heading(model, annotations, detail)
     file = results_file or default_results(head)
@@ -301,16 +329,21 @@ def measure(
         line = found[image["id"]] = look(model, folder / image["file_name"], image, detail)
         note(file, line)
     lines = [found[image["id"]] for image in dataset["images"]]
-    results: list[Result] = [result for line in lines for result in line["results"]]
+    results: list[Result] = [
+        result | {"category_id": ids[result["category_id"]]}
+        for line in lines
+        for result in line["results"]
+        if result["category_id"] in ids
+    ]
     return {
         "model": model.name,
         "sha256": model.sha256,
         "precision": model.precision,
         "detail": detail,
         "images": total,
-        "instances": len(results),
+        "instances": sum(len(line["results"]) for line in lines),
         "seconds_per_image": round(statistics.median(line["seconds"] for line in lines), 3),
-        "published": published(model.name),
+        "published": published(model.name) if model.categories == coco.CATEGORIES else {},
         **{kind: _rounded(twelve_numbers(dataset, results, kind)) for kind in KINDS},
     }
 

@@ -1,12 +1,16 @@
-"""Publishes torchvision's trained weights in a model repository on the Hugging Face Hub, as .safetensors.
+"""Publishes torchvision's trained weights, or your own, on the Hugging Face Hub as .safetensors.
 
     python tools/publish_weights.py owner/name --dry-run
     python tools/publish_weights.py owner/name --network resnet50_fpn_v2 --file maskrcnn_resnet50_fpn_v2.pth
+    python tools/publish_weights.py my.pth owner/name --labels labels.txt
 
 The tool fetches torchvision's file as the app does, or reads a copy of the file (`--file`). The uploaded file
 holds the same numbers. The file is the same, byte for byte, each time. With `--calibrate PHOTOS`, the file's
 metadata also holds the ranges that the app needs to run the network in int8, measured on the photos of that
 folder. Without them, each app measures them on its example photos. The tool also uploads a model card.
+With a file of your own (torchvision's V1 or V2 with 2 to 201 classes), the layout is recognised, and the
+metadata holds the names of its kinds of object: from `--labels`, or from `labels.txt` beside the file.
+
 The card describes one network, so give each network its own repository. The app loads the weights with
 SEGMENTATION_WEIGHTS_REPO=owner/name. A Space loads them with `tools/deploy.py --weights-repo owner/name`.
 """
@@ -26,8 +30,8 @@ from safetensors.torch import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # to run as a script as well
 
-from inference import calibration_pictures
-from network.architectures import ARCHITECTURES, Architecture
+from inference import built, calibration_pictures
+from network.architectures import ARCHITECTURES, TRAINED_EPSILON, Architecture
 from network.calibration import CalibrationError, as_json, calibrate, digest_of
 from network.weights import (
     FILE_VARIABLE,
@@ -40,8 +44,11 @@ from network.weights import (
     published_digits,
 )
 from tools.hub import ADDRESS, Client, HubError, plainly, repo_id, sign_in
+from tools.own_weights import file_name, load_own, named_in, own_card, own_metadata
 
 LICENCE = "BSD-3-Clause, as torchvision; trained on COCO (annotations CC BY 4.0, photos with their own terms)"
+OFFICIAL = "Torchvision's weights as safetensors"
+"""The message of the commit."""
 LOADING = {
     "resnet50_fpn": """\
 from huggingface_hub import hf_hub_download
@@ -50,10 +57,10 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-model = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes=91)
+model = MaskRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes={classes})
 for module in model.modules():
     if isinstance(module, FrozenBatchNorm2d):
-        module.eps = 0.0  # the value used when these weights were made
+        module.eps = {epsilon}  # the value used when these weights were made
 model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
 """,
     "resnet50_fpn_v2": """\
@@ -61,7 +68,7 @@ from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
-model = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
+model = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes={classes})
 model.load_state_dict(load_file(hf_hub_download("{repo}", "{file}")))
 """,
 }
@@ -141,11 +148,6 @@ own terms: each photographer chose the terms on Flickr. Please judge yourself wh
 """
 
 
-def file_name(architecture: Architecture) -> str:
-    """Returns the name of the file that `network/weights.py` looks for in a repository."""
-    return f"maskrcnn_{architecture.name}.safetensors"
-
-
 def unset_variables_and_load(architecture: Architecture, file: Path | None = None) -> Weights:
     """Unsets the environment variables that name other weights, then returns torchvision's weights.
 
@@ -193,9 +195,7 @@ def ranges_on(folder: Path, architecture: Architecture, weights: Weights) -> str
     Raises:
         CalibrationError: The folder holds no photo, or the network finds nothing in its photos.
     """
-    network = architecture.build()
-    network.load_state_dict(weights.state_dict, strict=False)  # `find_weights` compared names and shapes
-    ranges = calibrate(network.eval().requires_grad_(False), calibration_pictures(folder))
+    ranges = calibrate(built(architecture, weights), calibration_pictures(folder))
     return as_json(ranges, digest_of(weights.state_dict))
 
 
@@ -224,7 +224,7 @@ def model_card(repo: str, architecture: Architecture, source_sha256: str, sha256
     """Returns the model repository's README.md. At its top are the settings that the Hub reads."""
     assert architecture.published is not None
     accuracy = architecture.published.meta["_metrics"]["COCO-val2017"]
-    loading = LOADING.get(architecture.name, "").format(repo=repo, file=file_name(architecture))
+    loading = loading_code(repo, architecture, len(architecture.label_ids))
     return CARD.format(
         title=architecture.title.partition(" (")[0],
         file=file_name(architecture),
@@ -240,7 +240,26 @@ def model_card(repo: str, architecture: Architecture, source_sha256: str, sha256
     )
 
 
-def publish(client: Client, repo: str, files: Mapping[str, bytes], private: bool = False) -> None:
+def own_repository(
+    repo: str, architecture: Architecture, weights: Weights, ranges: str | None = None
+) -> dict[str, bytes]:
+    """As `repository`, for weights of the owner (`tools.own_weights.load_own`)."""
+    content = to_safetensors(weights.state_dict, own_metadata(weights, ranges))
+    code = loading_code(repo, architecture, weights.classes, weights.has_trained_norms)
+    card = own_card(repo, architecture, weights, content, code)
+    return {file_name(architecture): content, "README.md": card.encode()}
+
+
+def loading_code(repo: str, architecture: Architecture, classes: int, has_trained_norms: bool = False) -> str:
+    """Returns Python that loads the published file with torchvision, or "" for a network of ours."""
+    code = LOADING.get(architecture.name, "")
+    epsilon = TRAINED_EPSILON if has_trained_norms else 0.0
+    return code.format(repo=repo, file=file_name(architecture), classes=classes, epsilon=epsilon)
+
+
+def publish(
+    client: Client, repo: str, files: Mapping[str, bytes], private: bool = False, message: str = OFFICIAL
+) -> None:
     """Sends `files` to the model repository in one commit. Creates the repository if it does not exist.
 
     Raises:
@@ -253,7 +272,7 @@ def publish(client: Client, repo: str, files: Mapping[str, bytes], private: bool
             client.update_repo_settings(repo, private=True)
     with plainly(f"The files could not be sent to {repo}"):
         additions = [CommitOperationAdd(name, content) for name, content in files.items()]
-        client.create_commit(repo, additions, commit_message="Torchvision's weights as safetensors")
+        client.create_commit(repo, additions, commit_message=message)
 
 
 def _source(architecture: Architecture) -> str:
@@ -264,9 +283,16 @@ def _source(architecture: Architecture) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     names = [name for name, architecture in ARCHITECTURES.items() if architecture.published]
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [my.pth] owner/name [options]",
     )
-    parser.add_argument("repo", type=repo_id, metavar="owner/name", help="the model repository's name")
+    parser.add_argument(
+        "what", nargs="+", metavar="my.pth owner/name", help="your own file, if any; the repository's name"
+    )
+    parser.add_argument(
+        "--labels", type=Path, help="a text file with the name of each kind of object of your own file"
+    )
     parser.add_argument("--file", type=Path, help="a copy of torchvision's file, if you have one")
     parser.add_argument(
         "--network", choices=names, default=names[0], help=f"the network to publish (default: {names[0]})"
@@ -284,24 +310,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--dry-run", action="store_true", help="show what would be sent, without asking the Hub"
     )
     chosen = parser.parse_args(arguments)
-    architecture = ARCHITECTURES[chosen.network]
+    *own, repo = chosen.what
+    if len(own) > 1:
+        parser.error(f"expected at most one file and the repository's name, got {len(chosen.what)} names.")
+    if chosen.labels and not own:
+        parser.error("--labels needs your own file: my.pth owner/name --labels labels.txt.")
+    if own and chosen.file:
+        parser.error("--file is a copy of torchvision's file; it does not go together with your own file.")
+    try:
+        repo = repo_id(repo)
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
     try:
         client = None if chosen.dry_run else sign_in()
-        weights = unset_variables_and_load(architecture, chosen.file)
+        if own:
+            architecture, weights = load_own(Path(own[0]), chosen.labels)
+            make, message = own_repository, f"{weights.classes - 1} kinds of object"
+        else:
+            architecture = ARCHITECTURES[chosen.network]
+            weights = unset_variables_and_load(architecture, chosen.file)
+            make, message = repository, OFFICIAL
         ranges = ranges_on(chosen.calibrate, architecture, weights) if chosen.calibrate else None
-        files = repository(chosen.repo, architecture, weights, ranges)
+        files = make(repo, architecture, weights, ranges)
+        if own and weights.labels is None:
+            print(f"No names: the app will say class 1 to class {weights.classes - 1}. --labels names them.")
         for name, content in files.items():
             print(f"{len(content):>12,}  {name}  SHA-256 {hashlib.sha256(content).hexdigest()}")
         if client is None:
             print(files["README.md"].decode(), "Nothing was sent (--dry-run).", sep="\n")
             return
-        print(f"Sending them to {chosen.repo} …")
-        publish(client, chosen.repo, files, chosen.private)
+        print(f"Sending them to {repo} …")
+        publish(client, repo, files, chosen.private, message)
     except (CalibrationError, HubError, WeightsError) as error:
         raise SystemExit(str(error)) from error
-    print(f"{ADDRESS}/{chosen.repo}")
-    print(f"For the app here: {REPO_VARIABLE}={chosen.repo} python app.py")
-    print(f"For a Space: python tools/deploy.py owner/name --weights-repo {chosen.repo}")
+    print(f"{ADDRESS}/{repo}")
+    where = named_in(repo, architecture) if own else repo
+    print(f"For the app here: {REPO_VARIABLE}={where} python app.py")
+    print(f"For a Space: python tools/deploy.py owner/name --weights-repo {repo}")
 
 
 if __name__ == "__main__":

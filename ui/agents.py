@@ -15,10 +15,12 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
+import coco
 from answer.data import to_json
 from answer.report import full_labels
 from answer.result import Result, View, in_view
 from answer.settings import Filters, check_classes, check_detail
+from categories import Categories
 from clips.result import ClipResult, ClipView
 from serving.service import Service
 from ui.api import filters_of, warnings_of
@@ -63,6 +65,7 @@ def add_tools(service: Service) -> None:
         warnings = (*warnings_of(service.models, "auto", result, detail), *result.notes)
         whole = to_json(View(result, filters), warnings)
         short: dict[str, Any] = {key: whole[key] for key in TOLD} | {"model": result.model.name}
+        short |= kinds_of(result.categories)
         short["instances"] = [{key: each[key] for key in TOLD_OF_EACH} for each in whole["instances"]]
         return json.dumps(short)
 
@@ -78,15 +81,15 @@ def add_tools(service: Service) -> None:
         classes: list[str] | None = None,
         detail: str = "full",
     ) -> str:
-        """Find, name, locate and count the objects in a photo, of the 80 everyday kinds of COCO: people,
-        vehicles, animals, furniture, food, household things and others. Gives JSON: counts by kind,
+        """Find, name, locate and count the objects in a photo, usually of the 80 everyday kinds of COCO:
+        people, vehicles, animals, furniture, food, household things and others. Gives JSON: counts by kind,
         image_size, warnings, model, and for each object its id, category_name, score, bbox_xyxy (left, top,
         right, bottom) and the area of its mask, in pixels of the photo.
 
         Args:
             image: Web address of the photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), or a data URL of it.
             score_threshold: Least score of the objects returned, 0 to 1; 0.2 shows more, right and wrong.
-            classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
+            classes: Only these kinds, by their names such as "person", "dining table"; all if null.
             detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
         """
         return await answer("detect", image, score_threshold, classes, detail, told)
@@ -104,7 +107,7 @@ def add_tools(service: Service) -> None:
         Args:
             image: Web address of the photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF), or a data URL of it.
             score_threshold: Least score of the objects drawn, 0 to 1.
-            classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
+            classes: Only these kinds, by their names such as "person", "dining table"; all if null.
             detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
         """
         return FileData(path=await answer("draw", image, score_threshold, classes, detail, drawn))
@@ -115,15 +118,15 @@ def add_tools(service: Service) -> None:
         classes: list[str] | None = None,
         detail: str = "full",
     ) -> str:
-        """Find, name, follow and count the objects in a video, of the 80 everyday kinds of COCO. Gives JSON:
-        clip (its size and length), most_at_once (the largest number of each kind that is in view at one
-        time), tracks (for each object its id, category_name, when it is first and last seen and how long it
-        is in view, in seconds), warnings and model. Takes about a minute.
+        """Find, name, follow and count the objects in a video, usually of the 80 everyday kinds of COCO.
+        Gives JSON: clip (its size and length), most_at_once (the largest number of each kind that is in view
+        at one time), tracks (for each object its id, category_name, when it is first and last seen and how
+        long it is in view, in seconds), warnings and model. Takes about a minute.
 
         Args:
             video: Web address of the video (MP4, MOV, WebM, AVI, MKV or GIF, at most 25 MB), or a data URL.
             score_threshold: Least score of the objects that count, 0 to 1; 0.7 leaves fewer wrong ones.
-            classes: Only these kinds, by their COCO names such as "person", "dining table"; all if null.
+            classes: Only these kinds, by their names such as "person", "dining table"; all if null.
             detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
         """
         async with service.request("track") as request:
@@ -139,10 +142,15 @@ def add_tools(service: Service) -> None:
             warnings = clip_warnings_of(service.models, "auto", result, detail)
             whole = to_clip_json(ClipView(result, filters), warnings)
             short = {key: whole[key] for key in TOLD_OF_CLIP}
-            return json.dumps(short | {"model": result.model.name})
+            return json.dumps(short | {"model": result.model.name} | kinds_of(result.categories))
 
     for tool in (detect_objects, draw_objects, track_objects):
         gr.api(tool, api_name=tool.__name__, concurrency_limit=None)
+
+
+def kinds_of(categories: Categories) -> dict[str, list[str]]:
+    """Returns the names that a model knows. COCO's are left out, because agents know them."""
+    return {} if categories == coco.CATEGORIES else {"kinds": [*categories.by_name]}
 
 
 def show_only_tools(blocks: gr.Blocks) -> None:

@@ -1,4 +1,4 @@
-"""API: adds the endpoints that programs call: `/segment`, `/annotate`, `/export` and `/inside`."""
+"""API: adds the endpoints that programs call, such as `/segment`, `/annotate` and `/export`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from answer.data import to_json
+from answer.edits import Edit, read_edits, to_text
 from answer.files import check_format, effect_file, export_file
+from answer.formats import to_rle
 from answer.result import Result, View
+from answer.result import names as names_of
 from answer.settings import (
     Filters,
     SettingsError,
@@ -25,8 +28,10 @@ from inference import SegmentationModel, detail_of
 from inside.data import save, saved_bytes
 from inside.data import to_json as to_inside_json
 from network.detail import CLOSER, FULL_DETAIL
+from network.ideas import Idea
 from network.inside import Inside
 from serving.estimates import effect_bytes, export_bytes
+from serving.ideas import idea_at_place, idea_of_box, one_for_each_name
 from serving.models import Models
 from serving.photos import inside_file
 from serving.scheduler import Job
@@ -53,6 +58,7 @@ def add_endpoints(service: Service) -> None:
         model: str = "auto",
         hidden: list[int] | None = None,
         detail: str = "full",
+        edits: list[dict] | None = None,  # type: ignore[type-arg]
         thresholds: dict[str, float] | None = None,
     ) -> dict:  # type: ignore[type-arg]  # Gradio derives the schema from the bare type
         """Find every object in a photo: name, score, box, area and mask of each, and counts.
@@ -65,6 +71,7 @@ def add_endpoints(service: Service) -> None:
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
+            edits: Changes of yours, such as [{"do": "rename", "id": 3, "name": "cat"}]; see `/suggest`.
             thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
@@ -74,13 +81,14 @@ def add_endpoints(service: Service) -> None:
         async with service.request("segment") as request:
             filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             check_detail(detail)
+            changes = read_edits(edits)
             path, network = await request.photo(image), await request.model(model)
-            check_classes(filters, network.categories)
+            check_classes(filters, network.categories.with_names(change.name for change in changes))
 
             def work(job: Job) -> dict[str, Any]:
                 result = request.segment(path, network, job, detail)
                 warnings = (*warnings_of(service.models, model, result, detail), *result.notes)
-                return to_json(View(result, filters), warnings)
+                return to_json(View(result, filters, edits=changes), warnings)
 
             return await request.run(work)
 
@@ -97,6 +105,7 @@ def add_endpoints(service: Service) -> None:
         effect: str | None = None,
         color: str = "#ffffff",
         detail: str = "full",
+        edits: list[dict] | None = None,  # type: ignore[type-arg]
         thresholds: dict[str, float] | None = None,
     ) -> gr.FileData:
         """Draw every object found in a photo, or change the photo with an effect: a PNG of its own size.
@@ -117,6 +126,7 @@ def add_endpoints(service: Service) -> None:
             effect: Name of the effect to apply instead of drawing; none if null.
             color: The background's for "color_background", as "#rrggbb".
             detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
+            edits: Changes of yours, such as [{"do": "rename", "id": 3, "name": "cat"}]; see `/suggest`.
             thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
@@ -127,12 +137,13 @@ def add_endpoints(service: Service) -> None:
             style = _style(opacity, color_by, show, mask_threshold)
             _check_effect(effect, color)
             check_detail(detail)
+            changes = read_edits(edits)
             path, network = await request.photo(image), await request.model(model)
-            check_classes(filters, network.categories)
+            check_classes(filters, network.categories.with_names(change.name for change in changes))
 
             def work(job: Job) -> Path:
                 result = request.segment(path, network, job, detail)
-                view = View(result, filters, style)
+                view = View(result, filters, style, changes)
                 if effect is None:
                     folder = new_folder(export_bytes(view.shown, "annotated"))
                     return export_file(view, "annotated", folder, on_stage=job.stage)
@@ -150,6 +161,7 @@ def add_endpoints(service: Service) -> None:
         hidden: list[int] | None = None,
         edges: str = "hard",
         detail: str = "full",
+        edits: list[dict] | None = None,  # type: ignore[type-arg]
         thresholds: dict[str, float] | None = None,
     ) -> gr.FileData:
         """Save every object found in a photo for other programs, at the photo's own resolution.
@@ -167,6 +179,7 @@ def add_endpoints(service: Service) -> None:
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             edges: Of cut-outs, "hard" or "soft".
             detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
+            edits: Changes of yours, such as [{"do": "rename", "id": 3, "name": "cat"}]; see `/suggest`.
             thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
@@ -176,12 +189,13 @@ def add_endpoints(service: Service) -> None:
             filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             check_format(format, edges)
             check_detail(detail)
+            changes = read_edits(edits)
             path, network = await request.photo(image), await request.model(model)
-            check_classes(filters, network.categories)
+            check_classes(filters, network.categories.with_names(change.name for change in changes))
 
             def work(job: Job) -> Path:
                 result = request.segment(path, network, job, detail)
-                view = View(result, filters, Style(mask_threshold=filters.mask_threshold))
+                view = View(result, filters, Style(mask_threshold=filters.mask_threshold), changes)
                 folder = new_folder(export_bytes(view.shown, format))
                 return export_file(view, format, folder, edges, job.stage)
 
@@ -222,9 +236,62 @@ def add_endpoints(service: Service) -> None:
 
             return await request.run(work)
 
-    for endpoint in (segment, annotate, export, inside):
+    async def suggest(
+        image: gr.FileData,
+        box: list[float] | None = None,
+        place: list[float] | None = None,
+        model: str = "auto",
+        detail: str = "full",
+    ) -> dict:  # type: ignore[type-arg]
+        """Ask what is in a box that you draw, or at a place: the model's best names, and a mask for each.
+
+        Args:
+            image: The photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 40 megapixels.
+            box: Left, top, right and bottom in pixels of the photo; or give a place.
+            place: x and y in pixels of the photo; or give a box.
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
+            detail: "full", or "balanced" or "fast", as in the call that the edit is for.
+
+        Returns:
+            One object: box, and names, best first: name, score, segmentation (COCO RLE), outlined (false: the
+            model sees no outline, and the mask is the whole box), edit. Give such an edit to `/segment`,
+            `/annotate` or `/export` as a member of `edits`, and the object is there.
+        """
+        async with service.request("suggest") as request:
+            check_detail(detail)
+            if (box is None) == (place is None):
+                raise SettingsError("box: expected either a box or a place.")
+            path, network = await request.photo(image), await request.model(model)
+            result = await request.run(lambda job: request.segment(path, network, job, detail))
+            if place is not None:
+                idea = await idea_at_place(service, request, result, place)
+            else:
+                idea = await idea_of_box(service, request, result, box)
+            return suggestions(idea, result)
+
+    for endpoint in (segment, annotate, export, inside, suggest):
         # Gradio sets no limit, because its queue cannot tell visitors apart. The scheduler gives the turns.
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+
+
+def suggestions(idea: Idea, result: Result) -> dict[str, Any]:
+    """Returns the JSON of `/suggest`. Its edits have an id that no object of `result` has."""
+    rows, free = one_for_each_name(idea, result), max([0, *result.detections.ids.tolist()]) + 1
+    names = []
+    for i, name in enumerate(names_of(rows, result.categories)):
+        x1, y1, x2, y2 = map(float, rows.boxes[i])
+        edit = Edit("add", free, name, (x1, y1, x2, y2), to_text(rows.mask_probs[i]))
+        score = round(float(idea.scores[i]), 6)
+        names.append(
+            {
+                "name": name,
+                "score": score,
+                "segmentation": to_rle(rows, i),
+                "outlined": bool(idea.outlined[i]),
+                "edit": edit.to_json(),
+            }
+        )
+    return {"box": [round(side, 2) for side in idea.box.tolist()], "names": names}
 
 
 def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[str, Any]:
@@ -243,7 +310,7 @@ def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[s
             "detail": used,
         },
         **to_inside_json(steps),
-        "warnings": [warning] if warning else [],
+        "warnings": [*([warning] if warning else []), *model.notes],
         "arrays": None,
     }
 
@@ -321,6 +388,7 @@ def one_detail(name: str, detail: str) -> str:
 def fallback_notice(reason: str) -> str:
     """Returns the sentences that tell a visitor that the small built-in model answers, and why."""
     return (
-        f"The COCO weights could not be loaded ({reason.rstrip('.')}), so the small built-in model answers. "
-        "It knows the same 80 kinds of object but is less accurate: it misses and mistakes more of them."
+        f"The model's weights could not be loaded ({reason.rstrip('.')}), "
+        "so the small built-in model answers. It knows the 80 kinds of object of COCO but is less accurate: "
+        "it misses and mistakes more of them."
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from answer.edits import Edit
 from answer.result import Result, View, counts
 from answer.scale import scale_of
 from answer.settings import OTHER_THRESHOLD, Filters
@@ -28,6 +29,7 @@ class Choices:
             `network.detail.DETAILS`.
         score_threshold, mask_threshold, hidden: As for `answer.settings.Filters`.
         without: The names of the kinds that the visitor does not want to see, in this photo or in the next.
+        edits: What the visitor has changed in this photo.
         show: The parts that are drawn, of `visualize.PARTS`.
         opacity, color_by: As for `visualize.Style`.
         tab: The tab that is open, of `TABS`.
@@ -44,6 +46,7 @@ class Choices:
     mask_threshold: float = 0.5
     without: tuple[str, ...] = ()
     hidden: tuple[int, ...] = ()
+    edits: tuple[Edit, ...] = ()
     show: tuple[str, ...] = PARTS
     opacity: float = 0.5
     color_by: ColorBy = "instance"
@@ -67,12 +70,10 @@ class Choices:
         Raises:
             SettingsError: The visitor's browser sent something that the page never sends.
         """
-        return View(
-            result,
-            self.filters(counts(result.detections, result.categories), result.categories),
-            self.style(),
-            scale_of(self.scale, result.detections.image_size),
-        )
+        plain = View(result, edits=self.edits)
+        filters = self.filters(counts(plain.everything, plain.categories), plain.categories)
+        scale = scale_of(self.scale, result.detections.image_size)
+        return View(result, filters, self.style(), self.edits, scale)
 
     def filters(self, found: Iterable[str], categories: Categories) -> Filters:
         """Returns the filters for a result.
@@ -104,7 +105,7 @@ class Choices:
     def linked(self) -> dict[str, Any]:
         """Returns what a link to the page holds, by the names of `ui.links.SETTINGS`.
 
-        The instances that are hidden by hand are left out, because they belong to this photo only.
+        The instances that are hidden or changed by hand are left out, because they belong to this photo only.
         """
         names = (
             *("model", "detail", "score_threshold", "mask_threshold", "opacity", "color_by"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +27,23 @@ from visualize import PARTS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 STAGE_SCRIPTS = (
-    *("objects", "labels", "table", "zoom", "split", "ruler"),
+    *("objects", "labels", "table", "zoom", "edits", "split", "ruler"),
     *("film", "stage", "live", "keys", "start"),
 )
 """The files of the stage's script, in this order. They share one function scope."""
-EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "show": list(PARTS), "scale": None}
+EMPTY_STAGE: dict[str, Any] = {
+    **{"photo": None, "number": 0, "hidden": [], "edits": [], "show": list(PARTS), "scale": None}
+}
 """The value of a stage without a photo."""
 JPEG_QUALITY = 92
+
+
+def as_markdown(text: str) -> str:
+    """Returns a plain text for `gr.Markdown`, which shows each of its characters as it is.
+
+    The names of kinds come from the weights, so they may hold anything.
+    """
+    return re.sub(r"([\\`*_{}\[\]<>#|!~$&])", r"\\\1", text)
 
 
 class ForgivingSlider(gr.Slider):
@@ -56,18 +67,22 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
     """Returns the stage: where a photo is dropped, and where its objects appear and react to the pointer.
 
     The server sets properties with `gr.update`: `scene` and `look` (`ui.overlay`), `said` (`said`), `second`
-    (another picture of the same photo, on the right side of a line that can be dragged), and `opened` (what
-    the page shows when it opens). For a clip: `clip_scene` and `clip_look` (`ui.film`), and `playable`, a
-    copy that every browser plays.
+    (another picture of the same photo, on the right side of a line that can be dragged), `ideas`
+    (`ui.correcting`), and `opened` (what the page shows when it opens). For a clip: `clip_scene` and
+    `clip_look` (`ui.film`), and `playable`, a copy that every browser plays.
 
-    The value is {"photo": source, "number": n, "hidden": [id, …], "show": [part, …]}. `photo` is an upload,
-    {"url": address}, {"example": name}, {"kept": token} or None. Each photo that is sent has another number.
-    `hidden` holds the instances that the visitor has hidden. `show` holds the parts that are drawn. `scale`
-    is None, or a line of known length in the photo (`answer.scale.scale_of`).
+    The value is {"photo": source, "number": n, "hidden": [id, …], "edits": [edit, …], "show": [part, …]}.
+    `photo` is an upload, {"annotated": upload, "annotations": path} (`answer.opened`), {"url": address},
+    {"example": name}, {"kept": token} or None. Each photo that is
+    sent has another number. `hidden` holds the instances that the visitor has hidden, `edits` what the
+    visitor has changed (`answer.edits`), and `show` the parts that are drawn. `scale` is None, or a line of
+    known length in the photo (`answer.scale.scale_of`).
 
     The event `photo` asks to look at the photo, or at the clip ({"clip": upload}). `unplayable` asks for a
-    copy of the clip. `stop` gives up. `input` says that `hidden` or `show` has changed, and `measured` that
-    `scale` has. `cut_out` asks for the file of one instance; the event's data holds the instance's "id".
+    copy of the clip. `stop` gives up. `input` says that `hidden` or `show` has changed, `corrected` that
+    `edits` has, and `measured` that `scale` has. `prepare` says that a correction begins, and `ask` asks what
+    is in a box or at a place (`ui.correcting`). `cut_out` asks for the file of one instance; the event's data
+    holds its "id".
 
     Args:
         examples: Their pictures by name.
@@ -82,6 +97,7 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
         scene={},
         look={},
         said={},
+        ideas={},
         second={},
         opened={},
         clip_scene={},

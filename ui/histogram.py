@@ -21,6 +21,7 @@ def histogram(view: View) -> str:
     """
     threshold = view.filters.score_threshold
     counted = in_view(view.everything, view.categories, view.filters.everything())
+    counted = counted.select(counted.sources == 0)  # what a person added or changed has no score
     scores, passing = counted.scores, np.isin(counted.ids, view.shown.ids)
     hidden, shown = (np.histogram(scores[part], BINS, (SCORE_FLOOR, 1))[0] for part in (~passing, passing))
     unit = HEIGHT / max(1, (hidden + shown).max())

@@ -13,23 +13,19 @@ from typing import Any
 
 import gradio as gr
 
-from answer.result import Result
 from answer.settings import MASK_RANGE
 from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, can_show, draw
 from inside.words import ABOUT, object_name, sentence
 from inside.words import WAYS as NAMES_OF_WAYS
 from network.detail import CLOSER
 from network.inside import Inside
-from serving.kept import Kept
-from serving.photos import inside_image
+from serving.ideas import steps_of
 from serving.service import Service, keep
 from ui.api import ONE_LOOK
-from ui.components import ForgivingSlider, picture_file
+from ui.components import ForgivingSlider, as_markdown, picture_file
 
 NAME = "Inside"
 """The name of the tab."""
-MOST_KEPT = 4
-"""The number of photos whose steps are kept, of all visitors together."""
 OVERLAP_RANGE, PERCENT = (0.1, 0.95), (0, 100)
 NO_RESULT = "Drop a photo above, or choose an example. Then this tab shows how the model looks at it."
 NAMED = """() => {
@@ -60,7 +56,7 @@ class InsideTab:
     """The components of the tab.
 
     Args:
-        held: {"run": token of the result, "steps": token of what was kept}.
+        held: The token of the result that the tab shows, or None.
         point: x and y of the place that was chosen, or None.
         selected: Out of sight: the id of the object that was selected on the stage when the tab was opened.
         step: The number of the step, from 1. It is a part of `ui.choices.Choices`.
@@ -227,7 +223,6 @@ class Insides:
 
     def __init__(self, tab: InsideTab, run: gr.State, service: Service) -> None:
         self._tab, self._run, self._service = tab, run, service
-        self._kept = Kept[Inside](most=MOST_KEPT)
 
     async def open(self, values: Values, progress: gr.Progress = gr.Progress()) -> Values:  # noqa: B008
         """As `show`, for the object that is selected on the stage, if there is one."""
@@ -251,13 +246,13 @@ class Insides:
         if run is None:
             return {tab.picture: None, tab.sentence: NO_RESULT, tab.lead: ""}
         answer: Values = {}
-        is_same = held is not None and held["run"] == run.token
-        steps = self._kept.get(held["steps"]) if held is not None and is_same else None
+        is_same = held == run.token
+        steps = self._service.steps.get(run.result)
         keep(run.result.path)
         if steps is None:
-            steps = await self._look(run.result, progress)
-            token = self._kept.put(steps, None if held is None else held["steps"])
-            answer[tab.held] = {"run": run.token, "steps": token}
+            async with self._service.request("inside", progress) as request:
+                steps = await steps_of(self._service, request, run.result)
+        answer[tab.held] = run.token
         look = tab.read(values)
         if run.result.detail == CLOSER:  # its objects have other ids than those of this one look
             object = None
@@ -308,12 +303,6 @@ class Insides:
             return await self.show(values)
         return {self._tab.point: point} | await self.show(values | {self._tab.point: point})
 
-    async def _look(self, result: Result, progress: gr.Progress) -> Inside:
-        async with self._service.request("inside", progress) as request:
-            return await request.run(
-                lambda job: inside_image(result.working_image, result.model, job.stage, result.detail)
-            )
-
     def _fresh(self, steps: Inside, look: Look) -> tuple[Look, Values]:
         """Returns the look at a new photo, and the components that depend on the photo."""
         tab = self._tab
@@ -332,7 +321,7 @@ class Insides:
     def _shown(self, photo: Any, steps: Inside, look: Look) -> Values:
         tab, about, way = self._tab, ABOUT[look.step], look.the_way()
         missing = "\n\n".join(steps.missing)
-        told = sentence(photo, steps, look)
+        told = as_markdown(sentence(photo, steps, look))
         pointed = (way in POINTED or look.step == "names") and can_show(steps, look)
         if pointed:
             told += " Click the picture, or use the two sliders, to choose another place."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +11,13 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from answer.edits import read_edits
 from answer.files import EXPORTS
 from answer.settings import MASK_RANGE, SCORE_RANGE
 from clips.files import EXPORTS as CLIP_EXPORTS
-from network.architectures import ARCHITECTURES
+from network.architectures import ARCHITECTURES, Architecture
 from network.detail import DETAILS
+from network.weights import FILE_VARIABLE, REPO_VARIABLE
 from ui import links
 from ui.choices import SAME, Choices
 from ui.components import ASSETS, ForgivingSlider, stage, summary_panel
@@ -89,6 +93,7 @@ class Layout:
             without=tuple(values[self.summary]["unticked"]),
             thresholds=dict(values[self.summary].get("thresholds", {})),
             hidden=tuple(picture["hidden"]),
+            edits=read_edits(picture.get("edits")),
             show=tuple(picture["show"]),
             scale=picture.get("scale"),
         )
@@ -186,7 +191,7 @@ def _add_rail(parts: dict[str, Any], controls: dict[str, Any]) -> None:
     with gr.Accordion("Model", open=False):
         controls["model"] = gr.Radio(
             [("Automatic: the best one available", "auto")]
-            + [(architecture.title, name) for name, architecture in ARCHITECTURES.items()],
+            + [(title_of(architecture), name) for name, architecture in ARCHITECTURES.items()],
             value=FRESH.model,
             label="Model",
             info="One that is not here yet is fetched when it is first used (about 180 MB).",
@@ -312,3 +317,14 @@ def _shows(chooser: Any, shown: Any, values: tuple[str, ...]) -> None:
         queue=False,
         show_progress="hidden",
     )
+
+
+def title_of(architecture: Architecture) -> str:
+    """Returns what the list of models calls a network.
+
+    Where the owner names weights, only they say how many kinds of object the network knows. They may be on
+    the Hub, so nobody can say it when the page is built.
+    """
+    if any(os.environ.get(variable) for variable in (FILE_VARIABLE, REPO_VARIABLE)):
+        return re.sub(r"\d+ kinds of object, ", "", architecture.title)
+    return architecture.title

@@ -14,49 +14,57 @@ import numpy as np
 from answer.formats import areas
 from answer.outlines import edge_path
 from answer.report import Row, found, headers, how, kinds, table
-from answer.result import Result, View, in_view, names
-from answer.scale import Scale
+from answer.result import View, in_view, names
 from detections import Detections
 from inference import WORKING_SIDE
 from marks import ink, instance_colors, shown_score
 
+PENCIL = "✎"
+"""Stands in place of the score of what a person added or changed."""
 MOST_DOTS = 4
 """The number of objects of a kind whose colours stand in its chip."""
 
 
-def scene(result: Result, mask_threshold: float = 0.5, scale: Scale | None = None) -> dict[str, Any]:
-    """Returns every instance of a result: outline, box, colours, table row and numbers.
+def scene(view: View) -> dict[str, Any]:
+    """Returns every instance of a view, also those out of view: outline, box, colours, table row, numbers.
 
     Outlines run along the pixel edges of the masks at `width` x `height`. The longer of these sides is
     `WORKING_SIDE`, also for smaller photos, because masks have no resolution of their own. Boxes are x1 y1 x2
     y2 as shares of the picture's width and height.
     """
-    detections = result.detections
-    height, width = detections.image_size
-    ratio = WORKING_SIDE / max(height, width)
-    size = max(1, round(height * ratio)), max(1, round(width * ratio))
-    rows = table(detections, result.categories, areas(detections, mask_threshold), scale)
+    detections, categories, mask_threshold = view.everything, view.categories, view.filters.mask_threshold
+    size = scene_size(detections.image_size)
+    rows = table(detections, categories, areas(detections, mask_threshold), view.scale)
     colors = {by: instance_colors(detections, by).tolist() for by in ("instance", "category")}  # type: ignore[arg-type]
     return {
         "width": size[1],
         "height": size[0],
-        "headers": list(headers(scale)),
+        "photo_size": list(detections.image_size[::-1]),
+        "names": [category.name for category in categories],
+        "headers": list(headers(view.scale)),
         "instances": [
             {
                 "id": int(detections.ids[i]),
                 "name": name,
                 "score": float(shown_score(detections.scores[i], 4)),
+                "source": detections.source(i),
                 "area": rows[i][3],
-                "numbers": _numbers(_cells(rows[i]), headers(scale)),
+                "numbers": _numbers(_cells(rows[i]), headers(view.scale)),
                 "row": rows[i],
                 "cells": _cells(rows[i]),
                 "box": shares(detections, i),
                 "path": outline(detections, i, size, mask_threshold)[0],
                 "colors": {by: fill_and_ink(color[i]) for by, color in colors.items()},
             }
-            for i, name in enumerate(names(detections, result.categories))
+            for i, name in enumerate(names(detections, categories))
         ],
     }
+
+
+def scene_size(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Returns the (height, width) at which the outlines of a photo of `image_size` are drawn."""
+    scale = WORKING_SIDE / max(image_size)
+    return max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale))
 
 
 def look(view: View) -> dict[str, Any]:
@@ -132,7 +140,7 @@ def outline(detections: Detections, i: int, size: tuple[int, int], mask_threshol
 def _cells(row: Row) -> list[str]:
     """Returns the texts of a table row."""
     id, name, score, area, percent, *rest = row
-    shown = shown_score(float(score), 3)
+    shown = PENCIL if score == "" else shown_score(float(score), 3)
     return [str(id), str(name), shown, f"{area:,}", f"{percent:.2f}", *[f"{number:,}" for number in rest]]
 
 

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
-from answer.result import Result
-from answer.scale import Scale
-from answer.settings import SCORE_RANGE
+from answer.opened import continued_result
+from answer.result import Result, View
+from answer.settings import SCORE_RANGE, SettingsError
 from categories import Categories
 from inference import FALLBACK_NAME, ModelError, SegmentationModel, looks_of
 from network.detail import CLOSER
@@ -35,6 +35,7 @@ from ui import links, overlay, sides
 from ui.api import detail_notice
 from ui.choices import SAME, Choices
 from ui.components import picture_file, said
+from ui.correcting import add_correcting
 from ui.film import FilmPage
 from ui.histogram import histogram
 from ui.inside import add_inside_events
@@ -146,7 +147,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold", "step")
     moved = [layout.picture.input, layout.summary.input, *(controls[name].input for name in names)]
     gr.on(moved, page.show, inputs, outputs, **INSTANT)
-    for changed in (controls["mask_threshold"].input, layout.picture.measured):
+    for changed in (controls["mask_threshold"].input, layout.picture.corrected, layout.picture.measured):
         changed(page.redraw, inputs, outputs, **INSTANT)
     for name, tab in layout.tab_of.items():
         tab.select(lambda name=name: name, None, controls["tab"], **INSTANT).then(
@@ -158,6 +159,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     layout.summary.reset(page.reset, inputs, outputs, **INSTANT)
 
     add_saving(layout, memory.run, memory.film, page.clips, service)
+    add_correcting(layout, memory.run, service)
     add_inside_events(layout.inside, layout.tab_of["Inside"], controls["tab"], memory.run, service)
     blocks.load(None, js=FOR_SCREEN_READERS)
     opened = outputs | {memory.address, layout.tabs, layout.agents}
@@ -173,12 +175,22 @@ class Page:
         self._kept = Kept[Result]()
         self.clips = FilmPage(layout, memory.film, service)
 
-    def _choices(self, values: Answer) -> Choices:
-        """Returns what the visitor has set. Refuses in a sentence what the page never sends."""
+    def _choices(self, values: Answer, number: int | None = None) -> Choices:
+        """Returns what the visitor has set. Refuses in a sentence what the page never sends.
+
+        Args:
+            number: The number of the photo that is meant, if it is not the one of the run. Changes of another
+                photo are left out.
+        """
         try:
-            return self._layout.read(values)
+            choices = self._layout.read(values)
+        except SettingsError as error:
+            raise gr.Error(str(error), print_exception=False) from error
         except (LookupError, TypeError, ValueError) as error:
             raise gr.Error(ODD, print_exception=False) from error
+        run = values[self._memory.run]
+        meant = run.number if number is None and run is not None else number
+        return choices if values[self._layout.picture].get("number") == meant else replace(choices, edits=())
 
     async def find(self, values: Answer) -> AsyncIterator[Answer]:
         """Looks for the objects in the photo that was sent last, and says on the stage how far it is."""
@@ -264,6 +276,7 @@ class Page:
                 choices = self._choices(values)
                 path = await _file_of(source, run, request)
                 network = await request.model(choices.model)
+                notes = request.annotations(source.get("annotations")) if "annotated" in source else None
 
                 def work(job: Job) -> Answer:
                     nonlocal foretold
@@ -279,7 +292,11 @@ class Page:
                         words = "Looking for objects"
                         tell({picture: gr.update(said=said("working", words, number, seconds))})
                     foretold = seconds >= 1 and not closer
-                    return self._found(request.segment(path, network, job, choices.detail), values, number)
+                    result = request.segment(path, network, job, choices.detail)
+                    if notes is not None:
+                        name = str(source["annotated"].get("orig_name") or path.name)
+                        result = continued_result(result, notes, name)
+                    return self._found(result, values, number)
 
                 return await request.run(work)
         except gr.Error as error:
@@ -301,12 +318,12 @@ class Page:
 
     def _preview(self, result: Result, values: Answer, number: int, seconds: float) -> Answer:
         """Returns the stage with a quick look. Nothing else of the page changes."""
-        view = replace(self._choices(values), hidden=()).view(result)
+        view = replace(self._choices(values), hidden=(), edits=()).view(result)
         words = f"Quick look. The full answer comes in about {max(1, round(seconds))} s."
         mark = {"photo_number": number, "preview": True}
         return {
             self._layout.picture: gr.update(
-                scene=_scene(result, view.filters.mask_threshold, view.scale) | mark,
+                scene=_scene(view) | mark,
                 look=overlay.look(view) | mark,
                 said=said("working", words, number, seconds),
             )
@@ -314,10 +331,11 @@ class Page:
 
     def _found(self, result: Result, values: Answer, number: int, token: str | None = None) -> Answer:
         """Returns the page with a new result, and with one that was kept under `token`."""
-        layout, run, choices = self._layout, values[self._memory.run], self._choices(values)
+        layout, run = self._layout, values[self._memory.run]
+        choices = self._choices(values, number)
         keep(result.path)
         if token is None:
-            choices = replace(choices, hidden=())  # the ids of another photo
+            choices = replace(choices, hidden=(), edits=())  # the ids of another photo
             token = self._kept.put(result, run.token if run else None)
         fitting = _showing_something(choices, result)
         notes = (FILTERS_RESET if fitting != choices else "", detail_notice(result, choices.detail))
@@ -369,7 +387,7 @@ class Page:
         return await self._look(values, self._choices(values))
 
     async def redraw(self, values: Answer) -> Any:
-        """As `show`, with new outlines, because the mask threshold has changed."""
+        """As `show`, with new outlines, because the mask threshold or an object has changed."""
         return await self._look(values, self._choices(values), whole=True)
 
     async def turn(self, values: Answer) -> Any:
@@ -381,7 +399,7 @@ class Page:
         run, film, choices = values[self._memory.run], values[self._memory.film], self._choices(values)
         if film is not None:
             return await self._look(values, choices) if choices != film.choices else gr.skip()
-        if run is None or replace(choices, hidden=run.choices.hidden) == run.choices:
+        if run is None or replace(choices, hidden=run.choices.hidden, edits=run.choices.edits) == run.choices:
             return gr.skip()
         return await self._look(values, choices, whole=True)
 
@@ -443,7 +461,7 @@ class Page:
         layout, view, mark = self._layout, choices.view(run.result), {"photo_number": run.number}
         picture: dict[str, Any] = {"look": overlay.look(view) | mark, "second": {}}
         if whole:
-            scene = _scene(run.result, choices.mask_threshold, view.scale)
+            scene = _scene(view)
             picture["scene"] = scene | mark | {"token": run.token}
         answer: Answer = {
             layout.histogram: histogram(view),
@@ -494,12 +512,9 @@ def summary_value(choices: Choices) -> dict[str, Any]:
     return {"unticked": list(choices.without), "thresholds": dict(choices.thresholds)}
 
 
-def _scene(result: Result, mask_threshold: float, scale: Scale | None = None) -> dict[str, Any]:
-    photo = {"path": picture_file(result.working_image), "meta": {"_type": "gradio.FileData"}}
-    return overlay.scene(result, mask_threshold, scale) | {
-        "photo": photo,
-        "animated": FIRST_FRAME in result.notes,
-    }
+def _scene(view: View) -> dict[str, Any]:
+    photo = {"path": picture_file(view.result.working_image), "meta": {"_type": "gradio.FileData"}}
+    return overlay.scene(view) | {"photo": photo, "animated": FIRST_FRAME in view.result.notes}
 
 
 def _showing_something(choices: Choices, result: Result) -> Choices:
@@ -520,7 +535,7 @@ async def _file_of(source: dict[str, Any], run: Run | None, request: Request) ->
         if path is None:
             raise ImageError("There is no such example. Please choose one that is shown.")
         return path
-    return await request.photo(source)
+    return await request.photo(source.get("annotated", source))
 
 
 def _add_banner(blocks: gr.Blocks, models: Models, layout: Layout) -> None:

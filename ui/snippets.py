@@ -117,6 +117,8 @@ def _settings(view: View | ClipView) -> dict[str, Any]:
         value = getattr(view.filters, name)
         if value != getattr(default, name):
             settings[name] = list(value) if isinstance(value, tuple) else value
+    if isinstance(view, View) and view.edits:
+        settings["edits"] = [change.to_json() for change in view.edits]
     return settings
 
 

@@ -9,7 +9,9 @@ from pycocotools import mask as coco_mask
 
 import coco
 from answer.data import SCHEMA_VERSION, to_json
-from answer.formats import to_rle
+from answer.edits import Edit, read_edits, to_text
+from answer.formats import BY_A_PERSON, areas, to_coco, to_labelme, to_rle, to_yolo
+from answer.report import table
 from answer.result import View, in_view
 from answer.settings import Filters
 from tests.samples import CAT, make_detections, make_result, random_detections
@@ -43,6 +45,7 @@ def test_json_says_what_was_found_and_how() -> None:
             "hidden": [7],
             "thresholds": {},
         },
+        "edits": [],
         "timings_ms": {"read": 12.3, "model": 678.9},
         "counts": {"cat": 1},
         "warnings": ["a warning"],
@@ -52,6 +55,7 @@ def test_json_says_what_was_found_and_how() -> None:
                 "category_id": CAT,
                 "category_name": "cat",
                 "score": 0.987654,
+                "source": "model",
                 "bbox_xyxy": [10.12, 20.46, 50.7, 50.3],
                 "bbox_xywh": [10.12, 20.46, 40.58, 29.84],
                 "area": detections.area(0, 0.75),
@@ -109,3 +113,32 @@ def test_nothing_found_is_a_complete_answer() -> None:
 
 def test_no_class_at_all_comes_through_json_unchanged() -> None:
     assert to_json(View(make_result(make_detections([])), Filters(0, ())))["settings"]["classes"] == []
+
+
+def test_what_a_person_did_has_a_source_and_no_score() -> None:
+    mask = to_text(np.full((28, 28), 0.9, np.float32))
+    edits = (Edit("rename", 1, "teapot"), Edit("add", 5, "dog", (0.0, 0.0, 20.0, 20.0), mask))
+    detections = make_detections(
+        [[10, 10, 40, 40], [50, 10, 70, 30]], class_ids=[CAT, CAT], scores=[0.4, 0.3]
+    )
+    view = View(make_result(detections), Filters(0.5), edits=edits)
+
+    answer = to_json(view)
+
+    assert [
+        (one["id"], one["category_name"], one["score"], one["source"]) for one in answer["instances"]
+    ] == [
+        (1, "teapot", None, "edited"),  # no threshold hides what a person said
+        (5, "dog", None, "person"),
+    ]
+    assert answer["counts"] == {"teapot": 1, "dog": 1}
+    assert View(make_result(detections), edits=read_edits(answer["edits"])).shown.ids.tolist() == [1, 5]
+    in_coco = to_coco(view.shown, view.categories, "photo.png")
+    assert [one["source"] for one in in_coco["annotations"]] == ["edited", "person"]
+    assert not any("score" in one for one in in_coco["annotations"])
+    assert in_coco["categories"][-1]["name"] == "teapot"
+    in_labelme = to_labelme(view.shown, view.categories, "photo.png")
+    assert [shape["description"] for shape in in_labelme["shapes"]] == list(BY_A_PERSON.values())
+    assert to_yolo(view.shown, view.categories).startswith("80 ")
+    rows = table(view.shown, view.categories, areas(view.shown))
+    assert [row[2] for row in rows] == ["", ""]

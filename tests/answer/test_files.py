@@ -353,6 +353,8 @@ def test_the_manifest_says_how_the_result_was_made(tmp_path: Path, folder: Path)
             "edges": "soft",
             "scale": None,
         },
+        "edits": [],
+        "by_a_person": {"edited": [], "person": []},
         "counts": to_json(View(result, filters))["counts"],
         "left_out_without_pixels": 0,
         "files": [name for name in files if name != "manifest.json"],

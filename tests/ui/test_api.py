@@ -44,13 +44,19 @@ FILTERS = {
     "hidden": None,
 }
 LOOK = {"opacity": 0.5, "color_by": "instance", "show": None, "effect": None, "color": "#ffffff"}
-DETAIL = {"detail": "full", "thresholds": None}
+DETAIL = {"detail": "full"}
+EDITS = {"edits": None}
+OWN = {"thresholds": None}
 PARAMETERS = {
-    "/segment": FILTERS | DETAIL,
-    "/annotate": FILTERS | LOOK | DETAIL,
-    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL,
+    "/segment": FILTERS | DETAIL | EDITS | OWN,
+    "/annotate": FILTERS | LOOK | DETAIL | EDITS | OWN,
+    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL | EDITS | OWN,
+    "/suggest": {"box": None, "place": None, "model": "auto", "detail": "full"},
     "/inside": {"model": "auto", "detail": "full", "arrays": False},
-    "/segment_video": FILTERS | DETAIL | {"stride": 0, "format": "coco", "effect": None, "color": "#ffffff"},
+    "/segment_video": FILTERS
+    | DETAIL
+    | {"stride": 0, "format": "coco", "effect": None, "color": "#ffffff"}
+    | OWN,
 }
 """The parameters of each endpoint beside the image, with their defaults."""
 OF_AGENTS: dict[str, Any] = {

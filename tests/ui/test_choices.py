@@ -6,6 +6,7 @@ from typing import Any, get_args
 import gradio as gr
 import pytest
 
+from answer.edits import read_edits
 from answer.result import View
 from answer.settings import Filters, SettingsError
 from detections import Detections
@@ -48,7 +49,7 @@ LINE = {"line": [0, 0, 1, 1], "length": 2, "unit": "m"}
 
 def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> None:
     names = {field.name for field in fields(Choices)}
-    assert layout.controls.keys() == names - {"without", "hidden", "show", "thresholds", "scale"}
+    assert layout.controls.keys() == names - {"without", "hidden", "edits", "show", "thresholds", "scale"}
     changed: dict[str, Any] = {
         "model": "scenes",
         "detail": "fast",
@@ -66,11 +67,14 @@ def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> No
     assert changed.keys() == layout.controls.keys()
     values = untouched(layout) | {layout.controls[name]: value for name, value in changed.items()}
     values[layout.summary] = {"unticked": ["cat", "dog"], "thresholds": {"car": 0.8}}
-    values[layout.picture] = EMPTY_STAGE | {"hidden": [3, 1], "show": ["labels"], "scale": LINE}
+    edit = {"do": "rename", "id": 3, "name": "teapot"}
+    of_stage = {"hidden": [3, 1], "show": ["labels"], "edits": [edit], "scale": LINE}
+    values[layout.picture] = EMPTY_STAGE | of_stage
     expected = Choices(
         **changed,
         without=("cat", "dog"),
         hidden=(3, 1),
+        edits=read_edits([edit]),
         show=("labels",),
         thresholds={"car": 0.8},
         scale=LINE,

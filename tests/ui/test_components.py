@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from tests.samples import random_image
 from ui import components
-from ui.components import picture_file, said
+from ui.components import as_markdown, picture_file, said
 
 
 def test_a_picture_for_the_page_declares_srgb_in_less_than_a_kilobyte() -> None:
@@ -57,3 +57,15 @@ def test_the_scripts_of_the_stage_are_all_there_and_start_comes_last() -> None:
 )
 def test_a_slider_takes_what_is_half_typed_for_the_nearest_number(sent: object, read: float) -> None:
     assert components.ForgivingSlider(0.05, 1).preprocess(sent) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown"),
+    [
+        ("A dog, 0.98 (1 of 2).", "A dog, 0.98 (1 of 2)."),
+        ("<b>x</b>", r"\<b\>x\</b\>"),
+        ("![a](http://b) & `c` $$d$$", r"\!\[a\](http://b) \& \`c\` \$\$d\$\$"),
+    ],
+)
+def test_markdown_shows_a_name_as_it_is(text: str, markdown: str) -> None:
+    assert as_markdown(text) == markdown

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from marks import instance_colors
 from photo.strips import fit_within
 from tests.answer.test_outlines import rasterised
 from tests.samples import CAT, DOG, PERSON, fake_model, make_detections, random_detections
-from ui.overlay import MOST_DOTS, look, scene, summary
+from ui import overlay
+from ui.overlay import MOST_DOTS, look, summary
 from visualize import Style
 
 SIZES = [(60, 80), (80, 60), (50, 50), (1, 1), (35, 1050), (3001, 2004), (1503, 4000)]
@@ -26,6 +28,10 @@ SIZES = [(60, 80), (80, 60), (50, 50), (1, 1), (35, 1050), (3001, 2004), (1503, 
 def make_result(detections: Detections) -> Result:
     picture = np.zeros((6, 8, 3), np.uint8)
     return Result(Path("photo.png"), picture, detections, fake_model(), {"model": 1.0})
+
+
+def scene(result: Result, mask_threshold: float = 0.5) -> dict[str, Any]:
+    return overlay.scene(View(result, Filters(mask_threshold=mask_threshold)))
 
 
 def contrast(a: str, b: str) -> float:

@@ -25,6 +25,7 @@ from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 import coco
+from answer.edits import MAX_EDITS
 from answer.files import EXPORTS
 from answer.settings import MAX_HIDDEN, MAX_ID, Filters, SettingsError, check_classes, said
 from inference import NAMES, SegmentationModel
@@ -76,6 +77,15 @@ def is_none_or_list_of(fits: Callable[[object], bool], longest: float = math.inf
     )
 
 
+def is_rename(value: object) -> bool:
+    """Whether a value is an edit that fits every result of at least three objects."""
+    if not isinstance(value, dict) or value.keys() != {"do", "id", "name"}:
+        return False
+    name = value["name"]
+    fits = isinstance(name, str) and 0 < len(name) <= 40 and name.isprintable() and name == name.strip()
+    return fits and value["do"] == "rename" and type(value["id"]) is int and 1 <= value["id"] <= 3
+
+
 def is_color(value: object) -> bool:
     if not isinstance(value, str):
         return False
@@ -94,8 +104,9 @@ FILTERS: dict[str, Callable[[object], bool]] = {
     "model": one_of(NAMES),
     "hidden": is_none_or_list_of(lambda id: type(id) is int and 1 <= id <= MAX_ID, MAX_HIDDEN),  # type: ignore[operator]
 }
-DETAIL: dict[str, Callable[[object], bool]] = {
-    "detail": one_of(("full", "balanced", "fast", "closer")),
+DETAIL = {"detail": one_of(("full", "balanced", "fast", "closer"))}
+EDITS = {"edits": is_none_or_list_of(is_rename, MAX_EDITS)}
+OWN: dict[str, Callable[[object], bool]] = {
     "thresholds": lambda value: (
         value is None
         or (
@@ -105,7 +116,7 @@ DETAIL: dict[str, Callable[[object], bool]] = {
     ),
 }
 ARGUMENTS = {
-    "segment": FILTERS | DETAIL,
+    "segment": FILTERS | DETAIL | EDITS | OWN,
     "annotate": FILTERS
     | {
         "opacity": is_fraction,
@@ -114,10 +125,16 @@ ARGUMENTS = {
         "effect": lambda value: value is None or one_of(EFFECTS)(value),
         "color": is_color,
     }
-    | DETAIL,
-    "export": {"format": one_of(EXPORTS)} | FILTERS | {"edges": one_of(("hard", "soft"))} | DETAIL,
-    "inside": {"model": FILTERS["model"], "detail": DETAIL["detail"]}
-    | {"arrays": lambda value: isinstance(value, bool)},
+    | DETAIL
+    | EDITS
+    | OWN,
+    "export": {"format": one_of(EXPORTS)}
+    | FILTERS
+    | {"edges": one_of(("hard", "soft"))}
+    | DETAIL
+    | EDITS
+    | OWN,
+    "inside": {"model": FILTERS["model"]} | DETAIL | {"arrays": lambda value: isinstance(value, bool)},
 }
 """The arguments of each endpoint beside the image, in their order, with a check of each value."""
 
@@ -132,6 +149,13 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "show": st.none() | st.lists(st.sampled_from(PARTS), max_size=5),
     "effect": st.none() | st.sampled_from(sorted(EFFECTS)),
     "color": st.from_regex(r"#[0-9a-fA-F]{6}", fullmatch=True) | st.just("rgba(1, 22.5, 255, 0.3)"),
+    "edits": st.none()
+    | st.lists(
+        st.fixed_dictionaries(
+            {"do": st.just("rename"), "id": st.integers(1, 3), "name": st.sampled_from(["cat", "tea pot"])}
+        ),
+        max_size=3,
+    ),
     "format": st.sampled_from(sorted(EXPORTS)),
     "edges": st.sampled_from(["hard", "soft"]),
     "thresholds": st.none()
@@ -371,7 +395,7 @@ def test_a_file_that_is_none_is_told_at_the_door(file: dict[str, Any], photo: di
 def test_files_stand_for_the_image_and_for_nothing_else(photo: dict[str, Any]) -> None:
     body = {"image": photo, "classes": [{"path": "http://127.0.0.1/", "meta": FILE_DATA}]}
     assert fault_in(KNOWN, "segment", True, body) == "classes: expected no file here."
-    data = [photo, 0.5, None, 0.5, photo, None, "full", None]
+    data = [photo, 0.5, None, 0.5, photo, None, "full", None, None]
     assert fault_in(KNOWN, "segment", False, {"data": data}) == "model: expected no file here."
 
 
@@ -648,7 +672,7 @@ load_all_checks()
 def operations(server: str) -> list[Any]:
     schema = schemathesis.openapi.from_url(f"{server}gradio_api/openapi.json")
     found = [result.ok() for result in schema.get_all_operations()]
-    assert len(found) == 1 + 2 * len([*ARGUMENTS, "segment_video", *TOOLS])
+    assert len(found) == 1 + 2 * len([*ARGUMENTS, "segment_video", "suggest", *TOOLS])
     return found
 
 

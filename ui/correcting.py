@@ -1,0 +1,100 @@
+"""Correcting: answers what is in a box that a visitor drew, or at a place that a visitor clicked.
+
+What the visitor makes of the answer is an edit (`answer.edits`), which the browser keeps (`assets/edits.js`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from answer.edits import to_text
+from answer.result import Result
+from marks import shown_score
+from network.ideas import Idea
+from serving.ideas import idea_at_place, idea_of_box, one_for_each_name, steps_of
+from serving.service import Service, keep
+from ui.layout import Layout
+from ui.overlay import outline, scene_size
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+GONE = "This photo is not kept any more (one is kept for an hour). Please send it again."
+
+
+def add_correcting(layout: Layout, run: gr.State, service: Service) -> None:
+    """Makes the stage's questions work.
+
+    Args:
+        run: Holds the `ui.page.Run` that is on the stage, or None.
+    """
+    correcting = Correcting(layout, run, service)
+    inputs = layout.inputs() | {run}
+    layout.picture.prepare(correcting.prepare, inputs, None, **PRIVATE)
+    layout.picture.ask(correcting.ask, inputs, {layout.picture}, trigger_mode="always_last", **PRIVATE)
+
+
+class Correcting:
+    """What the stage's questions do."""
+
+    def __init__(self, layout: Layout, run: gr.State, service: Service) -> None:
+        self._layout, self._run, self._service = layout, run, service
+
+    async def prepare(self, values: dict[Any, Any]) -> None:
+        """Lets the network make the features of the photo, so that they are there when a box is drawn."""
+        run = values[self._run]
+        if run is None or self._service.steps.get(run.result) is not None:
+            return
+        keep(run.result.path)
+        async with self._service.request("inside") as request:
+            await steps_of(self._service, request, run.result)
+
+    async def ask(self, values: dict[Any, Any], event: gr.EventData) -> dict[Any, Any]:
+        """Gives the stage what the network says of {"box", "name"} or {"place"}, in pixels of the photo.
+
+        What is wrong with the question is said beside it, with the question's number.
+        """
+        run, question = values[self._run], _part(event, "question")
+        about: dict[str, Any] = {"number": _part(event, "number"), "question": question}
+        try:
+            if run is None or about["number"] != run.number:
+                raise gr.Error(GONE, print_exception=False)
+            keep(run.result.path)
+            threshold = self._layout.read(values).mask_threshold
+            async with self._service.request("ask") as request:
+                if (place := _part(event, "place")) is not None:
+                    idea = await idea_at_place(self._service, request, run.result, place)
+                else:
+                    box, name = _part(event, "box"), _part(event, "name")
+                    idea = await idea_of_box(self._service, request, run.result, box, name)
+                about |= described(idea, run.result, threshold)
+        except gr.Error as error:
+            about["error"] = error.message
+        return {self._layout.picture: gr.update(ideas=about)}
+
+
+def described(idea: Idea, result: Result, mask_threshold: float) -> dict[str, Any]:
+    """Returns an idea as the stage shows it: its box, and what it says for each of its names.
+
+    Args:
+        idea: Its box is in pixels of the original photo.
+    """
+    as_found = one_for_each_name(idea, result)
+    size = scene_size(as_found.image_size)
+    return {
+        "box": [round(side, 2) for side in idea.box.tolist()],
+        "names": [
+            {
+                "name": result.categories.name_of(int(as_found.class_ids[i])),
+                "score": float(shown_score(float(idea.scores[i]), 4)),
+                "mask": to_text(as_found.mask_probs[i]),
+                "outlined": bool(idea.outlined[i]),
+                "path": outline(as_found, i, size, mask_threshold)[0],
+            }
+            for i in range(len(as_found))
+        ],
+    }
+
+
+def _part(event: gr.EventData, name: str) -> Any:
+    return getattr(event, name, None)
