@@ -17,6 +17,8 @@ from visualize import PARTS, Style
 
 SAME = "same"
 """The choice of the other model in a comparison that means the same model."""
+OTHER_SHOWS = {"right": "What the right side finds", "difference": "The difference"}
+"""What a comparison draws on the right side of the line, and its name for people."""
 TABS = ("Objects", "Effects", "Compare", "Inside", "Download", "Code", "How it works")
 
 
@@ -35,6 +37,7 @@ class Choices:
         tab: The tab that is open, of `TABS`.
         effect, color: A key of `visualize.EFFECTS`, and the colour of a plain background.
         other_model, other_threshold: The right side of a comparison.
+        other_show: What is drawn there, a key of `OTHER_SHOWS`.
         thresholds: As for `Filters`, also of kinds that this model does not know.
         scale: A line of known length in this photo (`answer.scale.scale_of`), or None.
         step: The number of the step in the tab "Inside", from 1.
@@ -55,6 +58,7 @@ class Choices:
     color: str = "#ffffff"
     other_model: str = SAME
     other_threshold: float = OTHER_THRESHOLD
+    other_show: str = "right"
     step: int = 1
     thresholds: Mapping[str, float] = field(default_factory=dict)
     scale: Mapping[str, Any] | None = None
@@ -109,7 +113,7 @@ class Choices:
         """
         names = (
             *("model", "detail", "score_threshold", "mask_threshold", "opacity", "color_by"),
-            *("tab", "step", "effect", "color", "other_threshold"),
+            *("tab", "step", "effect", "color", "other_threshold", "other_show"),
         )
         lists: dict[str, Any] = {"thresholds": dict(self.thresholds)}
         lists |= {"without": list(self.without), "show": [part for part in PARTS if part in self.show]}

@@ -19,7 +19,7 @@ from network.architectures import ARCHITECTURES, Architecture
 from network.detail import DETAILS
 from network.weights import FILE_VARIABLE, REPO_VARIABLE
 from ui import links
-from ui.choices import SAME, Choices
+from ui.choices import OTHER_SHOWS, SAME, Choices
 from ui.components import ASSETS, ForgivingSlider, stage, summary_panel
 from ui.inside import InsideTab, add_inside
 from visualize import EFFECTS
@@ -243,6 +243,12 @@ def _add_comparison(parts: dict[str, Any], controls: dict[str, Any]) -> None:
             label="and how sure it must be",
             elem_id="other-threshold",
         )
+    controls["other_show"] = gr.Radio(
+        [(title, name) for name, title in OTHER_SHOWS.items()],
+        value=FRESH.other_show,
+        label="On the right of the line",
+        elem_id="other-show",
+    )
     parts["compared"] = gr.Markdown(elem_id="comparison")
 
 

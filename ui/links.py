@@ -14,7 +14,7 @@ from inference import NAMES
 from inside.look import STEPS
 from marks import ColorBy
 from network.detail import DETAILS
-from ui.choices import TABS, Choices
+from ui.choices import OTHER_SHOWS, TABS, Choices
 from visualize import EFFECTS, PARTS
 
 LONGEST = 2000
@@ -169,5 +169,6 @@ SETTINGS = {
     "effect": Setting(FRESH.effect, _one_of(tuple(EFFECTS))),
     "color": Setting(FRESH.color, _color),
     "other_threshold": Setting(FRESH.other_threshold, _number(*SCORE_RANGE)),
+    "other_show": Setting(FRESH.other_show, _one_of(tuple(OTHER_SHOWS))),
 }
 """The settings that a link can hold, by name. A setting that the API also has is named as in the API."""

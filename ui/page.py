@@ -144,7 +144,16 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     layout.picture.unplayable(page.make_playable, inputs, {layout.picture}, **SLOW)
     for found in finding:
         found.success(page.catch_up, inputs, outputs, **INSTANT)
-    names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold", "step")
+    names = (
+        "score_threshold",
+        "opacity",
+        "color_by",
+        "effect",
+        "color",
+        "other_threshold",
+        "other_show",
+        "step",
+    )
     moved = [layout.picture.input, layout.summary.input, *(controls[name].input for name in names)]
     gr.on(moved, page.show, inputs, outputs, **INSTANT)
     for changed in (controls["mask_threshold"].input, layout.picture.corrected, layout.picture.measured):

@@ -63,6 +63,7 @@ def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> No
         "color": "#123456",
         "other_model": "starter",
         "other_threshold": 0.9,
+        "other_show": "difference",
     }
     assert changed.keys() == layout.controls.keys()
     values = untouched(layout) | {layout.controls[name]: value for name, value in changed.items()}

@@ -33,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
     "effect": "blur",
     "color": "#12ab00",
     "other_threshold": 1,
+    "other_show": "difference",
 }
 
 

@@ -608,6 +608,9 @@ def test_two_thresholds_and_two_models_are_compared_side_by_side(page: Page, ser
     set_number(page, "#other-threshold", 0.9)
     expect(words).to_contain_text(f"Right: {sum(s >= 0.9 for s in scores)} objects")
     expect(right).not_to_have_attribute("src", source)
+    expect(words).to_contain_text("Only right: nothing.")
+    page.locator("#other-show").get_by_text("The difference").click()
+    expect(words).to_contain_text("orange is only left, blue is only right")
     choose(page, "#other-model", "v2")
     expect(page.get_by_text("could not be fetched from download.pytorch.org").first).to_be_visible()
 
