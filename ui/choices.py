@@ -106,6 +106,10 @@ class Choices:
             **parts, opacity=self.opacity, color_by=self.color_by, mask_threshold=self.mask_threshold
         )
 
+    def of_summary(self) -> dict[str, Any]:
+        """Returns the value of the summary (`ui.components.summary_panel`) for what is set."""
+        return {"unticked": list(self.without), "thresholds": dict(self.thresholds)}
+
     def linked(self) -> dict[str, Any]:
         """Returns what a link to the page holds, by the names of `ui.links.SETTINGS`.
 
