@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Iterator
@@ -166,6 +167,13 @@ def test_live_names_the_kinds_of_the_file(own: Own) -> None:
     assert names and names <= set(NAMES) - {SIGN}
 
 
+def test_a_box_that_is_drawn_gets_a_name_of_the_file(client: Client) -> None:
+    left, top, width, height = next(a["bbox"] for a in own_truth(SCENE) if a["category_id"] == LABELS[13])
+    box = [left, top, left + width, top + height]
+    told = client.predict(image=handle_file(SCENE), box=box, api_name="/suggest")
+    assert told["names"][0]["name"] == SIGN
+
+
 def test_an_agent_is_told_the_kinds(client: Client, own: Own) -> None:
     told = json.loads(client.predict(image=handle_file(SCENE), api_name="/detect_objects"))
     assert told["kinds"] == NAMES
@@ -195,6 +203,17 @@ def test_the_steps_inside_show_names_as_text(own: Own, open_page: Callable[..., 
     page.locator("[role=option]", has_text=f": {KINDS['kite']}, ").first.click()
     expect(told).to_contain_text(KINDS["kite"])
     assert told.locator("b").count() == 0
+
+
+def test_the_folder_tool_says_that_names_are_missing(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(SCENE.read_bytes())
+    unnamed = dataclasses.replace(own.model, notes=("The weights come without names.",))
+    monkeypatch.setattr(segment_folder, "load", lambda name: unnamed)
+    assert segment_folder.main([str(tmp_path / "photos"), str(tmp_path / "out"), "--no-pictures"]) == 0
+    assert "The weights come without names." in capsys.readouterr().err
 
 
 def test_a_small_model_that_knows_other_kinds_gives_no_quick_look(own: Own) -> None:
