@@ -31,6 +31,8 @@ from tests.truth import SCENES, share_found, truth
 from tests.tuned import KINDS, LABELS, fine_tuned
 from tests.ui.visitor import chip, kind, masks, open_kinds, rows, upload
 from tools import evaluate, publish_weights, segment_folder
+from ui.layout import title_of
+from ui.links import to_link
 from ui.page import Page as FindingPage
 
 SCENE = SCENES[3]
@@ -191,6 +193,24 @@ def test_the_page_shows_names_as_text_and_filters_by_them(own: Own, open_page: C
     open_kinds(page)
     kind(page, SIGN).uncheck()
     expect(masks(page)).to_have_count(everything - 2)
+
+
+def test_a_link_holds_names_of_the_file(own: Own, open_page: Callable[..., Page]) -> None:
+    link = to_link(own.address.rstrip("/"), SCENE, {"without": [SIGN]})
+    page = open_page(at=own.address, query=link.removeprefix(own.address))
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+    open_kinds(page)
+    expect(kind(page, SIGN)).not_to_be_checked()
+    expect(kind(page, KINDS["clock"])).to_be_checked()
+
+
+def test_the_list_of_models_counts_no_kinds_where_the_owner_names_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenes = weights.ARCHITECTURES["scenes"]
+    assert title_of(scenes) == "Drawn scenes (10 kinds of object, built in)"
+    monkeypatch.setenv("SEGMENTATION_WEIGHTS", "my.pth")
+    assert title_of(scenes) == "Drawn scenes (built in)"
 
 
 def test_the_steps_inside_show_names_as_text(own: Own, open_page: Callable[..., Page]) -> None:
