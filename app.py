@@ -67,7 +67,7 @@ from starlette.middleware import Middleware
 
 from network import zero_gpu
 from photo.client import client
-from photo.limits import MAX_CLIP_BYTES, MAX_FILE_BYTES
+from photo.limits import MAX_CLIP_BYTES, MAX_FILE_BYTES, MAX_MANY_BYTES
 from serving import origins, sessions, tools
 from serving.bodies import checker
 from serving.guard import Guard
@@ -78,10 +78,11 @@ from ui.api import add_endpoints
 from ui.clips import add_clip_endpoint
 from ui.links import EXAMPLES
 from ui.live import live_routes
+from ui.many_api import add_many_endpoint
 from ui.page import add_page
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-STYLE_SHEETS = ("page.css", "objects.css", "live.css", "summary.css")
+STYLE_SHEETS = ("page.css", "objects.css", "live.css", "many.css", "summary.css")
 QUEUE_SIZE = 100
 """The number of requests that wait in Gradio's queue, in addition to the requests in the scheduler."""
 THREADS = 64
@@ -127,6 +128,7 @@ def create_demo(models: Models) -> gr.Blocks:
         add_page(blocks, service)
         add_endpoints(service)
         add_clip_endpoint(service)
+        add_many_endpoint(service)
         add_tools(service)
     blocks.service = service  # for `launch` and `stop`
     return blocks.queue(max_size=QUEUE_SIZE, api_open=False)
@@ -171,7 +173,7 @@ def launch(blocks: gr.Blocks, **options: Any) -> Any:
         favicon_path=ASSETS / "favicon.svg",
         state_session_capacity=SESSIONS,
         run_history=False,
-        max_file_size=max(MAX_FILE_BYTES, MAX_CLIP_BYTES),  # the guard tells clips from photos
+        max_file_size=max(MAX_FILE_BYTES, MAX_CLIP_BYTES, MAX_MANY_BYTES),  # the guard tells them apart
         max_threads=THREADS,
         ssr_mode=False,  # with SSR, another server sends the pages, and the guard is bypassed
         app_kwargs={"middleware": [guard], "lifespan": started, "routes": live_routes(blocks.service)},

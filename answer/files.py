@@ -59,7 +59,7 @@ With a fixed time, the same result gives the same bytes.
 MOST_OF_A_NAME = 40
 """The longest part of a kind's name that stands in a file's name, in characters."""
 
-STORED = (".png", ".mp4", ".webm")
+STORED = (".png", ".jpg", ".mp4", ".webm")
 
 JPEG_QUALITY = 88
 """Makes a picture about as large as a photo from a camera, and keeps thin contours clean."""

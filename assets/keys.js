@@ -51,6 +51,9 @@ const ACTIONS = {
   "live-switch": () => switchCamera(),
   "live-stop": () => stopLive(),
   dismiss: () => dismiss(),
+  "many-stop": () => stopMany(),
+  "many-rest": () => lookAgain("rest"),
+  "many-all": () => lookAgain("all"),
   "zoom-in": () => zoomBy(1.5),
   "zoom-out": () => zoomBy(1 / 1.5),
   fit: () => fit(),
@@ -73,7 +76,7 @@ const onClick = (event) => {
   }
 };
 
-for (const part of [element, details, card]) { // the last two are moved away later
+for (const part of [element, details, card, manyTable]) { // all but the first are moved away later
   part.addEventListener("keydown", onKey);
   part.addEventListener("click", onClick);
 }

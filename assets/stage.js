@@ -28,13 +28,13 @@ const addressRead = Promise.race([
 
 // ---- sending ----
 
-/** Sends one file. Several files, and files that are no pictures, get a sentence. */
+/** Sends one file, or many. Files that are no pictures get a sentence. */
 async function take(files) {
   const notes = files.filter(isAnnotations);
   if (notes.length) return takeAnnotated(files, notes);
   const [file, ...more] = files;
   if (!file) return;
-  if (more.length) return complain(`Please choose one photo at a time. You chose ${more.length + 1} files.`);
+  if (more.length || isZip(file)) return takeMany(files);
   if (isClip(file) && file.size) return takeClip(file);
   const fault = faultIn(file);
   if (fault) return complain(fault);
@@ -85,6 +85,7 @@ function plainly(error) {
 /** Puts the next photo on the stage and gives it a number. */
 function begin(words, src) {
   leaveFilm();
+  leaveMany();
   stopLive();
   leaveAdding();
   last += 1;
@@ -115,6 +116,7 @@ async function send(photo_) {
 
 function clear() {
   leaveFilm();
+  leaveMany();
   stopLive();
   last += 1;
   props.value = { ...props.value, photo: null, number: last, hidden: [], edits: [] };
@@ -172,6 +174,7 @@ function comeBack() {
   leaveAdding();
   const before = Math.max(scene.photo_number ?? 0, lastFilm.number);
   props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [], edits: full.edits };
+  followSource();
   if (before && before === lastFilm.number) return enterFilm(lastFilm.src), followFilm(), followFiltered();
   draw(scene);
 }
@@ -200,7 +203,8 @@ function hear() {
   if (about !== number()) return; // another photo is on the stage by now
   if (kind === "working") wait(words, seconds ?? undefined);
   if (kind !== "error") return;
-  const restored = sources.get(about)?.photo?.kept;
+  const source = sources.get(about)?.photo;
+  const restored = source?.kept ?? source?.many;
   if (restored) forget();
   if (restored && !full.scene.instances) return comeBack(), openFirst();
   complain(words);
@@ -227,7 +231,7 @@ function openFirst() {
     begin("Opening your photo again");
     props.value = { ...props.value, hidden: kept.hidden, edits: kept.edits ?? [] };
     restoredExample = kept.example;
-    send({ kept: kept.token });
+    send(kept.source ?? { kept: kept.token });
   } else if (example) openExample(example, first);
 }
 
@@ -235,7 +239,7 @@ function openFirst() {
 function keepForReload() {
   if (!full.scene.token || full.scene.photo_number !== number()) return;
   const { example } = sources.get(number())?.photo ?? {};
-  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, example: example ?? restoredExample, ...changes() }));
+  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, example: example ?? restoredExample, source: manySource(), ...changes() }));
 }
 
 function recall() {

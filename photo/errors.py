@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from photo.limits import MAX_PIXELS, MAX_SIDE
+from photo.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE
 
 
 class ImageError(ValueError):
@@ -25,6 +25,10 @@ def too_large(width: int = 0, height: int = 0) -> ImageError:
         f"This picture is too large{size}. Please use one of at most {MAX_PIXELS // 10**6} megapixels "
         f"and {MAX_SIDE} pixels a side."
     )
+
+
+def too_many_bytes() -> ImageError:
+    return ImageError(f"This picture is too large: at most {MAX_FILE_BYTES >> 20} MB are taken.")
 
 
 def too_slow(what: str = "picture") -> ImageError:

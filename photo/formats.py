@@ -20,6 +20,35 @@ CLIP_START = 64
 """How many of the first bytes tell the format of a clip."""
 
 
+PICTURE_STARTS = {
+    ".jpg": (b"\xff\xd8\xff",),
+    ".png": (b"\x89PNG",),
+    ".gif": (b"GIF8",),
+    ".bmp": (b"BM",),
+    ".tif": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+"""How files of pictures begin, by the usual end of their names."""
+ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+"""How ZIPs begin: one with files, and an empty one."""
+
+
+def picture_suffix(start: bytes) -> str:
+    """Returns the usual end of the name of a picture's file, such as ".jpg", told by its first 12 bytes.
+
+    "" for a file that is none of the pictures that are read. Whether the picture can be read is not told.
+    """
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return ".webp"
+    if start[4:8] == b"ftyp" and start[8:12] in STILLS:
+        return ".avif" if start[8:11] == b"avi" else ".heic"
+    return next((suffix for suffix, starts in PICTURE_STARTS.items() if start.startswith(starts)), "")
+
+
+def is_zip(start: bytes) -> bool:
+    """Returns whether a file that begins with these bytes is a ZIP."""
+    return start.startswith(ZIP_STARTS)
+
+
 def clip_format(start: bytes) -> str:
     """Returns which of `CLIP_FORMATS` a file has that begins with these bytes. "" for every other file."""
     if start[:4] == b"GIF8":

@@ -28,6 +28,12 @@ MAX_CLIP_SECONDS = _setting("SEGMENTATION_CLIP_SECONDS", 60, 600)
 """Of a longer clip only the beginning is looked at."""
 MAX_CLIP_PIXELS = 16_000_000
 """Of one frame of a clip. 4K has 9 million."""
+MAX_PHOTOS = 50
+"""The number of photos that are looked at together."""
+MAX_MANY_BYTES = 200 * 1024 * 1024
+"""The size of the photos that are looked at together, and of a ZIP with them."""
+MAX_MANY_PIXELS = 600_000_000
+"""Of the photos that are looked at together. Fifty photos of 12 megapixels have so many."""
 MAX_PIXELS = 40_000_000
 MAX_ANIMATION_PIXELS = 20_000_000
 """Of an animated WebP. Its decoder keeps two frames and copies each, which takes 16 bytes a pixel."""

@@ -18,19 +18,29 @@ from gradio.utils import get_upload_folder, is_in_or_equal, is_static_file
 
 from answer.settings import said
 from photo.fetch import ADDRESS_LENGTH, is_bare_picture
+from photo.limits import MAX_PHOTOS
 
 TEXT_LENGTH = 2000
 """The limit for a text that the page sends, in characters. Errors of Gradio's components repeat it."""
+
+
+FILE_ARGUMENTS = {"image": "picture", "video": "clip", "images": "photo"}
+"""The arguments of endpoints that hold files, and what the files are."""
 
 
 def checker(blocks: gr.Blocks) -> Callable[[str | None, bool, Any], str | None]:
     """Returns the check that `guard.Guard` calls before it passes the JSON of a call on to Gradio."""
     endpoints, counts = parameters(blocks), inputs(blocks)
     private = {id for id, function in blocks.fns.items() if function.api_visibility != "public"}
+    of_many = private | {
+        id
+        for id, function in blocks.fns.items()
+        if id not in private and "images" in endpoints[str(function.api_name)]
+    }
 
     def check(name: str | None, named: bool, body: dict[str, Any]) -> str | None:
         if name is None:
-            return fault_in_event(counts, body, private)
+            return fault_in_event(counts, body, private, of_many)
         return fault_in(endpoints, name, named, body)
 
     return check
@@ -65,12 +75,13 @@ def fault_in(endpoints: dict[str, list[str]], name: str, named: bool, body: dict
             near = difflib.get_close_matches(key[:40], known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"expected some of: {', '.join(known)}."
             return f"There is no argument {said(key)}; {hint}"
-    if "image" not in body:
-        return "image: no picture was sent."
+    files = next((name for name in FILE_ARGUMENTS if name in known), "image")
+    if files not in body:
+        return f"{files}: no {FILE_ARGUMENTS[files]} was sent."
     for key, value in body.items():
-        if key != "image" and any(map(_says_it_is_a_file, _objects(value))):
+        if key != files and any(map(_says_it_is_a_file, _objects(value))):
             return f"{key}: expected no file here."
-    return _fault_in_files("image", body["image"])
+    return _fault_in_files(files, body[files], MAX_PHOTOS if files == "images" else 1)
 
 
 def inputs(blocks: gr.Blocks) -> dict[int, int]:
@@ -78,7 +89,12 @@ def inputs(blocks: gr.Blocks) -> dict[int, int]:
     return {id: len(function.inputs) for id, function in blocks.fns.items()}
 
 
-def fault_in_event(counts: dict[int, int], body: dict[str, Any], private: Container[int] = ()) -> str | None:
+def fault_in_event(
+    counts: dict[int, int],
+    body: dict[str, Any],
+    private: Container[int] = (),
+    of_many: Container[int] = (),
+) -> str | None:
     """Returns a sentence or None as `fault_in` does, for a call that names the function by its number.
 
     Gradio's page and its Python client send such calls.
@@ -87,6 +103,7 @@ def fault_in_event(counts: dict[int, int], body: dict[str, Any], private: Contai
         counts: The number of values of each function, from `inputs`.
         body: The JSON object of the call.
         private: The numbers of the functions that only the page calls, without pictures in their values.
+        of_many: The numbers of the functions that take many photos at once.
     """
     number, data = body.get("fn_index"), body.get("data")
     if type(number) is not int or number not in counts:
@@ -95,17 +112,17 @@ def fault_in_event(counts: dict[int, int], body: dict[str, Any], private: Contai
         return f"data: expected a list of {counts[number]} values."
     if number in private and any(isinstance(part, str) and len(part) > TEXT_LENGTH for part in _parts(data)):
         return f"data: expected texts of at most {TEXT_LENGTH} characters."
-    return _fault_in_files("data", data)
+    return _fault_in_files("data", data, MAX_PHOTOS if number in of_many else 1)
 
 
-def _fault_in_files(name: str, value: object) -> str | None:
-    """Returns a sentence that says what is wrong with the files in `value`, or None.
+def _fault_in_files(name: str, value: object, most: int) -> str | None:
+    """Returns a sentence that says what is wrong with the files in `value`, or None. At most `most` may come.
 
     Gradio would answer a wrong file with an empty message.
     """
     files = [found for found in _objects(value) if _says_it_is_a_file(found)]
-    if len(files) > 1:
-        return f"{name}: expected one file at most."
+    if len(files) > most:
+        return f"{name}: expected {'one file' if most == 1 else f'{most} files'} at most."
     for found in files:
         try:
             path = FileData.model_validate(found).path

@@ -6,10 +6,13 @@ run lengths grow with the sides of an instance's box.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from answer.files import EXPORTS
+from answer.many_files import CAPTION, CELL_HEIGHT, CELL_WIDTH, GAP, SHEET_COLUMNS
 from clips.files import MOST_STILLS
 from clips.report import track_table
 from clips.result import ClipView
@@ -26,6 +29,9 @@ SIDE_BYTES = 250
 
 An ordinary outline takes a quarter of it. The rest is for masks full of holes.
 """
+JPEG_PIXEL_BYTES = 1.2
+"""The bytes of a pixel in a JPEG of many photos, if the photo is noise. An ordinary photo needs a fifth."""
+CELL_PIXELS = (CELL_WIDTH + GAP) * (CELL_HEIGHT + CAPTION + GAP)
 PIXEL_BYTES = 0.25
 """The bytes that an encoder writes for each pixel of a clip. H.264 of good quality needs 0.02."""
 LOOK_BYTES = 1024
@@ -90,6 +96,23 @@ def clip_bytes(view: ClipView, format: str) -> int:
     if format == "zip":
         return FILE_BYTES + texts + 2 * pictures["video"] + pictures["stills"]
     return FILE_BYTES + pictures.get(format, texts)
+
+
+def many_bytes(photos: Sequence[Detections], format: str) -> int:
+    """Returns the largest size of a file that `answer.many_files.export_many` writes, in bytes.
+
+    Args:
+        photos: The instances in view in each photo that has an answer.
+        format: A key of `answer.many_files.EXPORTS`.
+    """
+    texts = sum(
+        FILE_BYTES + len(shown) * INSTANCE_BYTES + int(_sides(shown).sum()) * SIDE_BYTES for shown in photos
+    )
+    pictures = sum(int(JPEG_PIXEL_BYTES * np.prod(shown.image_size)) for shown in photos)
+    sheet = int(JPEG_PIXEL_BYTES * (len(photos) + SHEET_COLUMNS) * CELL_PIXELS)
+    if format == "zip":
+        return FILE_BYTES + texts + 2 * pictures + sheet
+    return FILE_BYTES + {"yolo": texts + pictures, "sheet": sheet}.get(format, texts)
 
 
 def effect_bytes(shown: Detections) -> int:

@@ -23,8 +23,8 @@ from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from photo.formats import CLIP_START, clip_format
-from photo.limits import MAX_CLIP_BYTES, MAX_FILE_BYTES
+from photo.formats import CLIP_START, clip_format, is_zip
+from photo.limits import MAX_CLIP_BYTES, MAX_FILE_BYTES, MAX_MANY_BYTES
 from serving import origins
 from serving.disk import FULL, MEGABYTE, Disk, DiskFull
 
@@ -243,7 +243,7 @@ class Guard:
         return None
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = max(MAX_FILE_BYTES, MAX_CLIP_BYTES) + ENVELOPE_BYTES
+        limit = max(MAX_FILE_BYTES, MAX_CLIP_BYTES, MAX_MANY_BYTES) + ENVELOPE_BYTES
         try:
             size = _check_declared(scope, limit)
             parts = _Parts(Headers(scope=scope).get("content-type", ""), size)
@@ -365,7 +365,8 @@ class _Parts:
     """Checks a multipart body while Gradio reads it.
 
     Gradio itself accepts many files in one body, and does not limit the size of fields that are not files.
-    A file may be as large as a clip if its first bytes are those of a clip, or else as large as a photo.
+    The first bytes tell how large a file may be: as large as a clip if they are those of a clip, as large as
+    many photos if they are those of a ZIP, or else as large as a photo.
 
     Args:
         content_type: The value of this header.
@@ -444,6 +445,7 @@ class _Parts:
         largest = max(self._size, self._declared - ENVELOPE_BYTES)
         is_told = len(self._start) >= CLIP_START or self._size > CLIP_START
         limit = MAX_CLIP_BYTES if clip_format(self._start) else MAX_FILE_BYTES
+        limit = MAX_MANY_BYTES if is_zip(self._start) else limit
         if is_told and largest > limit:
             raise _too_large(limit)
 

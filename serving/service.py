@@ -14,6 +14,7 @@ import functools
 import ipaddress
 import json
 import logging
+import math
 import re
 import secrets
 import shutil
@@ -22,7 +23,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, copy_context
 from pathlib import Path
@@ -42,12 +43,22 @@ from network import zero_gpu
 from network.detail import FULL_DETAIL
 from network.ideas import NoIdeasError
 from network.weights import WeightsError
-from photo.errors import ImageError
+from photo.archive import Unpacked, has_zip, safe_name, unique_names, unpack
+from photo.errors import ImageError, too_many_bytes
 from photo.fetch import fetch, is_bare_picture
-from photo.limits import MAX_FILE_BYTES
+from photo.limits import MAX_FILE_BYTES, MAX_MANY_BYTES, MAX_MANY_PIXELS, MAX_PHOTOS
 from serving.clips import ClipProgress, ClipResults, plan_clip_file, segment_clip_file
 from serving.disk import FULL, MEGABYTE, Disk, Reservation
 from serving.janitor import touch
+from serving.many import (
+    TOO_LARGE,
+    TOO_MANY_PIXELS,
+    ZIP_AMONG_OTHERS,
+    ManyProgress,
+    Sent,
+    seconds_left,
+    with_pixels,
+)
 from serving.models import Models
 from serving.photos import segment_file
 from serving.results import Results
@@ -62,6 +73,10 @@ FETCHES, FETCHES_EACH = 8, 2
 """The number of pictures that are fetched from the web at once: in all, and for one visitor's address."""
 CLIPS, CLIPS_EACH = 4, 2
 """The number of clips that are looked at side by side: in all, and for one visitor's address."""
+MANY, MANY_EACH = 8, 2
+"""The number of groups of photos that are looked at side by side: in all, and for one visitor's address."""
+DEFLATE_RATIO = 1032
+"""No file in a ZIP becomes larger than this when it is unpacked, compared with what it takes in the ZIP."""
 ROOM_BYTES = 64 * MEGABYTE
 """The room for a file whose size nobody has estimated. A picture of 12 megapixels needs less."""
 RESTARTING = "The server is restarting. Please try again in a minute."
@@ -114,6 +129,8 @@ class Service:
         self.clips = ClipResults()
         self.clips_of: Counter[str] = Counter()
         """How many clips each address has that are being looked at."""
+        self.many_of: Counter[str] = Counter()
+        """How many groups of photos each address has that are being looked at."""
         self._fetching: Counter[str] = Counter()
 
     async def fetch(self, url: str) -> Path:
@@ -208,7 +225,7 @@ class Request:
     def __init__(self, service: Service, kind: str, on_stage: OnStage) -> None:
         self.id = secrets.token_hex(4)
         self.outcome = "ok"
-        self._service, self._job = service, Job(on_stage)
+        self._service, self._job, self._on_stage = service, Job(on_stage), on_stage
         self._start = time.perf_counter()
         self._closed = False
         self._working = 0
@@ -233,7 +250,7 @@ class Request:
         path = await self._file(image, "image", "picture", "photo.jpg")
         # The reader says what is wrong with a file that is not there.
         if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
-            raise ImageError(f"This picture is too large: at most {MAX_FILE_BYTES // MEGABYTE} MB are taken.")
+            raise too_many_bytes()
         return path
 
     async def clip(self, video: object) -> Path:
@@ -244,6 +261,51 @@ class Request:
             Busy: As `photo`.
         """
         return await self._file(video, "video", "clip", "clip.mp4")
+
+    async def photos(self, images: object) -> tuple[list[Sent], tuple[str, ...]]:
+        """Returns the photos that a client sent together, and sentences about what was left out.
+
+        What is wrong with one photo is said of this photo, and the others are taken.
+
+        Args:
+            images: A list of images, each as for `photo`. Or one ZIP, alone or in a list.
+
+        Raises:
+            ImageError: There is no photo, there are too many or too large ones, or the ZIP cannot be used.
+            Busy: As `photo`.
+        """
+        listed = list(images) if isinstance(images, list | tuple) else [images]
+        if not listed or listed == [None]:
+            raise ImageError("images: no photo was sent. Expected a list of photos, or one ZIP.")
+        if len(listed) > MAX_PHOTOS:
+            raise ImageError(f"images: expected at most {MAX_PHOTOS} photos, got {len(listed)}.")
+        files: list[tuple[Path | None, str]] = []
+        for image in listed:
+            try:
+                files.append((await self._file(image, "images", "picture", "photo.jpg"), ""))
+            except ImageError as error:
+                files.append((None, str(error)))
+        (first, fault), *others = files
+        if not others and first is None:
+            raise ImageError(fault)
+        if not others and first is not None and has_zip(first):
+            archive = first
+
+            def take_out(job: Job) -> Unpacked:
+                room = min(MAX_MANY_BYTES, archive.stat().st_size * DEFLATE_RATIO)
+                folder = new_folder(room + MEGABYTE)
+                return unpack(archive, folder, lambda k, count: job.stage(0.1, "Unpacking the photos"))
+
+            unpacked = await self.run(take_out)
+            return [Sent(path.stem, path) for path in unpacked.files], unpacked.notes
+        sizes = [path.stat().st_size for path, _ in files if path is not None and path.exists()]
+        if sum(sizes) > MAX_MANY_BYTES:
+            raise ImageError(TOO_LARGE)
+        names = unique_names([safe_name(path.name if path else "photo") for path, _ in files])
+        return [
+            Sent(name, None, ZIP_AMONG_OTHERS) if path and has_zip(path) else Sent(name, path, fault)
+            for name, (path, fault) in zip(names, files, strict=True)
+        ], ()
 
     def annotations(self, path: object) -> Path:
         """Returns the file of annotations that the page has uploaded with a photo.
@@ -325,6 +387,54 @@ class Request:
             with contextlib.suppress(ValueError):  # a step still runs
                 steps.close()
 
+    async def segment_many(
+        self, photos: Sequence[Sent], model: SegmentationModel, detail: str = FULL_DETAIL
+    ) -> AsyncGenerator[ManyProgress, None]:
+        """Yields what `model` finds in each of these photos, with a turn for each photo.
+
+        What is wrong with one photo is said of this photo. Use it with `contextlib.aclosing`.
+
+        Raises:
+            Busy: Too many requests wait, or too many of such requests are worked on.
+        """
+        service = self._service
+        pixels, worked = 0, []
+        self._facts |= {"photos": len(photos), "model": model.name}
+        with self._place(service.many_of, MANY, MANY_EACH, "photos"):
+            for k, sent in enumerate(photos):
+                for later in photos[k:]:
+                    if later.path is not None:
+                        keep(later.path)
+                        self.needs(later.path)
+                start, result, fault = time.perf_counter(), None, sent.fault
+                if sent.path is not None and pixels >= MAX_MANY_PIXELS:
+                    fault = TOO_MANY_PIXELS
+                elif sent.path is not None:
+                    result, fault = await self._one_of_many(sent.path, model, detail, k > 0)
+                if result is not None:
+                    pixels += math.prod(result.detections.image_size)
+                    worked += [] if result.cached else [time.perf_counter() - start]
+                left = seconds_left(worked, service.seconds.expected(model, detail), len(photos) - k - 1)
+                yield ManyProgress(k, result, fault, k + 1, len(photos), left)
+
+    async def _one_of_many(
+        self, path: Path, model: SegmentationModel, detail: str, goes_on: bool
+    ) -> tuple[Result | None, str]:
+        """Returns what was found in a photo, or why there is nothing."""
+        try:
+            if path.exists() and path.stat().st_size > MAX_FILE_BYTES:  # the reader says what is not there
+                raise too_many_bytes()
+            return await self.run(lambda job: self.segment(path, model, job, detail), goes_on=goes_on), ""
+        except (ImageError, TookTooLong) as error:
+            fault = str(error)
+        except (*EXPECTED_ERRORS, Busy, Abandoned, gr.Error):
+            raise
+        except Exception as error:  # `run` has noted it for the log
+            fault = _apology(error, self.id)
+        self.outcome = "ok"
+        self._job = Job(self._on_stage)  # the one before was given up with its photo
+        return None, fault
+
     def plan_clip(
         self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL
     ) -> tuple[Plan, tuple[str, ...]]:
@@ -347,7 +457,7 @@ class Request:
         steps = segment_clip_file(
             path, model, seconds.expected(model, detail), service.models.on_cpu, detail, stride
         )
-        with self._clip_place():
+        with self._place(service.clips_of, CLIPS, CLIPS_EACH, "clips"):
             async with contextlib.aclosing(self.turns(steps)) as turns:
                 async for progress in turns:
                     self._note(progress)
@@ -366,21 +476,26 @@ class Request:
         self._job.stage(min(0.98, progress.done / progress.frames), progress.words)
 
     @contextlib.contextmanager
-    def _clip_place(self) -> Iterator[None]:
-        """Takes one of the places for clips, each of which has a process that holds its clip open.
+    def _place(self, taken: Counter[str], most: int, each: int, what: str) -> Iterator[None]:
+        """Takes one of the places for long work, such as clips, each of which holds a process.
+
+        Args:
+            taken: How many places each address has.
+            most, each: How many there are in all, and for one address.
+            what: What the work is about, for the visitor.
 
         Raises:
             Busy: No place is free.
         """
-        address, clips = self._context.run(_visitor).address, self._service.clips_of
-        if clips.total() >= CLIPS or clips[address] >= CLIPS_EACH:
-            raise Busy("Too many clips are being looked at just now. Please try again in a minute.")
-        clips[address] += 1
+        address = self._context.run(_visitor).address
+        if taken.total() >= most or taken[address] >= each:
+            raise Busy(f"Too many {what} are being looked at just now. Please try again in a minute.")
+        taken[address] += 1
         try:
             yield
         finally:
-            clips[address] -= 1
-            clips += Counter()  # drops the addresses whose count is 0
+            taken[address] -= 1
+            taken += Counter()  # drops the addresses whose count is 0
 
     async def run(
         self,
@@ -437,11 +552,26 @@ class Request:
         self._facts |= {"cached": True} if result.cached else {}
         return result
 
+    def reopened(self, result: Result) -> Result:
+        """Returns a `serving.many.light` result with its photo's pixels. No network runs.
+
+        Raises:
+            ImageError: The photo's file is gone.
+        """
+        keep(result.path)
+        return self._service.results.get(
+            result.path, result.model, ignore_stage, lambda: with_pixels(result), result.detail
+        )
+
     def expected_seconds(self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL) -> float:
         """Returns how long `model` will probably need for a photo, in seconds: 0 if its result is kept."""
         if self._service.results.holds(path, model, detail):
             return 0.0
         return self._service.seconds.expected(model, detail)
+
+    def tell(self, share: float, words: str) -> None:
+        """Reports the progress of the work, as `Job.stage` does."""
+        self._job.stage(share, words)
 
     def needs(self, photo: Path) -> None:
         """Protects a photo's file from being deleted to make room, until the request has ended."""

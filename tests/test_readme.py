@@ -60,15 +60,33 @@ def here(code: str, server: str) -> str:
 
 
 def test_every_example_is_of_a_kind_that_is_run_here() -> None:
-    assert [name for name, _ in BLOCKS].count("python") == 3
+    assert [name for name, _ in BLOCKS].count("python") == 5
     assert {name for name, _ in BLOCKS} == {"sh", "python", "javascript", "json", "markdown", "html"}
 
 
 def test_the_example_for_python(
     server: str, folder: Path, counts: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exec(here(block("python", '/segment"'), server), {})
+    exec(here(block("python", "bbox_xyxy"), server), {})
     assert str(counts) in capsys.readouterr().out
+
+
+def test_the_example_for_corrections(server: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(here(block("python", "suggest"), server), {})
+
+    printed = capsys.readouterr().out
+    assert "teapot person None" in printed
+    assert "kettle edited None" in printed
+
+
+def test_the_example_for_many_photos(
+    server: str, folder: Path, counts: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "second.jpg").write_text("no picture")
+    exec(here(block("python", "segment_many"), server), {})
+    out = capsys.readouterr().out
+    assert "1 of 2 photos" in out and "photos-yolo.zip" in out
+    assert f"photo {counts}" in out and "second This file is not a picture" in out
 
 
 def test_the_example_for_clips(server: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from photo.colours import srgb_profile
-from photo.limits import MAX_CLIP_BYTES
+from photo.limits import MAX_CLIP_BYTES, MAX_MANY_BYTES, MAX_PHOTOS
 from visualize import PARTS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -34,6 +34,7 @@ STAGE_SCRIPTS = (
     "edits",
     "split",
     "film",
+    "many",
     "stage",
     "live",
     "keys",
@@ -76,18 +77,21 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
     The server sets properties with `gr.update`: `scene` and `look` (`ui.overlay`), `said` (`said`), `second`
     (another picture of the same photo, on the right side of a line that can be dragged), `ideas`
     (`ui.correcting`), and `opened` (what the page shows when it opens). For a clip: `clip_scene` and
-    `clip_look` (`ui.film`), and `playable`, a copy that every browser plays.
+    `clip_look` (`ui.film`), and `playable`, a copy that every browser plays. For many photos: `gallery` and
+    `tally` (`ui.many`).
 
     The value is {"photo": source, "number": n, "hidden": [id, …], "edits": [edit, …], "show": [part, …]}.
     `photo` is an upload, {"annotated": upload, "annotations": path} (`answer.opened`), {"url": address},
-    {"example": name}, {"kept": token} or None. Each photo that is
-    sent has another number. `hidden` holds the instances that the visitor has hidden, `edits` what the
+    {"example": name}, {"kept": token}, {"many": token, "photo": n} or None. Each photo that is sent has
+    another number. `hidden` holds the instances that the visitor has hidden, `edits` what the
     visitor has changed (`answer.edits`), and `show` the parts that are drawn.
 
     The event `photo` asks to look at the photo, or at the clip ({"clip": upload}). `unplayable` asks for a
-    copy of the clip. `stop` gives up. `input` says that `hidden` or `show` has changed, and `corrected` that
-    `edits` has. `prepare` says that a correction begins, and `ask` asks what is in a box or at a place
-    (`ui.correcting`). `cut_out` asks for the file of one instance; the event's data holds its "id".
+    copy of the clip. `find_many` asks to look at many photos ({"photos": [upload, …]}), and `many_again` at
+    some of them again; the event's data says "which". `stop` and `stop_many` give up. `input` says that
+    `hidden` or `show` has changed, and `corrected` that `edits` has. `prepare` says that a correction begins,
+    and `ask` asks what is in a box or at a place (`ui.correcting`). `cut_out` asks for the file of one
+    instance; the event's data holds its "id".
 
     Args:
         examples: Their pictures by name.
@@ -108,6 +112,10 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
         clip_scene={},
         clip_look={},
         playable={},
+        gallery={},
+        tally={},
+        most_photos=MAX_PHOTOS,
+        most_many_bytes=MAX_MANY_BYTES,
         most_clip_bytes=MAX_CLIP_BYTES,
         examples=[{"name": name, "path": path.as_posix()} for name, path in examples.items()],
         **options,

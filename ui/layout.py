@@ -13,6 +13,7 @@ import gradio as gr
 
 from answer.edits import read_edits
 from answer.files import EXPORTS
+from answer.many_files import EXPORTS as MANY_EXPORTS
 from answer.settings import MASK_RANGE, SCORE_RANGE
 from clips.files import EXPORTS as CLIP_EXPORTS
 from network.architectures import ARCHITECTURES, Architecture
@@ -62,6 +63,8 @@ class Layout:
     effect_note: gr.Markdown
     format: gr.Dropdown
     clip_format: gr.Dropdown
+    many_format: gr.Dropdown
+    save_many: gr.Button
     soft: gr.Checkbox
     save: gr.Button
     copy: gr.Button
@@ -126,6 +129,7 @@ def add_layout() -> Layout:
             parts["picture"] = stage(examples, elem_id="picture")
         with gr.Column(scale=3, min_width=280, elem_id="rail"):
             _add_rail(parts, controls)
+    _add_many(parts)
     with gr.Tabs(elem_id="tabs") as tabs:
         tab_of = {
             name: _add_tab(name, add, parts, controls)
@@ -154,6 +158,22 @@ def _add_banner(parts: dict[str, Any]) -> None:
     with gr.Row(elem_id="banner", visible=False) as parts["banner"]:
         parts["notice"] = gr.Markdown(elem_id="notice")
         parts["again"] = gr.Button("Try again", size="sm", scale=0, min_width=120, elem_id="again")
+
+
+def _add_many(parts: dict[str, Any]) -> None:
+    """Adds what is about many photos. It is out of sight unless there are many (page.css)."""
+    with gr.Column(elem_id="many"):
+        gr.HTML('<div id="many-home"></div>', apply_default_css=False, padding=False)
+        with gr.Row(equal_height=True, elem_id="many-downloads"):
+            parts["many_format"] = gr.Dropdown(
+                [(kind.title, name) for name, kind in MANY_EXPORTS.items()],
+                value=next(iter(MANY_EXPORTS)),
+                label="Download for all photos",
+                info="What is in view in each of them.",
+                scale=3,
+                elem_id="many-format",
+            )
+            parts["save_many"] = gr.Button("Download all", scale=1, min_width=140, elem_id="save-many")
 
 
 def _add_rail(parts: dict[str, Any], controls: dict[str, Any]) -> None:

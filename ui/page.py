@@ -39,6 +39,7 @@ from ui.film import FilmPage
 from ui.histogram import histogram
 from ui.inside import add_inside_events
 from ui.layout import Layout, add_layout
+from ui.many import ManyPage, Opened, fill, told
 from ui.saving import add_saving
 from ui.snippets import to_curl, to_javascript, to_python
 from ui.telling import told_while
@@ -139,7 +140,15 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
             *(controls[name].input for name in ("model", "detail")),
         )
     ]
-    layout.picture.stop(None, cancels=finding, **INSTANT)
+    finding_many = [
+        event(find, inputs, {layout.picture}, **SLOW)
+        for event, find in (
+            (layout.picture.find_many, page.find_many),
+            (layout.picture.many_again, page.find_again),
+        )
+    ]
+    layout.picture.stop(None, cancels=[*finding, *finding_many], **INSTANT)
+    layout.picture.stop_many(None, cancels=finding_many, **INSTANT)
     layout.picture.unplayable(page.make_playable, inputs, {layout.picture}, **SLOW)
     for found in finding:
         found.success(page.catch_up, inputs, outputs, **INSTANT)
@@ -157,7 +166,7 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     ).then(page.turn, inputs, outputs, **INSTANT)
     layout.summary.reset(page.reset, inputs, outputs, **INSTANT)
 
-    add_saving(layout, memory.run, memory.film, page.clips, service)
+    add_saving(layout, memory.run, memory.film, page.clips, page.many, service)
     add_correcting(layout, memory.run, service)
     add_inside_events(layout.inside, layout.tab_of["Inside"], controls["tab"], memory.run, service)
     blocks.load(None, js=FOR_SCREEN_READERS)
@@ -173,6 +182,7 @@ class Page:
         self._layout, self._memory, self._service = layout, memory, service
         self._kept = Kept[Result]()
         self.clips = FilmPage(layout, memory.film, service)
+        self.many = ManyPage(layout, service)
 
     def _choices(self, values: Answer, number: int | None = None) -> Choices:
         """Returns what the visitor has set. Refuses in a sentence what the page never sends.
@@ -231,6 +241,26 @@ class Page:
             models = isinstance(reason, ModelError | WeightsError)
             raise Refused(f"{error.message}{OTHER_MODEL if models else ''}", models) from error
 
+    async def find_many(self, values: Answer, which: object = "all") -> AsyncIterator[Answer]:
+        """Looks for the objects in the photos that were sent together."""
+        picture, choices = self._layout.picture, self._choices(values)
+        source, number = (values[picture].get(key) for key in ("photo", "number"))
+        if not isinstance(source, dict) or not isinstance(number, int):
+            raise gr.Error(ODD, print_exception=False)
+        if "many" not in source and not isinstance(source.get("photos"), list):
+            raise gr.Error(ODD, print_exception=False)
+        try:
+            async for answer in self.many.find(choices, source, number, which):
+                yield answer
+        except (gr.Error, SettingsError) as error:
+            words = error.message if isinstance(error, gr.Error) else str(error)
+            yield {picture: gr.update(said=said("error", str(words), number))}
+
+    async def find_again(self, values: Answer, event: gr.EventData) -> AsyncIterator[Answer]:
+        """Looks again at photos that were sent together, or at one of them."""
+        async for answer in self.find_many(values, getattr(event, "which", None)):
+            yield answer
+
     async def make_playable(self, values: Answer) -> Answer:
         """Gives the stage a copy of its clip that every browser plays."""
         photo, number = (values[self._layout.picture].get(key) for key in ("photo", "number"))
@@ -257,6 +287,18 @@ class Page:
             Refused: There is no result.
         """
         run, picture = values[self._memory.run], self._layout.picture
+        try:
+            opened = self.many.opened(source)
+        except SettingsError as error:
+            raise Refused(str(error)) from error
+        if opened is not None and (run is None or run.number != number):
+            light = opened.slot.result
+            if light is None:
+                raise Refused(opened.slot.fault or ODD)
+            async with self._service.request("look") as request:
+                return await request.look(
+                    lambda: self._found(request.reopened(light), values, number, opened=opened)
+                )
         if "kept" in source and run is None:  # the page was loaded again
             kept = self._kept.get(source["kept"])
             if kept is None:
@@ -273,7 +315,8 @@ class Page:
         try:
             async with self._service.request("page", tell_stage) as request:
                 choices = self._choices(values)
-                path = await _file_of(source, run, request)
+                path = await _file_of(source, run, request) if opened is None else opened.slot.sent.path
+                assert path is not None
                 network = await request.model(choices.model)
                 notes = request.annotations(source.get("annotations")) if "annotated" in source else None
 
@@ -292,7 +335,9 @@ class Page:
                     if notes is not None:
                         name = str(source["annotated"].get("orig_name") or path.name)
                         result = continued_result(result, notes, name)
-                    return self._found(result, values, number)
+                    if opened is not None:
+                        fill(opened, result)
+                    return self._found(result, values, number, opened=opened)
 
                 return await request.run(work)
         except gr.Error as error:
@@ -325,21 +370,35 @@ class Page:
             )
         }
 
-    def _found(self, result: Result, values: Answer, number: int, token: str | None = None) -> Answer:
-        """Returns the page with a new result, and with one that was kept under `token`."""
+    def _found(
+        self,
+        result: Result,
+        values: Answer,
+        number: int,
+        token: str | None = None,
+        opened: Opened | None = None,
+    ) -> Answer:
+        """Returns the page with a new result, with one that was kept under `token`, or with one of many."""
         layout, run = self._layout, values[self._memory.run]
         choices = self._choices(values, number)
         keep(result.path)
+        before = choices
+        if opened is not None:
+            choices = opened.many.choices(opened.place)
         if token is None:
-            choices = replace(choices, hidden=(), edits=())  # the ids of another photo
+            if opened is None:
+                choices = replace(choices, hidden=(), edits=())  # the ids of another photo
             token = self._kept.put(result, run.token if run else None)
-        fitting = _showing_something(choices, result)
+        fitting = _showing_something(choices, result) if opened is None else choices
         notes = (FILTERS_RESET if fitting != choices else "", detail_notice(result, choices.detail))
         new = Run(result, number, fitting, token)
         answer = self._shown(new, None, fitting, values[self._memory.address], notes, whole=True)
         if fitting != choices:
             answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
         answer[layout.picture] |= {"clip_scene": {}, "clip_look": {}}
+        if opened is not None:
+            answer[layout.picture] |= self.many.on_stage(opened)
+            answer = self._for_many(answer, opened, choices, before, values[self._memory.address])
         return (
             answer
             | layout.of_clip(False)
@@ -350,6 +409,23 @@ class Page:
                 layout.controls["other_model"]: SAME,
             }
         )
+
+    def _for_many(
+        self, answer: Answer, opened: Opened, choices: Choices, before: Choices, address: str
+    ) -> Answer:
+        """Returns a page about one of many photos, with what is about all of them.
+
+        Args:
+            choices: What holds for this photo.
+            before: What the controls show.
+        """
+        layout = self._layout
+        controls = self.many.controls(choices, before)
+        if layout.summary in controls:
+            answer[layout.summary]["value"] = controls.pop(layout.summary)
+        result = opened.slot.result
+        assert result is not None
+        return answer | controls | self.many.code(opened, address, choices.view(result))
 
     def open_link(self, request: gr.Request) -> Answer:
         """Returns the page as its address asks for.
@@ -435,7 +511,18 @@ class Page:
             return self._nothing(EXPIRED)
         keep(run.result.path)
         async with self._service.request("look") as request:
-            return await request.look(lambda: self._shown(run, other, choices, address, (), whole))
+            opened = self.many.opened(values[self._layout.picture].get("photo"))
+            if opened is None or opened.slot.result is None or run.result.path != opened.slot.sent.path:
+                return await request.look(lambda: self._shown(run, other, choices, address, (), whole))
+            settled = opened.many.settle(opened.place, choices, opened.is_own)
+            redrawn = whole or settled.mask_threshold != choices.mask_threshold
+
+            def shown() -> Answer:
+                answer = self._shown(run, other, settled, address, (), redrawn)
+                answer[self._layout.picture] |= {"tally": told(opened.many)}
+                return self._for_many(answer, opened, settled, choices, address)
+
+            return await request.look(shown)
 
     def _shown(
         self,

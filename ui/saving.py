@@ -16,6 +16,7 @@ from serving.estimates import clip_bytes, effect_bytes, export_bytes
 from serving.service import Service, keep, new_folder
 from ui.film import FilmPage, clip_view
 from ui.layout import Layout
+from ui.many import ManyPage
 
 EXPIRED = "There is no result to save (one is kept for an hour). Please send the photo again."
 EVENT: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}
@@ -43,16 +44,28 @@ SHARE = """async (file) => {
 """Opens the device's share sheet. Where there is none, the picture is downloaded."""
 
 
-def add_saving(layout: Layout, run: gr.State, film: gr.State, clips: FilmPage, service: Service) -> None:
+def add_saving(
+    layout: Layout, run: gr.State, film: gr.State, clips: FilmPage, many: ManyPage, service: Service
+) -> None:
     """Makes the buttons work that save something.
 
     Args:
         run: Holds the `ui.page.Run` that is on the stage, or None.
         film: Holds the `ui.film.Film` that is on the stage, or None.
         clips: Keeps the results of clips.
+        many: Keeps the results of many photos.
     """
     saver = Saver(layout, run, film, clips, service)
-    inputs = layout.inputs() | {run, film, layout.format, layout.clip_format, layout.soft}
+    formats = {layout.format, layout.clip_format, layout.many_format, layout.soft}
+    inputs = layout.inputs() | formats | {run, film}
+
+    async def save_many(values: dict[Any, Any], progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+        """Writes what is in view in all photos in the chosen format."""
+        return await many.save(values[layout.picture].get("photo"), values[layout.many_format], progress)
+
+    layout.save_many.click(
+        save_many, inputs, layout.file, show_progress_on=[layout.many_format], **EVENT
+    ).success(None, layout.file, js=DOWNLOAD, api_visibility="private")
     for event, save, then in (
         (layout.save.click, saver.save, DOWNLOAD),
         (layout.copy.click, saver.save_to_copy, COPY),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from answer.result import View
@@ -59,8 +60,7 @@ def to_curl(address: str, view: View | ClipView) -> str:
     Of a clip, they print the progress as well.
     """
     argument, endpoint = ("video", "segment_video") if isinstance(view, ClipView) else ("image", "segment")
-    name = view.result.path.name.replace("\\", "\\\\").replace('"', '\\"')
-    photo = shlex.quote(f'files=@"{name}"')  # without the quotes, curl would end the name at , or ;
+    photo = _curl_file(view.result.path.name)
     settings = json.dumps(_settings(view))
     before, after = (
         f'{{"{argument}": {{"path": "',
@@ -107,6 +107,75 @@ def clip_to_javascript(address: str, view: ClipView) -> str:
         "  if (answer.done) process.exit(); // the client keeps its connection open\n"
         "}\n"
     )
+
+
+def many_to_python(address: str, view: View, files: Sequence[str]) -> str:
+    """Returns a program for the Gradio client that gets what is in view in many photos, and all files.
+
+    Args:
+        view: Of one of the photos. Its filters are taken, without what is hidden by hand.
+        files: The names of the photos' files, or of the ZIP.
+    """
+    settings = "".join(f"    {name}={value!r},\n" for name, value in _settings_of_many(view).items())
+    names = "".join(f"    {name!r},\n" for name in files)
+    return (
+        "from gradio_client import Client, handle_file\n\n"
+        f"client = Client({address!r})\n"
+        f"files = [\n{names}]\n"
+        "answer = client.predict(\n"
+        f"    images=[handle_file(file) for file in files],\n{settings}"
+        '    format="zip",\n    api_name="/segment_many",\n)\n'
+        'print(answer["counts"])\n'
+        'print(answer["file"])\n'
+    )
+
+
+def many_to_javascript(address: str, view: View, files: Sequence[str]) -> str:
+    """Returns the same program as `many_to_python`, for Node.js."""
+    settings = "".join(f"  {key}: {json.dumps(value)},\n" for key, value in _settings_of_many(view).items())
+    return (
+        'import { readFile } from "node:fs/promises";\n'
+        'import { Client } from "@gradio/client";\n\n'
+        f"const app = await Client.connect({json.dumps(address)});\n"
+        f"const names = {json.dumps(list(files), indent=2)};\n"
+        "const read = async (name) => new File([await readFile(name)], name);\n"
+        "const images = await Promise.all(names.map(read));\n"
+        f'const work = app.submit("/segment_many", {{\n  images,\n{settings}  format: "zip",\n}});\n'
+        "for await (const message of work) {\n"
+        '  if (message.type !== "data") continue;\n'
+        "  const [answer] = message.data;\n"
+        "  console.log(answer.done ? [answer.counts, answer.file.url] : answer.photos_done);\n"
+        "  if (answer.done) process.exit(); // the client keeps its connection open\n"
+        "}\n"
+    )
+
+
+def many_to_curl(address: str, view: View, files: Sequence[str]) -> str:
+    """Returns commands for the shell that upload the photos one by one, and wait for the answer."""
+    settings = json.dumps(_settings_of_many(view) | {"format": "zip"})
+    photos = " ".join(_curl_file(name) for name in files)
+    return (
+        f"ADDRESS={shlex.quote(address)}/gradio_api\n"
+        "IMAGES=\n"
+        f"for PHOTO in {photos}; do\n"
+        '  FILE=$(curl -s -F "$PHOTO" "$ADDRESS/upload" | cut -d \'"\' -f 2)\n'
+        '  IMAGES="$IMAGES, {\\"path\\": \\"$FILE\\", \\"meta\\": {\\"_type\\": \\"gradio.FileData\\"}}"\n'
+        "done\n"
+        f'BODY=\'{{"images": [\'"${{IMAGES#, }}"{shlex.quote("], " + settings[1:])}\n'
+        "EVENT=$(curl -s -H 'Content-Type: application/json' -d \"$BODY\" "
+        '"$ADDRESS/call/v2/segment_many" | cut -d \'"\' -f 4)\n'
+        'curl -sN "$ADDRESS/call/segment_many/$EVENT"\n'
+    )
+
+
+def _curl_file(name: str) -> str:
+    """Returns the argument with which curl uploads a file, quoted for the shell."""
+    name = name.replace("\\", "\\\\").replace('"', '\\"')
+    return shlex.quote(f'files=@"{name}"')  # without the quotes, curl would end the name at , or ;
+
+
+def _settings_of_many(view: View) -> dict[str, Any]:
+    return {name: value for name, value in _settings(view).items() if name != "hidden"}
 
 
 def _settings(view: View | ClipView) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import pytest
 
 from serving.bodies import fault_in, fault_in_event
 
-ENDPOINTS = {"segment": ["image", "model"]}
+ENDPOINTS = {"segment": ["image", "model"], "many": ["images", "model"], "clip": ["video"]}
 COUNTS = {4: 2, 5: 0}
 PICTURE = {"url": "https://example.org/cat.jpg"}
+UPLOAD = {"path": "https://example.org/cat.jpg", "meta": {"_type": "gradio.FileData"}}
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,31 @@ def test_a_function_is_named_by_one_of_the_numbers_that_the_page_has(number: Any
     counts = {**COUNTS, 1: 0}  # True == 1 and 4.0 == 4, so a look-up alone would find both
     sentence = fault_in_event(counts, {"fn_index": number, "data": [1, 2]})
     assert sentence == f"fn_index: there is no function {number!r}."
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "sentence"),
+    [
+        ("segment", {"model": "auto"}, "image: no picture was sent."),
+        ("clip", {}, "video: no clip was sent."),
+        ("many", {}, "images: no photo was sent."),
+        ("many", {"images": [PICTURE], "model": UPLOAD}, "model: expected no file here."),
+        ("many", {"images": [UPLOAD] * 51}, "images: expected 50 files at most."),
+        ("segment", {"image": [UPLOAD] * 2}, "image: expected one file at most."),
+    ],
+)
+def test_what_is_wrong_with_the_files_of_a_call_is_said(
+    name: str, body: dict[str, Any], sentence: str
+) -> None:
+    assert fault_in(ENDPOINTS, name, True, body) == sentence
+
+
+def test_each_endpoint_takes_its_own_kind_of_file() -> None:
+    assert fault_in(ENDPOINTS, "clip", True, {"video": PICTURE}) is None
+    assert fault_in(ENDPOINTS, "many", True, {"images": [UPLOAD] * 50}) is None
+
+
+def test_only_functions_for_many_photos_take_many_files() -> None:
+    body = {"fn_index": 4, "data": [[UPLOAD] * 2, 1]}
+    assert fault_in_event(COUNTS, body) == "data: expected one file at most."
+    assert fault_in_event(COUNTS, body, of_many={4}) is None

@@ -11,11 +11,14 @@ from PIL import Image
 
 import coco
 from answer.files import EXPORTS, effect_file, export_file
+from answer.many import Named
+from answer.many_files import EXPORTS as MANY_EXPORTS
+from answer.many_files import export_many
 from answer.result import View, in_view
 from answer.settings import Filters
 from categories import Categories
 from detections import Detections
-from serving.estimates import effect_bytes, export_bytes, png_bytes
+from serving.estimates import effect_bytes, export_bytes, many_bytes, png_bytes
 from tests.samples import make_detections, make_result, random_detections, random_image
 from visualize import EFFECTS
 
@@ -61,6 +64,19 @@ def test_the_names_of_200_kinds_fit_in_the_estimate(format: str, tmp_path: Path)
     result = replace(result, model=replace(result.model, categories=kinds))
     path = export_file(View(result, WHOLE), format, tmp_path)
     assert path.stat().st_size <= export_bytes(SMOOTH, format)
+
+
+@pytest.mark.parametrize("format", MANY_EXPORTS)
+def test_no_file_of_many_photos_is_larger_than_its_estimate(
+    format: str, case: tuple[Detections, Path], tmp_path: Path
+) -> None:
+    detections, photo = case
+    view = View(make_result(detections, photo), WHOLE)
+    for count in (1, 7):
+        photos = [Named(f"photo-{k}", view) for k in range(count)]
+        *_, last = export_many(photos, format, tmp_path)
+        assert last.path is not None
+        assert last.path.stat().st_size <= many_bytes([view.shown] * count, format)
 
 
 def test_no_effect_is_larger_than_its_estimate(case: tuple[Detections, Path], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from gradio.route_utils import GradioMultiPartParser
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from photo.limits import MAX_CLIP_BYTES, MAX_FILE_BYTES
+from photo.limits import MAX_FILE_BYTES, MAX_MANY_BYTES
 from serving import disk, guard
 from serving.disk import Disk
 from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, FRAME_BYTES, JSON_BYTES, Guard
@@ -275,6 +275,20 @@ def test_an_upload_of_one_file_goes_through(door: Callable[..., Any], inner: Inn
     assert inner.bodies == [body]
 
 
+def test_a_zip_may_be_as_large_as_many_photos(
+    door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MAX_FILE_BYTES", 20_000)
+    monkeypatch.setattr(guard, "MAX_MANY_BYTES", 3 * 2**20)
+
+    def answer(size: int) -> Any:
+        headers, body = multipart((FILE, b"PK\3\4".ljust(size, b"\0")))
+        return door("POST", UPLOAD_PATH, in_pieces(body, 7000), headers)
+
+    assert answer(3 * 2**20).status == 200
+    assert answer(3 * 2**20 + ENVELOPE_BYTES).text == "This is too large: at most 3 MB are taken here."
+
+
 def test_a_clip_may_be_larger_than_a_photo(door: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_FILE_BYTES", 20_000)
     monkeypatch.setattr(guard, "MAX_CLIP_BYTES", 2 * 2**20)
@@ -405,7 +419,7 @@ def test_the_room_for_an_upload_is_reserved_while_it_arrives(
             await ask(Guard(inner, lambda *args: None, room), "POST", UPLOAD_PATH, [body], headers | more)
 
     in_a_loop(test())
-    assert seen == [len(body), MAX_CLIP_BYTES + ENVELOPE_BYTES] and not room._reservations
+    assert seen == [len(body), MAX_MANY_BYTES + ENVELOPE_BYTES] and not room._reservations
 
 
 def test_one_file_is_taken_and_no_more(door: Callable[..., Any]) -> None:

@@ -52,6 +52,9 @@ PARAMETERS = {
     "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL | EDITS,
     "/suggest": {"box": None, "place": None, "model": "auto", "detail": "full"},
     "/inside": {"model": "auto", "detail": "full", "arrays": False},
+    "/segment_many": {name: value for name, value in FILTERS.items() if name != "hidden"}
+    | DETAIL
+    | {"format": None},
     "/segment_video": FILTERS | DETAIL | {"stride": 0, "format": "coco", "effect": None, "color": "#ffffff"},
 }
 """The parameters of each endpoint beside the image, with their defaults."""
@@ -68,6 +71,7 @@ def test_the_endpoints_have_typed_parameters_and_defaults(client: Client) -> Non
     for name, endpoint in endpoints.items():
         image, *others = endpoint["parameters"]
         what = "video" if name in ("/segment_video", "/track_objects") else "image"
+        what = "images" if name == "/segment_many" else what
         assert image["parameter_name"] == what and not image["parameter_has_default"]
         assert {p["parameter_name"]: p["parameter_default"] for p in others} == expected[name]
         assert endpoint["description"]
@@ -223,7 +227,7 @@ def test_a_picture_of_any_name_is_read_by_its_content(client: Client, tmp_path: 
     ],
     ids=str,
 )
-@pytest.mark.parametrize("endpoint", [name for name in PARAMETERS if "classes" in PARAMETERS[name]])
+@pytest.mark.parametrize("endpoint", [name for name in PARAMETERS if "hidden" in PARAMETERS[name]])
 def test_a_wrong_argument_gets_one_sentence(
     endpoint: str, arguments: dict[str, Any], message: str, client: Client
 ) -> None:

@@ -916,7 +916,10 @@ def test_a_photo_that_browsers_cannot_show_is_shown_as_we_decode_it(
 
 
 FAULTS = {
-    "several": ("[new File([1], 'a.png'), new File([1], 'b.png')]", "one photo at a time. You chose 2 files"),
+    "several": (
+        "[new File([], 'a.png'), new File([1], 'b.mp4')]",
+        "“a.png” was not sent. This file is empty",
+    ),
     "empty": ("[new File([], 'a.png', { type: 'image/png' })]", "This file is empty, or it is a folder"),
     "large": ("[new File([new Uint8Array(26 * 2 ** 20)], 'a.png', { type: 'image/png' })]", "at most 25 MB"),
     "document": ("[new File([1], 'a.pdf', { type: 'application/pdf' })]", "This is a PDF, not a photo"),

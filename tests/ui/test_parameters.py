@@ -655,7 +655,7 @@ load_all_checks()
 def operations(server: str) -> list[Any]:
     schema = schemathesis.openapi.from_url(f"{server}gradio_api/openapi.json")
     found = [result.ok() for result in schema.get_all_operations()]
-    assert len(found) == 1 + 2 * len([*ARGUMENTS, "segment_video", "suggest", *TOOLS])
+    assert len(found) == 1 + 2 * len([*ARGUMENTS, "segment_video", "segment_many", "suggest", *TOOLS])
     return found
 
 

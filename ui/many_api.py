@@ -1,0 +1,150 @@
+"""Many photos for programs: adds the endpoint `/segment_many`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from answer.data import filter_facts, to_json
+from answer.many import Named, tally
+from answer.many_files import Step, check_many_format, export_many
+from answer.result import Result, View
+from answer.settings import Filters, check_classes, check_detail
+from serving.estimates import many_bytes
+from serving.many import ManyProgress
+from serving.scheduler import Job
+from serving.service import Request, Service, new_folder
+from ui.api import filters_of, warnings_of
+from visualize import Style
+
+SCHEMA_VERSION = 1
+
+
+def add_many_endpoint(service: Service) -> None:
+    """Adds the endpoint to the `gr.Blocks` that is open."""
+
+    async def segment_many(
+        images: list[gr.FileData],
+        score_threshold: float = 0.5,
+        classes: list[str] | None = None,
+        mask_threshold: float = 0.5,
+        model: str = "auto",
+        detail: str = "full",
+        format: str | None = None,
+    ) -> AsyncIterator[dict]:  # type: ignore[type-arg]  # Gradio derives the schema from the bare type
+        """Find every object in many photos: the answer of each, counts of all, and one file for all.
+
+        While it works, it sends its progress: photos_done, photos, seconds_left.
+
+        Args:
+            images: 1 to 50 photos as for /segment, or one ZIP with photos; together at most 200 MB.
+            score_threshold: Least score of the objects returned, 0 to 1; nothing at or below 0.05 is kept.
+            classes: Names of the kinds to return, for example ["person", "dog"]; all if null.
+            mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
+            model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
+            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+            format: Of the file for all photos: "zip", "coco", "yolo", "csv", "sheet"; null for none.
+
+        Returns:
+            At last one object: schema_version, done, settings, photos, counts, photos_with_error, warnings,
+            file. Each photo has its name, and an answer as that of /segment, or an error in a sentence.
+        """
+        async with service.request("many") as request:
+            filters = filters_of(score_threshold, classes, mask_threshold)
+            check_detail(detail)
+            if format is not None:
+                check_many_format(format)
+            sent, notes = await request.photos(images)
+            network = await request.model(model)
+            check_classes(filters, network.categories)
+            style = Style(mask_threshold=filters.mask_threshold)
+            photos: list[Named] = []
+            async with contextlib.aclosing(request.segment_many(sent, network, detail)) as steps:
+                async for progress in steps:
+                    result = progress.result
+                    view = None if result is None else View(result, filters, style)
+                    photos.append(Named(sent[progress.place].name, view, progress.fault))
+                    yield progress_facts(progress)
+
+            def told(result: Result) -> tuple[str, ...]:
+                return (*warnings_of(service.models, model, result, detail), *result.notes)
+
+            def answered(job: Job) -> dict[str, Any]:
+                return many_to_json(
+                    photos,
+                    filters,
+                    {photo.name: told(photo.view.result) for photo in photos if photo.view},
+                    notes,
+                )
+
+            answer = await request.run(answered, goes_on=True)
+            if format is not None and any(photo.view is not None for photo in photos):
+                path = await written(request, photos, format)
+                answer["file"] = FileData(path=str(path)).model_dump()
+            yield answer
+
+    gr.api(segment_many, api_name="segment_many", concurrency_limit=None)
+
+
+async def written(request: Request, photos: Sequence[Named], format: str) -> Path:
+    """Writes a file of many photos, with a turn for each photo, and returns its path.
+
+    Raises:
+        SettingsError, ImageError: As `answer.many_files.export_many`.
+        DiskFull: There is too little room.
+    """
+    room = many_bytes([photo.view.shown for photo in photos if photo.view is not None], format)
+    folder = await request.run(lambda job: new_folder(room), goes_on=True)
+    last: Step | None = None
+    async with contextlib.aclosing(request.turns(export_many(photos, format, folder))) as steps:
+        async for last in steps:
+            request.tell(last.share, last.words)
+    assert last is not None and last.path is not None
+    return last.path
+
+
+def progress_facts(progress: ManyProgress) -> dict[str, Any]:
+    """Returns how far the work on the photos is, as values that JSON can hold."""
+    return {
+        "done": False,
+        "photos_done": progress.done,
+        "photos": progress.count,
+        "seconds_left": round(progress.seconds_left, 1),
+    }
+
+
+def many_to_json(
+    photos: Sequence[Named],
+    filters: Filters,
+    warnings: dict[str, tuple[str, ...]],
+    notes: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Returns what is in view in many photos, as values that JSON can hold.
+
+    Args:
+        warnings: Sentences about each photo that the client should read, by the photo's name.
+        notes: Sentences about all photos.
+    """
+    told = tally([photo.view for photo in photos])
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "done": True,
+        "settings": filter_facts(filters),
+        "photos": [
+            {
+                "name": photo.name,
+                "error": photo.fault or None,
+                "answer": to_json(photo.view, warnings[photo.name]) if photo.view else None,
+            }
+            for photo in photos
+        ],
+        "counts": dict(zip(told.kinds, told.sums, strict=True)),
+        "photos_with_error": sum(photo.view is None for photo in photos),
+        "warnings": list(notes),
+        "file": None,
+    }
