@@ -20,8 +20,8 @@ from clips.writing import MP4_SIDE
 from detections import Detections
 from photo.strips import reduced_size
 
-FILE_BYTES = 64 * 1024
-"""The part of a file that does not grow with the photo: headers, the manifest, the names of the classes."""
+FILE_BYTES = 512 * 1024
+"""The part of a file that does not grow with the photo: headers, the manifest, the names of 200 kinds."""
 INSTANCE_BYTES = 8 * 1024
 """The part of an instance that does not grow with its box: a row in each table, the headers of a cut-out."""
 SIDE_BYTES = 250

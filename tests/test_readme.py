@@ -14,10 +14,15 @@ from gradio_client import Client, handle_file
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
+from inference import load_best
+from network import weights
+from network.architectures import ARCHITECTURES
 from tests.conftest import ROOT
+from tests.fake_hub import FakeHub
 from tests.javascript import node, with_client
 from tests.small_clips import moving_frames, write_clip
 from tests.truth import SCENE
+from tools import deploy, publish_weights
 
 README = (ROOT / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:7860"
@@ -55,15 +60,23 @@ def here(code: str, server: str) -> str:
 
 
 def test_every_example_is_of_a_kind_that_is_run_here() -> None:
-    assert [name for name, _ in BLOCKS].count("python") == 3
+    assert [name for name, _ in BLOCKS].count("python") == 5
     assert {name for name, _ in BLOCKS} == {"sh", "python", "javascript", "json", "markdown", "html"}
 
 
 def test_the_example_for_python(
     server: str, folder: Path, counts: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exec(here(block("python", '/segment"'), server), {})
+    exec(here(block("python", "bbox_xyxy"), server), {})
     assert str(counts) in capsys.readouterr().out
+
+
+def test_the_example_for_corrections(server: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(here(block("python", "suggest"), server), {})
+
+    printed = capsys.readouterr().out
+    assert "teapot person None" in printed
+    assert "kettle edited None" in printed
 
 
 def test_the_example_for_many_photos(
@@ -81,6 +94,33 @@ def test_the_example_for_clips(server: str, folder: Path, capsys: pytest.Capture
     exec(here(block("python", "segment_video"), server), {})
     out = capsys.readouterr().out
     assert "3 of 3 frames, 0.0 s left" in out and "clip-blur." in out
+
+
+def test_five_commands_lead_from_a_trained_network_to_a_space(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(block("python", "state_dict"), {"model": ARCHITECTURES["scenes"].build(4)})
+    names, app, login, publishing, deploying = block("sh", "labels.txt").splitlines()
+    subprocess.run(["sh", "-c", names], check=True)
+    variable, value = app.removesuffix(" python app.py").split("=")
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, value)
+        model, shortfall = load_best(device="cpu")
+    assert ([*model.categories.by_name], shortfall) == (["leaf", "rust", "mildew"], None)
+    assert login == "hf auth login"
+    hub = FakeHub()
+    for tool, command, more in ((publish_weights, publishing, []), (deploy, deploying, ["--allow-dirty"])):
+        monkeypatch.setattr(tool, "sign_in", lambda: hub)
+        tool.main([*command.split()[2:], *more])
+    assert hub.repos["owner/weights"].keys() >= {"README.md", "maskrcnn_scenes.safetensors"}
+    (variables,) = [
+        call[2]["space_variables"] for call in hub.calls if call[:2] == ("create_repo", "owner/name")
+    ]
+    assert variables[0]["key"] == "SEGMENTATION_WEIGHTS_REPO"
+    monkeypatch.setenv("SEGMENTATION_WEIGHTS_REPO", variables[0]["value"])
+    monkeypatch.setattr(weights, "hf_hub_download", hub.download(folder / "cache"))
+    model, shortfall = load_best(device="cpu")
+    assert ([*model.categories.by_name], shortfall) == (["leaf", "rust", "mildew"], None)
 
 
 def test_the_example_for_javascript(server: str, folder: Path, counts: dict[str, int]) -> None:

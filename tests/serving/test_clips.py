@@ -43,6 +43,11 @@ def test_results_grow_step_by_step(clip: Path) -> None:
     assert {int(look.ids[0]) for look in last.result.looks} == {1}
 
 
+def test_the_notes_of_a_model_belong_to_its_clips_as_well(clip: Path) -> None:
+    model = replace(MODEL, notes=("The kinds have no names.",))
+    assert {step.result.notes for step in segment_clip_file(clip, model, 0.1)} == {model.notes}
+
+
 def test_a_plan_comes_before_the_work(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, notes = plan_clip_file(clip, 0.1)
     assert chosen.words == "every frame, about 1 s" and notes == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from answer.many_files import EXPORTS as MANY_EXPORTS
 from answer.many_files import export_many
 from answer.result import View, in_view
 from answer.settings import Filters
+from categories import Categories
 from detections import Detections
 from serving.estimates import effect_bytes, export_bytes, many_bytes, png_bytes
 from tests.samples import make_detections, make_result, random_detections, random_image
@@ -51,6 +53,17 @@ def test_no_file_is_larger_than_its_estimate(
     for filters in (WHOLE, Filters(0.0, mask_threshold=0.0), Filters(0.5)):
         path = export_file(View(make_result(detections, photo), filters), format, tmp_path, edges)
         assert path.stat().st_size <= export_bytes(in_view(detections, coco.CATEGORIES, filters), format)
+
+
+@pytest.mark.parametrize("format", ["coco", "yolo", "labelme", "csv", "zip"])
+def test_the_names_of_200_kinds_fit_in_the_estimate(format: str, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(random_image(0, 300, 400)).save(photo)
+    kinds = Categories.named("🌱" * 97 + f"{number:03d}" for number in range(1, 201))
+    result = make_result(SMOOTH, photo)
+    result = replace(result, model=replace(result.model, categories=kinds))
+    path = export_file(View(result, WHOLE), format, tmp_path)
+    assert path.stat().st_size <= export_bytes(SMOOTH, format)
 
 
 @pytest.mark.parametrize("format", MANY_EXPORTS)

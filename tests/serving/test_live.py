@@ -12,6 +12,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from categories import Categories
 from inference import SegmentationModel
 from network.weights import WeightsError
 from serving import live as live_module
@@ -198,6 +199,13 @@ def test_a_model_that_is_known_to_be_slow_makes_way_for_the_starter() -> None:
     service = two_models()
     service.seconds.note(service.models.get(), "full", 0.3)
     assert words(service) == ["Model starter: fake is too slow here for live."]
+
+
+def test_a_model_that_knows_other_kinds_does_not_take_the_place_of_a_slow_one() -> None:
+    service = two_models()
+    object.__setattr__(service.models.get(), "categories", Categories.named(["leaf"]))
+    service.seconds.note(service.models.get(), "full", 0.3)
+    assert words(service) == ["Model fake."]
 
 
 def test_a_model_that_turns_out_to_be_slow_makes_way_after_some_frames(

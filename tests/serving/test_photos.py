@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,6 +54,12 @@ def test_a_small_photo_is_given_to_the_model_as_it_is(tmp_path: Path) -> None:
     assert result.detections.image_size == (60, 80)
     np.testing.assert_allclose(result.detections.boxes, [[20, 30, 60, 60]], atol=1e-4)
     assert names(result.detections, coco.CATEGORIES) == ["cat"]
+
+
+def test_the_notes_of_a_model_belong_to_each_of_its_results(tmp_path: Path) -> None:
+    path = save_photo(tmp_path / "photo.png", 60, 80)
+    result = segment_file(path, dataclasses.replace(fake_model(), notes=("The kinds have no names.",)))
+    assert result.notes == result.again(path, 0.1).notes == ("The kinds have no names.",)
 
 
 def test_a_large_photo_is_reduced_for_the_model_and_boxes_come_back_in_its_own_pixels(tmp_path: Path) -> None:

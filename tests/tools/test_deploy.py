@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import os
 import re
 import shutil
@@ -429,6 +430,20 @@ def test_a_weights_repository_without_the_file_or_that_is_not_there_is_refused()
         deploy.check_weights(hub, WeightsRepo("me/weights"))
     with pytest.raises(HubError, match=r"me/gone@v1 could not be looked at: it is not there"):
         deploy.check_weights(hub, WeightsRepo("me/gone", "v1"))
+
+
+def test_the_weights_file_may_be_one_of_another_layout() -> None:
+    hub = FakeHub(**{"me/weights": {"README.md": b"", "maskrcnn_resnet50_fpn_v2.safetensors": b""}})
+    found = deploy.check_weights(hub, WeightsRepo("me/weights", "v1"))
+    assert found.variables == {
+        "SEGMENTATION_WEIGHTS_REPO": f"me/weights@{COMMIT}:maskrcnn_resnet50_fpn_v2.safetensors"
+    }
+    assert found.preload == f"me/weights maskrcnn_resnet50_fpn_v2.safetensors {COMMIT}"
+    mounted = dataclasses.replace(found, mounted=True)
+    assert mounted.variables == {"SEGMENTATION_WEIGHTS": "/weights/maskrcnn_resnet50_fpn_v2.safetensors"}
+    hub.repos["me/weights"]["maskrcnn_scenes.safetensors"] = b""
+    with pytest.raises(HubError, match=r"holds no maskrcnn_resnet50_fpn\.safetensors, and several others"):
+        deploy.check_weights(hub, WeightsRepo("me/weights"))
 
 
 # --- The command --------------------------------------------------------------------------------------------

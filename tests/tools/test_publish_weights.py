@@ -26,6 +26,7 @@ from tests.fake_hub import FakeHub, answer
 from tests.samples import old_name
 from tools import publish_weights
 from tools.hub import HubError
+from tools.own_weights import load_own
 from tools.publish_weights import publish, repository, to_safetensors, unset_variables_and_load
 
 TENSORS = {"b.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(1), "steps": torch.tensor(3)}
@@ -313,3 +314,66 @@ def test_what_cannot_be_done_ends_the_command_with_one_sentence(
     monkeypatch.setattr("tools.hub.get_token", lambda: None)
     with pytest.raises(SystemExit, match=sentence):
         publish_weights.main([REPO, *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["my.pth", "more.pth", REPO], "expected at most one file and the repository's name, got 3 names"),
+        ([REPO, "--labels", "labels.txt"], "--labels needs your own file"),
+        (["my.pth", REPO, "--file", "theirs.pth"], "--file is a copy of torchvision's file"),
+        (["my.pth"], "my.pth"),
+    ],
+)
+def test_wrong_arguments_for_an_own_file_are_told(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        publish_weights.main(arguments)
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_own_file_keeps_its_numbers_and_gets_names(tmp_path: Path) -> None:
+    state_dict = ARCHITECTURES["scenes"].build(3).state_dict()
+    torch.save(state_dict, tmp_path / "my.pth")
+    (tmp_path / "labels.txt").write_text("wrong")  # the names that the command names come first
+    (tmp_path / "names.txt").write_text("leaf\nrust")
+    architecture, own = load_own(tmp_path / "my.pth", tmp_path / "names.txt")
+    files = publish_weights.own_repository(REPO, architecture, own)
+    (tmp_path / "sent.safetensors").write_bytes(files["maskrcnn_scenes.safetensors"])
+    sent = find_weights(architecture, tmp_path / "sent.safetensors")
+    assert sent.labels == ("leaf", "rust")
+    assert all(torch.equal(sent.state_dict[name], value) for name, value in state_dict.items())
+
+
+def test_wrong_names_end_the_command_with_one_sentence(tmp_path: Path) -> None:
+    torch.save(ARCHITECTURES["scenes"].build(3).state_dict(), tmp_path / "my.pth")
+    (tmp_path / "names.txt").write_text("leaf")
+    command = [str(tmp_path / "my.pth"), REPO, "--labels", str(tmp_path / "names.txt"), "--dry-run"]
+    with pytest.raises(
+        SystemExit, match=r"^names\.txt holds 1 name, but the network knows 2 kinds of object\."
+    ):
+        publish_weights.main(command)
+
+
+def test_an_own_file_without_names_is_published_and_this_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(ARCHITECTURES["scenes"].build(3).state_dict(), tmp_path / "my.pth")
+    publish_weights.main([str(tmp_path / "my.pth"), REPO, "--dry-run"])
+    said = capsys.readouterr().out
+    assert "No names: the app will say class 1 to class 2. --labels names them." in said
+
+
+@pytest.mark.parametrize("name", publish_weights.LOADING)
+def test_the_python_on_an_own_card_builds_a_network_that_the_app_recognises(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.device("meta"):
+        expected = ARCHITECTURES[name].build(4)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *names: names)
+    monkeypatch.setattr(safetensors.torch, "load_file", lambda path: dict(expected.state_dict()))
+    names: dict[str, Any] = {}
+    with torch.device("meta"):
+        exec(publish_weights.loading_code(REPO, ARCHITECTURES[name], 4), names)
+    assert weights.layout_of(names["model"].state_dict()) == name

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import torch
 import yaml
@@ -15,16 +16,21 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Page
 
-from inference import SegmentationModel, load_best
+from inference import SegmentationModel, load, load_best
 from network import eight_bit, weights
 from network.calibration import digest_of, names_of, read_ranges
+from photo.images import read_image
+from serving.models import Models
+from serving.service import Service
 from tests.fake_hub import FakeHub
 from tests.patience import expect
 from tests.server import running
+from tests.small_clips import write_clip
 from tests.truth import SCENES, share_found, truth
 from tests.tuned import KINDS, LABELS, fine_tuned
 from tests.ui.visitor import chip, kind, masks, open_kinds, rows, upload
 from tools import evaluate, publish_weights, segment_folder
+from ui.page import Page as FindingPage
 
 SCENE = SCENES[3]
 """It shows two stop signs."""
@@ -54,8 +60,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
         patch.setenv("SEGMENTATION_WEIGHTS_REPO", "me/signs:maskrcnn_scenes.safetensors")
         model, shortfall = load_best(device="cpu")
         assert shortfall is None
-        with running(model, None) as address:
-            yield Own(model, hub.repos["me/signs"], address)
+    with running(model, None) as address:
+        # Live does not wait for a model that is being loaded.
+        Client(address, verbose=False).predict(image=handle_file(SCENE), api_name="/segment")
+        yield Own(model, hub.repos["me/signs"], address)
 
 
 @pytest.fixture
@@ -138,6 +146,26 @@ def test_every_file_has_the_names_and_none_leaves_its_folder(client: Client, tmp
     assert all(name.count("/") == 1 and ".." not in name and "<" not in name for name in cutouts)
 
 
+def test_a_clip_is_followed_with_the_names_of_the_file(client: Client, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "signs.mp4", [read_image(SCENE)] * 3)
+    job = client.submit(
+        video=handle_file(clip), score_threshold=0.8, format="coco", api_name="/segment_video"
+    )
+    answer = job.result()
+    assert answer["most_at_once"][SIGN] == 2
+    assert {track["category_name"] for track in answer["tracks"]} <= set(NAMES)
+    assert json.loads(Path(answer["file"]).read_text())["categories"] == CATEGORIES
+
+
+def test_live_names_the_kinds_of_the_file(own: Own) -> None:
+    query = {"score_threshold": 0.3, "without": "Stop%2C rot"}
+    headers = {"origin": own.address.rstrip("/"), "content-type": "image/png"}
+    answer = httpx.post(f"{own.address}live", params=query, headers=headers, content=SCENE.read_bytes())
+    assert answer.status_code == 200, answer.text
+    names = {found["name"] for found in answer.json()["objects"]}
+    assert names and names <= set(NAMES) - {SIGN}
+
+
 def test_an_agent_is_told_the_kinds(client: Client, own: Own) -> None:
     told = json.loads(client.predict(image=handle_file(SCENE), api_name="/detect_objects"))
     assert told["kinds"] == NAMES
@@ -167,6 +195,13 @@ def test_the_steps_inside_show_names_as_text(own: Own, open_page: Callable[..., 
     page.locator("[role=option]", has_text=f": {KINDS['kite']}, ").first.click()
     expect(told).to_contain_text(KINDS["kite"])
     assert told.locator("b").count() == 0
+
+
+def test_a_small_model_that_knows_other_kinds_gives_no_quick_look(own: Own) -> None:
+    small, page = load("starter", device="cpu"), object.__new__(FindingPage)
+    page._service = Service(Models(lambda: (own.model, None), lambda name: small))
+    assert page._small_model(5.0, own.model.categories) is None
+    assert page._small_model(5.0, small.categories) is small
 
 
 def test_a_folder_is_segmented_with_the_kinds_of_the_file(
