@@ -205,7 +205,7 @@ function showThumbnail(one, place) {
   const count = row ? row.reduce((sum, each) => sum + each, 0) : null;
   const words = { done: `${count} object${count === 1 ? "" : "s"}`, failed: "failed", ahead: "waiting" }[one.state];
   const own = counted.own?.[place];
-  button.lastChild.textContent = `${{ done: count, failed: "!", ahead: "…" }[one.state]}${own ? " ✎" : ""}`;
+  button.lastChild.textContent = `${{ done: count, failed: "!", ahead: "…" }[one.state]}${own ? " ⚙" : ""}`;
   button.setAttribute("aria-label", `${one.name}, ${words}${own ? ", settings of its own" : ""}, ${place + 1} of ${listed().length}`);
   button.title = one.fault || one.name;
   button.className = one.state;
