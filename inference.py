@@ -31,6 +31,7 @@ from torchvision.models.detection.image_list import ImageList
 
 import coco
 from categories import Categories
+from closer import MOST_SIDES, look_closer, parts_of
 from detections import Detections
 from network import eight_bit
 from network.acceleration import accelerate, fold_batch_norms
@@ -44,7 +45,7 @@ from network.calibration import (
     read_ranges,
     save_ranges,
 )
-from network.detail import DETAILS, FULL_DETAIL, at_detail, has_details
+from network.detail import CLOSER, DETAILS, FULL_DETAIL, at_detail, has_details
 from network.eight_bit import Ranges
 from network.fixed import padded_size, supports, unpack
 from network.graphs import Graphs
@@ -57,7 +58,7 @@ from network.zero_gpu import ACTIVE, NotLentError, can_place, on_gpu
 from photo.errors import ImageError
 from photo.images import read_photo
 from photo.limits import MAX_ASPECT
-from photo.strips import fit_within
+from photo.strips import fit_within, reduced_size
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 """The pictures that networks are calibrated with; those for "scenes" are in a folder of their own."""
@@ -65,6 +66,8 @@ WORKING_SIDE = 1024
 """Longest side, in pixels, of the image that the network receives."""
 SCORE_FLOOR = 0.05
 """Instances with this score or a lower one are dropped."""
+LONGEST_SEEN = 1333
+"""Longest side, in pixels, of the pictures that torchvision's networks see."""
 BATCH = 8
 """Images that a graphics processor takes together."""
 DEFAULT_NAME = "resnet50_fpn"
@@ -249,7 +252,8 @@ def segment(model: SegmentationModel, image: NDArray[np.uint8], detail: str = FU
     Args:
         image: (H, W, 3) uint8 RGB of any size. The network receives the image reduced to `WORKING_SIDE`.
         detail: One of `network.detail.DETAILS`. A lower one is faster and finds fewer small instances. It
-            changes nothing for a model with one detail only (`detail_of`).
+            changes nothing for a model with one detail only (`detail_of`). "closer" also looks at parts of
+            the image, which is reduced to `reading_side` before.
 
     Returns:
         The instances, highest score first, with ids from 1 in this order. Boxes are in pixels of `image`.
@@ -260,9 +264,62 @@ def segment(model: SegmentationModel, image: NDArray[np.uint8], detail: str = FU
             after the reduction the short side would have no pixels.
     """
     detail = detail_of(model, detail)
+    if detail == CLOSER:
+        return segment_closer(model, image, lambda images: segment_many(model, images))
     working = _working(image)
     (found,) = _run_where_it_belongs(model, [working], detail)
     return _detections(model, found, working, image)
+
+
+def segment_closer(
+    model: SegmentationModel,
+    image: NDArray[np.uint8],
+    look: Callable[[Sequence[NDArray[np.uint8]]], Sequence[Detections]],
+    on_look: Callable[[int, int], None] = lambda done, looks: None,
+) -> Detections:
+    """Finds the instances in `image` and in overlapping parts of it, as `closer.look_closer` does.
+
+    Args:
+        image: As for `segment`.
+        look: Runs `model`, as `segment_many` does at full detail. On a graphics processor it gets `BATCH`
+            images at a time.
+        on_look: Called before each look, with the number of images that are done and of all images.
+
+    Returns:
+        At most `closer.MOST` instances, as `segment` returns them.
+
+    Raises:
+        ValueError: As `segment`.
+    """
+    _working(image)
+    reduced = fit_within(image, reading_side(model, CLOSER))
+    at_once = BATCH if model.device.type == "cuda" else 1
+    found = look_closer(reduced, look, *_seen_sides(model), at_once, on_look)
+    return found.resized(image.shape[0], image.shape[1])
+
+
+def looks_of(model: SegmentationModel, size: tuple[int, int], detail: str) -> int:
+    """Returns how often `model` looks at a photo of `size`, (height, width), at this detail."""
+    if detail != CLOSER:
+        return 1
+    return 1 + len(parts_of(reduced_size(size, reading_side(model, CLOSER)), *_seen_sides(model)))
+
+
+def reading_side(model: SegmentationModel, detail: str) -> int:
+    """Returns the longest side, in pixels, that a photo needs for this detail. A larger one is reduced."""
+    if detail != CLOSER:
+        return WORKING_SIDE
+    return max(WORKING_SIDE, int(MOST_SIDES * _seen_sides(model)[0]))
+
+
+def _seen_sides(model: SegmentationModel) -> tuple[int, int]:
+    """The shorter side of the pictures that the network sees, and the longer side at most, in pixels.
+
+    For a network whose transform does not say so, these are torchvision's.
+    """
+    transform = model.network.transform
+    sides = getattr(transform, "min_size", (DETAILS[FULL_DETAIL].side,))
+    return sides[-1], getattr(transform, "max_size", LONGEST_SEEN)
 
 
 def segment_many(
@@ -276,15 +333,18 @@ def segment_many(
 
     Args:
         images: Each one as for `segment`. They may differ in size.
-        detail: As for `segment`.
+        detail: As for `segment`, but not "closer".
 
     Returns:
         The detections of each image, in the order of the images.
 
     Raises:
+        ModelError: There is no such detail, or it is "closer", which is for one photo at a time.
         ValueError: As `segment`, before any image runs.
     """
     detail = detail_of(model, detail)
+    if detail == CLOSER:
+        raise ModelError(f"{CLOSER!r} looks at one photo at a time. Expected full, balanced or fast.")
     working = [_working(image) for image in images]
     found: dict[int, dict[str, NDArray[Any]]] = {}
     for batch in _batches(model, working, detail):
@@ -299,7 +359,7 @@ def look_inside(model: SegmentationModel, image: NDArray[np.uint8], detail: str 
     Row i of the steps' instances is the instance with the id i + 1 of `segment`.
 
     Args:
-        image, detail: As for `segment`.
+        image, detail: As for `segment`. For "closer" the steps are those of the look at the whole image.
 
     Returns:
         The steps, at most 60 MB. Boxes are in pixels of the picture that the network sees, which is the image
@@ -354,7 +414,7 @@ def detail_of(model: SegmentationModel, wanted: str) -> str:
     """
     if wanted not in DETAILS:
         raise ModelError(f"There is no detail {wanted!r}. Expected one of: {', '.join(DETAILS)}.")
-    return wanted if has_details(model.network) else FULL_DETAIL
+    return wanted if wanted == CLOSER or has_details(model.network) else FULL_DETAIL
 
 
 def segment_or_fall_back(

@@ -67,6 +67,7 @@ def filter_facts(filters: Filters) -> dict[str, Any]:
         "classes": None if filters.classes is None else list(filters.classes),
         "mask_threshold": filters.mask_threshold,
         "hidden": list(filters.hidden),
+        "thresholds": dict(filters.thresholds),
     }
 
 

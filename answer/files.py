@@ -38,8 +38,9 @@ from answer.formats import (
     yolo_names,
 )
 from answer.progress import OnStage, ignore_stage
-from answer.report import table
+from answer.report import headers, table
 from answer.result import View, counts, names
+from answer.scale import ONE_PLANE
 from answer.settings import SettingsError, check_effect, checked_edges, rgb, said
 from categories import Categories
 from detections import SOURCES, Detections
@@ -260,7 +261,9 @@ def _write_categories(export: _Export, file: IO[bytes]) -> None:
 
 
 def _write_csv(export: _Export, file: IO[bytes]) -> None:
-    write_text(to_csv(table(export.shown, export.categories, export.areas)), file)
+    scale = export.view.scale
+    rows = table(export.shown, export.categories, export.areas, scale)
+    write_text(to_csv(rows, headers(scale)), file)
 
 
 def _write_cut_outs(export: _Export, file: IO[bytes]) -> None:
@@ -368,6 +371,7 @@ def _manifest(export: _Export, pixels_sha256: str, files: list[str]) -> dict[str
             "filters": filter_facts(export.view.filters),
             "style": asdict(export.view.style),
             "edges": export.edges,
+            "scale": {**asdict(scale), "holds": ONE_PLANE} if (scale := export.view.scale) else None,
         },
         "edits": [change.to_json() for change in export.view.edits],
         "by_a_person": {

@@ -235,10 +235,10 @@ def palette(categories: Categories) -> list[tuple[int, int, int]]:
     return colors
 
 
-def to_csv(rows: Sequence[Row]) -> str:
+def to_csv(rows: Sequence[Row], headers: Sequence[str] = TABLE_HEADERS) -> str:
     """Returns the rows of `report.table`, under its headers, as comma-separated values (RFC 4180)."""
     text = io.StringIO()
-    csv.writer(text).writerows([TABLE_HEADERS, *rows])
+    csv.writer(text).writerows([headers, *rows])
     return text.getvalue()
 
 

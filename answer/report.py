@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from answer.result import Result, View, counts, in_view, names
-from answer.settings import Filters
+from answer.scale import Scale
 from categories import Categories
 from detections import Detections
 from inference import SCORE_FLOOR
@@ -36,13 +36,21 @@ def full_labels(detections: Detections, categories: Categories) -> list[str]:
     ]
 
 
-def table(detections: Detections, categories: Categories, areas_px: Sequence[int]) -> list[Row]:
-    """Returns one row for each instance, highest score first. `TABLE_HEADERS` names the columns.
+def headers(scale: Scale | None = None) -> tuple[str, ...]:
+    """Returns the names of the columns of `table`: with a scale, three more."""
+    return (*TABLE_HEADERS, *(scale.headers if scale else ()))
+
+
+def table(
+    detections: Detections, categories: Categories, areas_px: Sequence[int], scale: Scale | None = None
+) -> list[Row]:
+    """Returns one row for each instance, highest score first. `headers` names the columns.
 
     Scores have 6 digits, as in JSON. People read them through `shown_score`. What a person added or changed
     has "" in place of a score.
 
     Args:
+        scale: Gives area, width and height in its unit too, in three more columns.
         areas_px: The mask area of each instance, in pixels of the original photo. Boxes use the same pixels.
     """
     height, width = detections.image_size
@@ -52,7 +60,8 @@ def table(detections: Detections, categories: Categories, areas_px: Sequence[int
         percent = round(100 * area / (height * width), 2)
         box = [round(x1), round(y1), round(x2 - x1), round(y2 - y1)]
         score = "" if detections.sources[i] else round(float(detections.scores[i]), 6)
-        rows.append([int(detections.ids[i]), name, score, area, percent, *box])
+        measured = scale.measured(area, x2 - x1, y2 - y1) if scale else ()
+        rows.append([int(detections.ids[i]), name, score, area, percent, *box, *measured])
     return rows
 
 
@@ -83,7 +92,7 @@ def hidden_by_threshold(view: View) -> str:
     For example: "7 shown, 5 more between 0.30 and 0.50, 2 below that".
     """
     shown, filters = len(view.shown), view.filters
-    everything = in_view(view.everything, view.categories, replace(filters, score_threshold=0))
+    everything = in_view(view.everything, view.categories, filters.everything())
     lower = max(SCORE_FLOOR, filters.score_threshold - STEP_BELOW)
     near = len(in_view(view.everything, view.categories, replace(filters, score_threshold=lower))) - shown
     below = len(everything) - shown - near
@@ -106,8 +115,8 @@ def found(view: View) -> str:
     if not len(everything):
         return "No object was found in this photo."
     threshold = f"{filters.score_threshold:.2f}"
-    hidden = len(in_view(everything, categories, Filters(filters.score_threshold)))
-    not_hidden = Filters(filters.score_threshold, hidden=filters.hidden)
+    hidden = len(in_view(everything, categories, replace(filters, classes=None, hidden=())))
+    not_hidden = replace(filters, classes=None)
     unticked = len(in_view(everything, categories, not_hidden))
     if hidden and not unticked:
         return f"You have hidden {'all objects' if hidden > 1 else 'the only object'} above {threshold}."
@@ -120,9 +129,9 @@ def found(view: View) -> str:
         return f"The only object above {threshold} is of a kind that is not ticked."
     if hidden:
         return f"All {hidden} objects above {threshold} are of kinds that are not ticked."
-    ticked = in_view(everything, categories, replace(filters, score_threshold=0))
+    ticked = in_view(everything, categories, filters.everything())
     if not len(ticked):
-        if len(in_view(everything, categories, replace(filters, score_threshold=0, hidden=()))):
+        if len(in_view(everything, categories, replace(filters.everything(), hidden=()))):
             return f"Nothing above {threshold}, and you have hidden what a lower score threshold would show."
         return "No object of the kinds that are ticked was found in this photo."
     name, score = names(ticked, categories)[0], float(ticked.scores[0])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from answer.edits import Edit, edited
+from answer.scale import Scale
 from answer.settings import Filters, check_classes
 from categories import Categories
 from detections import Detections
@@ -80,6 +81,7 @@ class View:
         edits: What a person has changed, in order.
         categories: The kinds that the model knows, and those that a person has named.
         everything: All instances above the score floor, with the changes.
+        scale: How long a pixel is, or None if nobody has said it.
         shown: The instances in view, highest score first. They are selected once, when the view is made.
 
     Raises:
@@ -90,6 +92,7 @@ class View:
     filters: Filters = field(default_factory=Filters)
     style: Style = field(default_factory=Style)
     edits: tuple[Edit, ...] = ()
+    scale: Scale | None = None
     categories: Categories = field(init=False)
     everything: Detections = field(init=False)
     shown: Detections = field(init=False)
@@ -106,8 +109,9 @@ class View:
 def in_view(detections: Detections, categories: Categories, filters: Filters) -> Detections:
     """Returns the instances that pass `filters`, in the same order.
 
-    An instance passes if its score is at least the threshold, its category is among the classes, and its id
-    is not hidden. What a person added or changed has no score, so it passes every threshold.
+    An instance passes if its score is at least the threshold for its category, its category is among the
+    classes, and its id is not hidden. What a person added or changed has no score, so it passes every
+    threshold.
 
     Raises:
         SettingsError: The filters name a category that is none of `categories`.
@@ -125,7 +129,10 @@ def passes(
 ) -> NDArray[np.bool_]:
     """Returns which of N instances pass `filters`, (N,) bool. Raises `SettingsError` as `in_view` does."""
     check_classes(filters, categories)
-    keep: NDArray[np.bool_] = scores >= np.float32(filters.score_threshold)
+    least = np.full(len(scores), filters.score_threshold, np.float32)
+    for name, score in filters.thresholds.items():
+        least[class_ids == categories.by_name[name].id] = score
+    keep: NDArray[np.bool_] = scores >= least
     keep &= ~np.isin(ids, filters.hidden)
     if filters.classes is not None:
         keep &= np.isin(class_ids, [categories.by_name[name].id for name in filters.classes])

@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast, get_args
 
 from categories import Categories
 from inference import SCORE_FLOOR
-from network.detail import DETAILS
+from network.detail import CLOSER, DETAILS
 from visualize import EFFECTS, Edges
 
 SCORE_RANGE = (SCORE_FLOOR, 1.0)
@@ -54,6 +55,8 @@ class Filters:
         mask_threshold: A pixel belongs to a mask if its probability is above this threshold, 0 to 1.
         hidden: The ids of instances that do not count, whatever their scores are. For example, a visitor
             hides wrong instances.
+        thresholds: The lowest score that counts for some categories, by their names. It takes the place of
+            `score_threshold`.
 
     Raises:
         SettingsError: A value has a wrong type or is out of range.
@@ -63,6 +66,7 @@ class Filters:
     classes: tuple[str, ...] | None = None
     mask_threshold: float = 0.5
     hidden: tuple[int, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fraction("score_threshold", self.score_threshold)
@@ -76,12 +80,21 @@ class Filters:
                 raise SettingsError(f"hidden: expected ids of instances such as [2, 5], got {said([id])}.")
             if not 1 <= id <= MAX_ID:
                 raise SettingsError(f"hidden: expected ids from 1 to {MAX_ID}, got {said(id)}.")
+        _check_thresholds(self.thresholds)
+
+    def everything(self) -> Filters:
+        """Returns filters that differ only in this: all scores count."""
+        return replace(self, score_threshold=0, thresholds={})
 
 
 def check_fraction(name: str, value: object) -> None:
     """Raises `SettingsError` unless `value` is a number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+    if not _is_fraction(value):
         raise SettingsError(f"{name}: expected a number from 0 to 1, got {said(value)}.")
+
+
+def _is_fraction(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value <= 1
 
 
 def said(value: object) -> str:
@@ -110,17 +123,21 @@ _short = _Short()
 
 
 def check_classes(filters: Filters, categories: Categories) -> None:
-    """Raises `SettingsError` unless the classes of `filters` are names of `categories`."""
-    classes = filters.classes or ()
-    if len(classes) > len(categories):
-        raise SettingsError(f"classes: expected at most {len(categories)} names, got {len(classes)}.")
-    for name in classes:
+    """Raises `SettingsError` unless the names that `filters` hold are names of `categories`."""
+    for setting, names in (("classes", filters.classes or ()), ("thresholds", filters.thresholds)):
+        _check_known(setting, names, categories)
+
+
+def _check_known(setting: str, names: Collection[str], categories: Categories) -> None:
+    if len(names) > len(categories):
+        raise SettingsError(f"{setting}: expected at most {len(categories)} names, got {len(names)}.")
+    for name in names:
         if name not in categories.by_name:
             near = difflib.get_close_matches(name[:SAID], categories.by_name, n=3)
             known = [name[:SAID] for name in categories.by_name][:LISTED]
             more = f" and {len(categories) - LISTED} more" if len(categories) > LISTED else ""
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}{more}."
-            raise SettingsError(f"classes: there is no category {said(name)}; {hint}")
+            raise SettingsError(f"{setting}: there is no category {said(name)}; {hint}")
 
 
 def _check_names(classes: tuple[str, ...]) -> None:
@@ -131,10 +148,33 @@ def _check_names(classes: tuple[str, ...]) -> None:
             raise SettingsError(f'classes: expected names such as ["person", "dog"], got {said([name])}.')
 
 
+def _check_thresholds(thresholds: object) -> None:
+    if not isinstance(thresholds, Mapping):
+        raise SettingsError(
+            f'thresholds: expected scores by names such as {{"person": 0.7}}, got {said(thresholds)}.'
+        )
+    if len(thresholds) > MAX_CLASSES:
+        raise SettingsError(f"thresholds: expected at most {MAX_CLASSES} names, got {len(thresholds)}.")
+    for name, score in thresholds.items():
+        if not isinstance(name, str):
+            raise SettingsError(f"thresholds: expected names such as person, got {said(name)}.")
+        if not _is_fraction(score):
+            came = said(score) if isinstance(score, int | float) else "something else"
+            raise SettingsError(f"thresholds: expected numbers from 0 to 1, got {came}.")
+
+
 def check_detail(detail: object) -> None:
     """Raises `SettingsError` unless `inference.segment` knows the detail."""
     if detail not in tuple(DETAILS):
         raise SettingsError(f"detail: expected one of {', '.join(DETAILS)}, got {said(detail)}.")
+
+
+def check_clip_detail(detail: object) -> None:
+    """Raises `SettingsError` unless `inference.segment_many` knows the detail: for clips and live."""
+    check_detail(detail)
+    if detail == CLOSER:
+        others = ", ".join(name for name in DETAILS if name != CLOSER)
+        raise SettingsError(f"detail: {CLOSER!r} is for photos. For clips and live, choose one of {others}.")
 
 
 def check_effect(effect: str, color: str) -> None:

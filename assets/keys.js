@@ -57,6 +57,10 @@ const ACTIONS = {
   "zoom-in": () => zoomBy(1.5),
   "zoom-out": () => zoomBy(1 / 1.5),
   fit: () => fit(),
+  measure: () => measure(),
+  "set-scale": () => acceptLength(),
+  "no-scale": () => setScale(null),
+  "end-measure": () => stopMeasuring(),
   "full-screen": () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen()),
 };
 

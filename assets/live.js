@@ -7,7 +7,7 @@ const FRAME_SIDE = 640; // longest side of a frame, in pixels
 const FRAME_QUALITY = 0.8;
 const IDLE_MS = 2 * 60_000;
 const RECENT = 12; // frames over which the rate and the delay are told
-const LIVE_SETTINGS = { score_threshold: "#threshold input[type=number]", mask_threshold: "#mask-threshold input[type=number]", model: "#model input:checked", detail: "#detail input:checked", without: null };
+const LIVE_SETTINGS = { score_threshold: "#threshold input[type=number]", mask_threshold: "#mask-threshold input[type=number]", model: "#model input:checked", detail: "#detail input:checked", without: null, thresholds: null };
 const CONNECTION_LOST = "The live camera has lost the server. Press “Live” to try again.";
 const WAS_HIDDEN = "Live stopped because this tab was hidden. Press “Live” to go on.";
 const WAS_IDLE = "Live stopped after two minutes without a touch or a key. Press “Live” to go on.";

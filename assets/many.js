@@ -133,13 +133,13 @@ function followSource() {
 function openOne(place, anew = false) {
   if (!listed()[place] || listed()[place].state !== DONE) return showFault(place);
   if (place === openPlace() && !anew) return;
-  if (openPlace() >= 0 && !anew) marks.set(openPlace(), changes());
+  if (openPlace() >= 0 && !anew) marks.set(openPlace(), { ...changes(), scale: scaleSet() });
   const file = ownFiles[place];
   isOpening = true;
   const mine = begin("Opening the photo", file ? URL.createObjectURL(file) : served(listed()[place].thumbnail));
   isOpening = false;
   if (!file) sources.get(mine).src = null; // the thumbnail is shown only until the photo comes
-  props.value = { ...props.value, ...(marks.get(place) ?? { hidden: [], edits: [] }) };
+  props.value = { ...props.value, ...(marks.get(place) ?? { hidden: [], edits: [], scale: null }) };
   send({ many: stripToken, photo: place, own: counted.own?.[place] ?? false }).then(() => {
     showMany();
     revealThumbnail(place);

@@ -91,7 +91,8 @@ function begin(words, src) {
   last += 1;
   restoredExample = undefined;
   sources.set(last, { src, photo: null });
-  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [], edits: [] };
+  props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [], edits: [], scale: null };
+  stopMeasuring();
   forgetSteps();
   dismiss();
   hint.hidden = animation.hidden = true;
@@ -119,7 +120,8 @@ function clear() {
   leaveMany();
   stopLive();
   last += 1;
-  props.value = { ...props.value, photo: null, number: last, hidden: [], edits: [] };
+  props.value = { ...props.value, photo: null, number: last, hidden: [], edits: [], scale: null };
+  stopMeasuring();
   forget();
   forgetSteps();
   stopWaiting();

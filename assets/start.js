@@ -14,7 +14,7 @@ moveAway();
 // The names of the properties are not quoted, because Gradio takes every quoted name in this script for an event. A
 // property of this name would then stand for the event.
 // The scene comes before the look: if both have changed, the look fits the new scene only.
-const follows = { scene: build, look: () => (remember(), show()), said: hear, second: showSplit, opened: openPage, clip_scene: followFilm, clip_look: followFiltered, playable: playOther, ideas: hearIdeas, tally: followTally, gallery: followMany, value: showParts };
+const follows = { scene: build, look: () => (remember(), show()), said: hear, second: showSplit, opened: openPage, clip_scene: followFilm, clip_look: followFiltered, playable: playOther, ideas: hearIdeas, tally: followTally, gallery: followMany, value: () => (showParts(), showRuler()) };
 for (const [property, follow] of Object.entries(follows)) watch(property, follow);
 showParts();
 build();

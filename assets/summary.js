@@ -1,12 +1,16 @@
 // Draws the summary: a chip for each kind, what was found in words, and a checkbox for each kind and group of kinds.
 //
 // `props.told` holds the kinds of the photo and the words. `props.value`, {unticked: [name, …]}, holds the kinds that
-// the visitor does not want to see. A kind stays there even while the photo has no object of this kind.
+// the visitor does not want to see, and {thresholds: {name: score}} those that have a score threshold of their own. A
+// kind stays there even while the photo has no object of this kind.
 "use strict";
 
 const [chips, frame, list, words, how, actions] = ["chips", "kinds", "groups", "found", "how", "actions"].map(
   (name) => element.querySelector(`.${name}`),
 );
+const own = element.querySelector(".own");
+const [range, output] = [own.querySelector("input"), own.querySelector("output")];
+const thresholds = () => props.value?.thresholds ?? {};
 const unticked = () => new Set(props.value?.unticked ?? []);
 const groups = () => props.told?.groups ?? [];
 const kinds = () => groups().flatMap((group) => group.kinds);
@@ -20,10 +24,53 @@ function build() {
   how.textContent = manner ?? "";
   actions.hidden = !resettable;
   frame.hidden = offered().length === 0;
-  chips.replaceChildren(...kinds().sort((a, b) => b.count - a.count).map(makeChip));
+  chips.replaceChildren(...kinds().sort((a, b) => b.count - a.count).map(makeHolder));
+  if (own.kind !== undefined && !offered().includes(own.kind)) closeOwn();
   list.replaceChildren(...groups().map(makeGroup));
   tick();
   if (focused) element.querySelector(`[data-key="${focused}"]`)?.focus();
+}
+
+/** Makes a chip, and beside it a button for the kind's own score threshold. */
+function makeHolder(kind) {
+  const holder = document.createElement("span");
+  holder.className = "holder";
+  const menu = document.createElement("button");
+  menu.type = "button";
+  menu.className = "menu";
+  menu.dataset.key = `menu ${kind.name}`;
+  menu.dataset.kind = kind.name;
+  menu.textContent = "\u25be";
+  holder.append(makeChip(kind), menu);
+  return holder;
+}
+
+/** Shows the score threshold of one kind below the chips. */
+function openOwn(name) {
+  own.kind = name;
+  own.hidden = false;
+  own.setAttribute("aria-label", `Score threshold of ${name}`);
+  own.querySelector(".own-name").textContent = `How sure for ${name}?`;
+  tick();
+  range.focus();
+}
+
+function closeOwn() {
+  const menu = [...chips.querySelectorAll(".menu")].find((one) => one.dataset.kind === own.kind);
+  const focused = own.contains(document.activeElement);
+  own.kind = undefined;
+  own.hidden = true;
+  tick();
+  if (focused) menu?.focus();
+}
+
+/** Gives one kind a score threshold of its own, or takes it away (undefined). */
+function setOwn(name, score) {
+  const all = { ...thresholds(), [name]: score };
+  if (score === undefined) delete all[name];
+  props.value = { ...props.value, thresholds: all };
+  tick();
+  trigger("input");
 }
 
 /** Makes a button that shows only one kind, or all kinds again. Its dots have the colours of the objects. */
@@ -43,7 +90,9 @@ function makeChip(kind) {
   }));
   const text = document.createElement("span");
   text.textContent = kind.words;
-  chip.append(dots, text);
+  const least = document.createElement("span");
+  least.className = "least";
+  chip.append(dots, text, least);
   return chip;
 }
 
@@ -87,10 +136,22 @@ function tick() {
     box.checked = ticked === box.names.length;
     box.indeterminate = ticked > 0 && ticked < box.names.length;
   }
-  for (const chip of chips.children) {
+  for (const chip of chips.querySelectorAll(".chip")) {
     chip.classList.toggle("away", away.has(chip.names[0]));
     chip.setAttribute("aria-pressed", isOnly(chip.names[0]));
+    const score = thresholds()[chip.names[0]];
+    chip.querySelector(".least").textContent = score === undefined ? "" : `\u2265 ${score.toFixed(2)}`;
   }
+  for (const menu of chips.querySelectorAll(".menu")) {
+    const score = thresholds()[menu.dataset.kind];
+    menu.setAttribute("aria-expanded", own.kind === menu.dataset.kind);
+    menu.setAttribute("aria-label", `Score threshold of ${menu.dataset.kind}: ${score === undefined ? "as for all" : score.toFixed(2)}`);
+  }
+  if (own.kind === undefined) return;
+  const score = thresholds()[own.kind];
+  range.value = score ?? props.told?.threshold ?? 0.5;
+  output.textContent = Number(range.value).toFixed(2);
+  own.querySelector("[data-action=own-reset]").disabled = score === undefined;
 }
 
 /** Whether this kind is shown, and at least one other kind of the photo is not. */
@@ -101,7 +162,7 @@ function isOnly(name) {
 }
 
 function set(away) {
-  props.value = { unticked: [...away].sort() };
+  props.value = { ...props.value, unticked: [...away].sort() };
   tick();
   trigger("input");
 }
@@ -128,9 +189,22 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   const { action } = button.dataset;
+  if (button.classList.contains("menu")) return own.kind === button.dataset.kind ? closeOwn() : openOwn(button.dataset.kind);
+  if (action === "own-close") return closeOwn();
+  if (action === "own-reset") return setOwn(own.kind, undefined);
   if (action === "reset") return trigger("reset");
   if (button.classList.contains("chip") && isOnly(button.names[0])) return showOnly(offered());
   showOnly(button.names ?? (action === "all" ? offered() : []));
+});
+
+range.addEventListener("input", (event) => {
+  event.stopPropagation();
+  setOwn(own.kind, Number(range.value));
+});
+own.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  event.stopPropagation();
+  closeOwn();
 });
 
 // The names of the properties are not quoted, because Gradio takes every quoted name in this script for an event. A

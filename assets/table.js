@@ -3,7 +3,8 @@
 const HIDDEN_AT_FIRST = 3; // the column of the area in pixels; those of the box come after the percentage
 let order = { column: -1, descending: false }; // -1: in the order in which the model gave them
 
-const isMore = (column) => column === HIDDEN_AT_FIRST || column > HIDDEN_AT_FIRST + 1;
+const OF_BOX = 4; // the columns of the box; those in cm or m come after them, if there is a scale
+const isMore = (column) => column === HIDDEN_AT_FIRST || (column > HIDDEN_AT_FIRST + 1 && column <= HIDDEN_AT_FIRST + 1 + OF_BOX);
 
 function headerRow(headers) {
   const row = make("tr", {});

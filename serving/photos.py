@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
@@ -22,15 +22,29 @@ from numpy.typing import NDArray
 from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from detections import Detections
-from inference import WORKING_SIDE, SegmentationModel, detail_of, look_inside, segment_or_fall_back
+from inference import (
+    WORKING_SIDE,
+    SegmentationModel,
+    detail_of,
+    look_inside,
+    reading_side,
+    segment_closer,
+    segment_many_or_fall_back,
+    segment_or_fall_back,
+)
 from network import zero_gpu
-from network.detail import FULL_DETAIL
+from network.detail import CLOSER, FULL_DETAIL
 from network.inside import Inside
 from photo.images import read_photo
+from photo.strips import fit_within
 
 FIRST_FRAME = "This file holds more than one picture; only the first was looked at."
 
+CLOSE_ENOUGH = "The model sees this photo at its full size anyway, so looking closer changed nothing."
+
 T = TypeVar("T")
+Looked = tuple[Detections, SegmentationModel, str | None, float]
+"""What was found, the model that found it, a note for the visitor, and the milliseconds it took."""
 
 NETWORK = "network"
 """How the name of the thread for networks begins."""
@@ -62,12 +76,15 @@ def segment_file(
     on_stage: OnStage = ignore_stage,
     load_spare: Callable[[str], SegmentationModel] | None = None,
     detail: str = FULL_DETAIL,
+    seconds: float | None = None,
 ) -> Result:
     """Reads a photo and runs `model` on it, once.
 
     Args:
         on_stage: Called before each stage.
-        load_spare, detail: As for `inference.segment_or_fall_back`.
+        load_spare, detail: As for `inference.segment_or_fall_back`. For "closer", each look has a turn of its
+            own in the thread for networks, so that other photos do not wait for all of them.
+        seconds: How long the model will probably need for one look, if that is known.
 
     Raises:
         ImageError: As `images.read_photo`.
@@ -75,32 +92,76 @@ def segment_file(
     """
     on_stage(0.1, "Reading the photo")
     start = time.perf_counter()
-    photo = read_photo(path, WORKING_SIDE)
+    photo = read_photo(path, reading_side(model, detail))
     read_ms = (time.perf_counter() - start) * 1000
     on_stage(0.2, "Waiting for other photos")
-
-    def look() -> tuple[Detections, SegmentationModel, str | None, float]:
-        on_stage(0.3, "Looking for objects")
-        start = time.perf_counter()
-        found = segment_or_fall_back(model, photo.pixels, load_spare, detail, run_spare)
-        return *found, (time.perf_counter() - start) * 1000
-
-    found, used, note, model_ms = on_device(model, look)
+    notes = [FIRST_FRAME] if photo.animated else []
+    if detail == CLOSER:
+        (found, used, note, model_ms), looks = _look_closer(
+            model, photo.pixels, on_stage, load_spare, seconds
+        )
+        notes += [CLOSE_ENOUGH] if looks == 1 else []
+    else:
+        found, used, note, model_ms = _look(model, photo.pixels, on_stage, load_spare, detail)
     return Result(
         Path(path),
-        photo.pixels,
+        fit_within(photo.pixels, WORKING_SIDE),
         found.resized(*photo.size),
         used,
         {"read": read_ms, "model": model_ms},
         photo.format,
-        tuple(
-            text
-            for text in (FIRST_FRAME if photo.animated else None, *photo.notes, *used.notes, note)
-            if text
-        ),
+        (*notes, *photo.notes, *used.notes, *([note] if note else [])),
         note,
         detail_of(used, detail),
     )
+
+
+def _look(
+    model: SegmentationModel,
+    image: NDArray[np.uint8],
+    on_stage: OnStage,
+    load_spare: Callable[[str], SegmentationModel] | None,
+    detail: str,
+) -> Looked:
+    def look() -> Looked:
+        on_stage(0.3, "Looking for objects")
+        start = time.perf_counter()
+        found = segment_or_fall_back(model, image, load_spare, detail, run_spare)
+        return *found, (time.perf_counter() - start) * 1000
+
+    return on_device(model, look)
+
+
+def _look_closer(
+    model: SegmentationModel,
+    image: NDArray[np.uint8],
+    on_stage: OnStage,
+    load_spare: Callable[[str], SegmentationModel] | None,
+    seconds: float | None,
+) -> tuple[Looked, int]:
+    """Looks at a photo and its parts. Also returns the number of looks."""
+    used, note, working, looks = model, None, 0.0, 0
+
+    def find(images: Sequence[NDArray[np.uint8]]) -> Sequence[Detections]:
+        def run() -> list[Detections]:
+            nonlocal used, note, working
+            start = time.perf_counter()
+            found, used, failure = segment_many_or_fall_back(used, images, load_spare, run_spare=run_spare)
+            working += time.perf_counter() - start
+            note = failure or note
+            return found
+
+        return on_device(used, run)
+
+    def on_look(done: int, all: int) -> None:
+        nonlocal looks
+        looks = all
+        each = working / done if done else seconds
+        left = f", about {max(1, round(each * (all - done)))} s left" if each is not None else ""
+        on_stage(0.2 + 0.75 * done / all, f"Looking closer: {done} of {all} looks done{left}")
+
+    found = segment_closer(model, image, find, on_look)
+    return (found, used, note, working * 1000), looks
 
 
 def inside_file(

@@ -28,7 +28,10 @@ POLL_SECONDS = 0.1
 """Seconds between two checks whether a request that waits for another one's result is still wanted."""
 NOWHERE = Path()
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("photo/*.py", "network/*.py", "inference.py", "detections.py", "serving/photos.py")
+SOURCES = (
+    *("photo/*.py", "network/*.py", "inference.py", "closer.py", "matching.py", "detections.py"),
+    "serving/photos.py",
+)
 """The code that decides what is found in a photo."""
 
 Key = tuple[str, ...]

@@ -36,9 +36,9 @@ from gradio.utils import get_upload_folder
 
 from answer.progress import OnStage, ignore_stage
 from answer.result import Result
-from answer.settings import SettingsError, said
+from answer.settings import SettingsError, check_clip_detail, said
 from clips.look import Plan
-from inference import NAMES, ModelError, SegmentationModel, detail_of
+from inference import NAMES, ModelError, SegmentationModel, detail_of, looks_of
 from network import zero_gpu
 from network.detail import FULL_DETAIL
 from network.ideas import NoIdeasError
@@ -441,7 +441,12 @@ class Request:
     def plan_clip(
         self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL
     ) -> tuple[Plan, tuple[str, ...]]:
-        """Returns what `segment_clip` will look at and how long that takes, as `plan_clip_file` does."""
+        """Returns what `segment_clip` will look at and how long that takes, as `plan_clip_file` does.
+
+        Raises:
+            SettingsError: The detail is for photos only.
+        """
+        check_clip_detail(detail)
         return plan_clip_file(path, self._service.seconds.expected(model, detail))
 
     async def segment_clip(
@@ -450,7 +455,11 @@ class Request:
         """Yields what `model` finds in a clip's file, as `segment_clip_file` does, with a turn for each step.
 
         Notes facts for the log. Use it with `contextlib.aclosing`.
+
+        Raises:
+            SettingsError: As `plan_clip`.
         """
+        check_clip_detail(detail)
         service, seconds = self._service, self._service.seconds
         kept = await self.run(lambda job: service.clips.find(path, model, detail, stride))
         if kept is not None:
@@ -544,13 +553,20 @@ class Request:
         """
         spare = self._service.models.on_cpu
         result = self._service.results.get(
-            path, model, job.stage, lambda: segment_file(path, model, job.stage, spare, detail), detail
+            path,
+            model,
+            job.stage,
+            lambda: segment_file(
+                path, model, job.stage, spare, detail, self._service.seconds.expected(model, detail)
+            ),
+            detail,
         )
         height, width = result.detections.image_size
         self._facts |= {"format": result.format, "width": width, "height": height}
         self._facts |= {"model": result.model.name, "instances": len(result.detections)}
         if not result.cached:
-            self._service.seconds.note(result.model, result.detail, result.timings_ms["model"] / 1000)
+            looks = looks_of(result.model, result.detections.image_size, result.detail)
+            self._service.seconds.note(result.model, result.detail, result.timings_ms["model"] / 1000 / looks)
         self._facts |= {"detail": result.detail} if result.detail != FULL_DETAIL else {}
         self._facts |= {"cached": True} if result.cached else {}
         return result
@@ -567,7 +583,10 @@ class Request:
         )
 
     def expected_seconds(self, path: Path, model: SegmentationModel, detail: str = FULL_DETAIL) -> float:
-        """Returns how long `model` will probably need for a photo, in seconds: 0 if its result is kept."""
+        """Returns how long `model` will probably need for a photo, in seconds: 0 if its result is kept.
+
+        For "closer" it is the time of one look (`inference.looks_of`).
+        """
         if self._service.results.holds(path, model, detail):
             return 0.0
         return self._service.seconds.expected(model, detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inference import SegmentationModel
+from network.detail import CLOSER, FULL_DETAIL
 
 FIRST_GUESS = {"resnet50_fpn": 1.5, "resnet50_fpn_v2": 4.0}
 """The seconds on two processor cores before a photo was seen, by the model's name (`docs/performance.md`)."""
@@ -34,4 +35,5 @@ class Seconds:
 
 
 def _key(model: SegmentationModel, detail: str) -> tuple[str, ...]:
-    return model.name, str(model.device), model.precision, detail
+    # "closer" is many looks at full detail.
+    return model.name, str(model.device), model.precision, FULL_DETAIL if detail == CLOSER else detail

@@ -35,17 +35,23 @@ from inference import (
     SegmentationModel,
     load,
     load_best,
+    looks_of,
+    reading_side,
     segment,
+    segment_many,
     segment_or_fall_back,
 )
+from matching import match
 from network.architectures import ARCHITECTURES, COCO_LABELS
 from network.calibration import CalibrationError, as_json, calibrate, digest_of
+from network.detail import CLOSER, FULL_DETAIL
 from network.eight_bit import able
 from network.weights import Weights, WeightsError, find_weights
 from network.zero_gpu import NotLentError
 from photo.images import read_image
 from photo.strips import fit_within
 from tests.samples import CAT, fake_model, random_image
+from tests.truth import SCENE
 from tools.random_weights import random_network, random_picture
 
 LANDSCAPE, PORTRAIT, TINY, LARGE = (480, 640), (640, 427), (30, 40), (2000, 3000)
@@ -545,3 +551,28 @@ def test_int8_is_for_cpus() -> None:
         inference._ranges(
             ARCHITECTURES["scenes"].build(), "scenes", Weights({}, "", ""), torch.device("cuda")
         )
+
+
+def test_looking_closer_finds_what_is_found_in_the_parts_and_in_the_whole(
+    scenes_model: SegmentationModel,
+) -> None:
+    scene = read_image(SCENE)
+    large = np.ascontiguousarray(scene.repeat(2, 0).repeat(2, 1))
+    found = segment(scenes_model, large, CLOSER)
+    assert looks_of(scenes_model, large.shape[:2], CLOSER) > 1
+    assert found.image_size == large.shape[:2]
+    whole = segment(scenes_model, large)
+    strong = whole.select(whole.scores > 0.5)
+    assert len(match(strong, found)) == len(strong)  # nothing that one look finds is lost
+
+
+def test_looking_closer_is_for_one_photo_at_a_time(scenes_model: SegmentationModel) -> None:
+    with pytest.raises(ModelError, match="one photo at a time"):
+        segment_many(scenes_model, [], CLOSER)
+
+
+def test_a_photo_is_read_as_large_as_its_detail_needs_it() -> None:
+    model = fake_model()
+    assert reading_side(model, FULL_DETAIL) == 1024
+    assert reading_side(model, CLOSER) == 4400
+    assert looks_of(model, (3000, 4000), CLOSER) == 36 and looks_of(model, (3000, 4000), FULL_DETAIL) == 1

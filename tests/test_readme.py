@@ -60,7 +60,7 @@ def here(code: str, server: str) -> str:
 
 
 def test_every_example_is_of_a_kind_that_is_run_here() -> None:
-    assert [name for name, _ in BLOCKS].count("python") == 5
+    assert [name for name, _ in BLOCKS].count("python") == 6
     assert {name for name, _ in BLOCKS} == {"sh", "python", "javascript", "json", "markdown", "html"}
 
 
@@ -69,6 +69,13 @@ def test_the_example_for_python(
 ) -> None:
     exec(here(block("python", "bbox_xyxy"), server), {})
     assert str(counts) in capsys.readouterr().out
+
+
+def test_the_example_for_looking_closer(
+    server: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(here(block("python", "closer"), server), {})
+    assert "closer {'" in capsys.readouterr().out
 
 
 def test_the_example_for_corrections(server: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,9 @@
     PYTHONPATH=folder python tools/evaluate.py --images DIR --annotations FILE --model-factory module:function
 
 The tool calls `inference.segment` as the app does. Photos are reduced to at most 1024 px. A photo gives at
-most 100 instances, with scores above 0.05. Masks are pasted at the photo's own size. A model factory is a
-function without arguments. It returns a network with torchvision's four stages, whose labels are COCO's
-category ids. Such a network runs on the CPU.
+most 100 instances, with scores above 0.05. With `--detail closer`, photos may be larger and give up to 300.
+Masks are pasted at the photo's own size. A model factory is a function without arguments. It returns a
+network with torchvision's four stages, whose labels are COCO's category ids. Such a network runs on the CPU.
 
 The tool writes each photo's instances to --results as soon as it has them. If a run was stopped or killed,
 the same command continues with the first photo that is not in the file. The last line printed is one JSON
@@ -51,6 +51,7 @@ from inference import (
     SegmentationModel,
     detail_of,
     load,
+    reading_side,
     segment,
 )
 from network.acceleration import accelerate
@@ -219,7 +220,7 @@ def look(
         EvaluationError: The photo cannot be read, or its size differs from the size in `image`.
     """
     try:
-        photo = read_photo(path, WORKING_SIDE)
+        photo = read_photo(path, reading_side(model, detail))
     except ImageError as error:
         raise EvaluationError(f"{path.name}: {error}") from error
     stated = (image["height"], image["width"])

@@ -65,6 +65,8 @@ CLIP_SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv"}
 INSTANCES, PICTURES, CLIPS, JOURNAL = "instances.json", "pictures", "clips", "journal.jsonl"
 PARTIAL, LOCK = ".partial", ".lock"
 """Other names in OUT: a folder of unfinished files, emptied after each photo, and the running tool's lock."""
+OLD_SETTINGS = {"detail": FULL_DETAIL, "thresholds": {}}
+"""What journals of older versions do not say."""
 INTERRUPTED = 130
 """The exit code after Control-C."""
 
@@ -110,16 +112,14 @@ class Journal:
         self._done: dict[str, dict[str, Any]] = {}
         try:
             before, records = resume(file, {"settings": settings})
-            before = {"detail": FULL_DETAIL} | before["settings"]  # journals of older versions have no detail
+            before = OLD_SETTINGS | before["settings"]
             self._done = {record["photo"]: record for record in records}
             told = (record["categories"] for record in self._done.values() if record.get("categories"))
             self.categories: list[dict[str, Any]] | None = next(told, None)
             """The model's categories, as a COCO file holds them. One photo's line holds them for all."""
         except (ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"{file} cannot be read. {self._start_over}") from error
-        settings = {"detail": FULL_DETAIL} | json.loads(
-            json.dumps(settings)
-        )  # tuples become lists, as in the file
+        settings = OLD_SETTINGS | json.loads(json.dumps(settings))  # tuples become lists, as in the file
         if before != settings:
             changed = [key for key in settings if before.get(key) != settings[key]]
             raise SettingsError(
@@ -300,12 +300,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a mask keeps pixels with a higher probability (default: 0.5)",
     )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="kinds of object to keep (default: all)")
+    parser.add_argument(
+        "--thresholds",
+        nargs="+",
+        type=own_threshold,
+        metavar="NAME=SCORE",
+        default=[],
+        help="least scores of some categories, in place of --score-threshold",
+    )
     parser.add_argument("--model", choices=NAMES, default="auto")
     parser.add_argument(
         "--detail",
         choices=[*DETAILS],
         default=FULL_DETAIL,
-        help="balanced and fast take less time, but find fewer small objects (default: full)",
+        help="balanced and fast take less time, but find fewer small objects; closer looks at photos part by "
+        "part, which finds more and takes many times as long (default: full)",
     )
     parser.add_argument("--no-pictures", action="store_true", help="write only the COCO file")
     parser.add_argument("--recursive", action="store_true", help="also segment the photos in subfolders")
@@ -313,7 +322,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     photos, out = chosen.photos, chosen.out
     classes = tuple(sorted(set(chosen.classes))) if chosen.classes else None
     try:
-        filters = Filters(chosen.score_threshold, classes, chosen.mask_threshold)
+        filters = Filters(
+            chosen.score_threshold, classes, chosen.mask_threshold, thresholds=dict(chosen.thresholds)
+        )
     except SettingsError as error:
         parser.error(str(error))
     if not photos.is_dir():
@@ -338,6 +349,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _told(outcome, out)
 
 
+def own_threshold(text: str) -> tuple[str, float]:
+    """Parses a category's own score threshold, such as "person=0.7"; a type for `argparse`.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is none.
+    """
+    name, _, score = text.rpartition("=")
+    try:
+        return name, float(score)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=SCORE such as person=0.7, got {text!r}") from None
+
+
 def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> Outcome:
     """Makes the segmenter that the options name, and segments the photos. Leaves no unfinished files."""
     out, pictures = chosen.out, not chosen.no_pictures
@@ -352,6 +376,8 @@ def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> 
         else:
             model = load(chosen.model)
             check_classes(filters, model.categories)
+            for note in model.notes:
+                print(note, file=sys.stderr)
             answering = {"name": model.name, "sha256": model.sha256}
             segment = local_segmenter(model, filters, folder, pictures, chosen.detail)
             clips = local_clip_segmenter(model, filters, folder, pictures, chosen.detail)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from answer.files import export_file
 from answer.formats import to_coco
 from answer.result import View, in_view
-from answer.settings import Filters
+from answer.settings import Filters, SettingsError, check_clip_detail
 from clips.files import export_clip
 from clips.result import ClipView
 from inference import SegmentationModel
@@ -127,6 +127,8 @@ def remote_segmenter(
         "classes": None if filters.classes is None else list(filters.classes),
         "mask_threshold": filters.mask_threshold,
     } | ({} if detail == FULL_DETAIL else {"detail": detail})
+    if filters.thresholds:  # a server of an older version does not know them
+        settings["thresholds"] = dict(filters.thresholds)
 
     def segment(photo: Path) -> tuple[dict[str, Any], Path | None]:
         found = Path(server.call("/export", photo, format="coco", **settings))
@@ -144,6 +146,7 @@ def local_clip_segmenter(
 
     def segment(clip: Path) -> list[Path]:
         try:
+            check_clip_detail(detail)
             for progress in segment_clip_file(clip, model, seconds.expected(model, detail), detail=detail):
                 result = progress.result
             seconds.note(model, detail, result.seconds / len(result.looks))
@@ -151,7 +154,7 @@ def local_clip_segmenter(
                 tqdm.write(f"{clip.name}: {note}", file=sys.stderr)
             view = ClipView(result, filters, Style(mask_threshold=filters.mask_threshold))
             return [export_clip(view, format, folder) for format in clip_formats(pictures)]
-        except ImageError as error:
+        except (ImageError, SettingsError) as error:
             raise PhotoError(str(error)) from error
         except MemoryError as error:
             raise PhotoError("There is too little memory for this clip.") from error
@@ -170,6 +173,8 @@ def remote_clip_segmenter(
         "mask_threshold": filters.mask_threshold,
         "detail": detail,
     }
+    if filters.thresholds:
+        settings["thresholds"] = dict(filters.thresholds)
 
     def segment(clip: Path) -> list[Path]:
         return [

@@ -27,6 +27,7 @@ from answer.settings import (
 from inference import SegmentationModel, detail_of
 from inside.data import save, saved_bytes
 from inside.data import to_json as to_inside_json
+from network.detail import CLOSER, FULL_DETAIL
 from network.ideas import Idea
 from network.inside import Inside
 from serving.estimates import effect_bytes, export_bytes
@@ -38,6 +39,8 @@ from serving.service import Service, new_folder
 from visualize import PARTS, Style
 
 INSIDE_SCHEMA_VERSION = 1
+ONE_LOOK = "These are the steps of the look at the whole photo. The looks at its parts are not shown."
+"""What a visitor reads who sees inside of an answer that is made of many looks."""
 
 
 def add_endpoints(service: Service) -> None:
@@ -56,6 +59,7 @@ def add_endpoints(service: Service) -> None:
         hidden: list[int] | None = None,
         detail: str = "full",
         edits: list[dict] | None = None,  # type: ignore[type-arg]
+        thresholds: dict[str, float] | None = None,
     ) -> dict:  # type: ignore[type-arg]  # Gradio derives the schema from the bare type
         """Find every object in a photo: name, score, box, area and mask of each, and counts.
 
@@ -66,15 +70,16 @@ def add_endpoints(service: Service) -> None:
             mask_threshold: A pixel belongs to an object if its probability is above this, 0 to 1.
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
-            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+            detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
             edits: Changes of yours, such as [{"do": "rename", "id": 3, "name": "cat"}]; see `/suggest`.
+            thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
             One object: schema_version, model, image_size, settings, timings_ms, counts, warnings, instances.
             Boxes and areas are in pixels of the photo; masks are COCO RLE at its size.
         """
         async with service.request("segment") as request:
-            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             check_detail(detail)
             changes = read_edits(edits)
             path, network = await request.photo(image), await request.model(model)
@@ -101,6 +106,7 @@ def add_endpoints(service: Service) -> None:
         color: str = "#ffffff",
         detail: str = "full",
         edits: list[dict] | None = None,  # type: ignore[type-arg]
+        thresholds: dict[str, float] | None = None,
     ) -> gr.FileData:
         """Draw every object found in a photo, or change the photo with an effect: a PNG of its own size.
 
@@ -119,14 +125,15 @@ def add_endpoints(service: Service) -> None:
             show: What is drawn, of "masks", "boxes" and "labels"; all three if null.
             effect: Name of the effect to apply instead of drawing; none if null.
             color: The background's for "color_background", as "#rrggbb".
-            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+            detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
             edits: Changes of yours, such as [{"do": "rename", "id": 3, "name": "cat"}]; see `/suggest`.
+            thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
             The picture, named like the photo with "-segmented" or the effect added.
         """
         async with service.request("annotate") as request:
-            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             style = _style(opacity, color_by, show, mask_threshold)
             _check_effect(effect, color)
             check_detail(detail)
@@ -155,6 +162,7 @@ def add_endpoints(service: Service) -> None:
         edges: str = "hard",
         detail: str = "full",
         edits: list[dict] | None = None,  # type: ignore[type-arg]
+        thresholds: dict[str, float] | None = None,
     ) -> gr.FileData:
         """Save every object found in a photo for other programs, at the photo's own resolution.
 
@@ -170,14 +178,15 @@ def add_endpoints(service: Service) -> None:
             model: "auto", "resnet50_fpn", "resnet50_fpn_v2", "starter" or "scenes".
             hidden: Ids of objects to leave out, as they were numbered in an answer before.
             edges: Of cut-outs, "hard" or "soft".
-            detail: "full", or "balanced" or "fast": sooner, but fewer small objects are found.
+            detail: "full", "balanced" or "fast" (sooner, finds less), or "closer" (much slower, finds more).
             edits: Changes of yours, such as [{"do": "rename", "id": 3, "name": "cat"}]; see `/suggest`.
+            thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
             The file, named like the photo with the format added.
         """
         async with service.request("export") as request:
-            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             check_format(format, edges)
             check_detail(detail)
             changes = read_edits(edits)
@@ -288,6 +297,9 @@ def suggestions(idea: Idea, result: Result) -> dict[str, Any]:
 def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[str, Any]:
     """Returns the JSON of `/inside` for a client who asked for this detail, without arrays."""
     used = detail_of(model, detail)
+    warning = one_detail(model.name, detail) if used != detail else ""
+    if used == CLOSER:
+        used, warning = FULL_DETAIL, ONE_LOOK
     return {
         "schema_version": INSIDE_SCHEMA_VERSION,
         "model": {
@@ -298,20 +310,25 @@ def inside_facts(steps: Inside, model: SegmentationModel, detail: str) -> dict[s
             "detail": used,
         },
         **to_inside_json(steps),
-        "warnings": [*([one_detail(model.name, detail)] if used != detail else []), *model.notes],
+        "warnings": [*([warning] if warning else []), *model.notes],
         "arrays": None,
     }
 
 
 def filters_of(
-    score_threshold: float, classes: object, mask_threshold: float = 0.5, hidden: object = None
+    score_threshold: float,
+    classes: object,
+    mask_threshold: float = 0.5,
+    hidden: object = None,
+    thresholds: Any = None,
 ) -> Filters:
     """Returns the filters that a client's arguments describe.
 
     Raises:
         SettingsError: An argument has a wrong value.
     """
-    return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden))
+    own = {} if thresholds is None else thresholds
+    return Filters(score_threshold, _names(classes), mask_threshold, _ids(hidden), own)
 
 
 def _names(classes: object) -> tuple[str, ...] | None:

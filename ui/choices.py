@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from answer.edits import Edit
 from answer.result import Result, View, counts
+from answer.scale import scale_of
 from answer.settings import OTHER_THRESHOLD, Filters
 from categories import Categories
 from marks import ColorBy
@@ -16,6 +17,8 @@ from visualize import PARTS, Style
 
 SAME = "same"
 """The choice of the other model in a comparison that means the same model."""
+OTHER_SHOWS = {"right": "What the right side finds", "difference": "The difference"}
+"""What a comparison draws on the right side of the line, and its name for people."""
 TABS = ("Objects", "Effects", "Compare", "Inside", "Download", "Code", "How it works")
 
 
@@ -34,6 +37,9 @@ class Choices:
         tab: The tab that is open, of `TABS`.
         effect, color: A key of `visualize.EFFECTS`, and the colour of a plain background.
         other_model, other_threshold: The right side of a comparison.
+        other_show: What is drawn there, a key of `OTHER_SHOWS`.
+        thresholds: As for `Filters`, also of kinds that this model does not know.
+        scale: A line of known length in this photo (`answer.scale.scale_of`), or None.
         step: The number of the step in the tab "Inside", from 1.
     """
 
@@ -52,7 +58,15 @@ class Choices:
     color: str = "#ffffff"
     other_model: str = SAME
     other_threshold: float = OTHER_THRESHOLD
+    other_show: str = "right"
     step: int = 1
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    scale: Mapping[str, Any] | None = None
+
+    @property
+    def least_score(self) -> float:
+        """The lowest score that counts for any kind."""
+        return min(self.score_threshold, *self.thresholds.values(), 1.0)
 
     def view(self, result: Result) -> View:
         """Returns a result as the visitor wants to see it.
@@ -62,7 +76,8 @@ class Choices:
         """
         plain = View(result, edits=self.edits)
         filters = self.filters(counts(plain.everything, plain.categories), plain.categories)
-        return View(result, filters, self.style(), self.edits)
+        scale = scale_of(self.scale, result.detections.image_size)
+        return View(result, filters, self.style(), self.edits, scale)
 
     def filters(self, found: Iterable[str], categories: Categories) -> Filters:
         """Returns the filters for a result.
@@ -81,6 +96,7 @@ class Choices:
             None if len(classes) == len(offered) else classes,
             self.mask_threshold,
             self.hidden,
+            {name: score for name, score in self.thresholds.items() if name in categories.by_name},
         )
 
     def style(self) -> Style:
@@ -90,6 +106,10 @@ class Choices:
             **parts, opacity=self.opacity, color_by=self.color_by, mask_threshold=self.mask_threshold
         )
 
+    def of_summary(self) -> dict[str, Any]:
+        """Returns the value of the summary (`ui.components.summary_panel`) for what is set."""
+        return {"unticked": list(self.without), "thresholds": dict(self.thresholds)}
+
     def linked(self) -> dict[str, Any]:
         """Returns what a link to the page holds, by the names of `ui.links.SETTINGS`.
 
@@ -97,7 +117,8 @@ class Choices:
         """
         names = (
             *("model", "detail", "score_threshold", "mask_threshold", "opacity", "color_by"),
-            *("tab", "step", "effect", "color", "other_threshold"),
+            *("tab", "step", "effect", "color", "other_threshold", "other_show"),
         )
-        lists = {"without": list(self.without), "show": [part for part in PARTS if part in self.show]}
+        lists: dict[str, Any] = {"thresholds": dict(self.thresholds)}
+        lists |= {"without": list(self.without), "show": [part for part in PARTS if part in self.show]}
         return lists | {name: getattr(self, name) for name in names}

@@ -52,6 +52,7 @@ def add_clip_endpoint(service: Service) -> None:
         format: str | None = "coco",
         effect: str | None = None,
         color: str = "#ffffff",
+        thresholds: dict[str, float] | None = None,
     ) -> AsyncIterator[dict]:  # type: ignore[type-arg]  # Gradio derives the schema from the bare type
         """Find and follow every object in a clip: tracks, counts over time, and a file with every frame.
 
@@ -69,13 +70,14 @@ def add_clip_endpoint(service: Service) -> None:
             format: Of the file: "coco", "mot", "counts", "tracks", "stills", "video", "zip"; null for none.
             effect: For "video" and "zip", such as "blur" or "pixelate", in place of the drawn objects.
             color: The background's for "color_background", as "#rrggbb".
+            thresholds: Least scores of some categories, such as {"person": 0.7}, in place of score_threshold.
 
         Returns:
             At last one object: schema_version, done, model, clip, cached, settings, seconds, times, counts,
             most_at_once, tracks, warnings, file.
         """
         async with service.request("video") as request:
-            filters = filters_of(score_threshold, classes, mask_threshold, hidden)
+            filters = filters_of(score_threshold, classes, mask_threshold, hidden, thresholds)
             check_detail(detail)
             check_stride(stride)
             if format is not None:

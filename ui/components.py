@@ -27,21 +27,13 @@ from visualize import PARTS
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 STAGE_SCRIPTS = (
-    "objects",
-    "labels",
-    "table",
-    "zoom",
-    "edits",
-    "split",
-    "film",
-    "many",
-    "stage",
-    "live",
-    "keys",
-    "start",
+    *("objects", "labels", "table", "zoom", "edits", "split", "ruler"),
+    *("film", "many", "stage", "live", "keys", "start"),
 )
 """The files of the stage's script, in this order. They share one function scope."""
-EMPTY_STAGE: dict[str, Any] = {"photo": None, "number": 0, "hidden": [], "edits": [], "show": list(PARTS)}
+EMPTY_STAGE: dict[str, Any] = {
+    **{"photo": None, "number": 0, "hidden": [], "edits": [], "show": list(PARTS), "scale": None}
+}
 """The value of a stage without a photo."""
 JPEG_QUALITY = 92
 
@@ -84,14 +76,15 @@ def stage(examples: Mapping[str, Path], **options: Any) -> gr.HTML:
     `photo` is an upload, {"annotated": upload, "annotations": path} (`answer.opened`), {"url": address},
     {"example": name}, {"kept": token}, {"many": token, "photo": n} or None. Each photo that is sent has
     another number. `hidden` holds the instances that the visitor has hidden, `edits` what the
-    visitor has changed (`answer.edits`), and `show` the parts that are drawn.
+    visitor has changed (`answer.edits`), and `show` the parts that are drawn. `scale` is None, or a line of
+    known length in the photo (`answer.scale.scale_of`).
 
     The event `photo` asks to look at the photo, or at the clip ({"clip": upload}). `unplayable` asks for a
     copy of the clip. `find_many` asks to look at many photos ({"photos": [upload, …]}), and `many_again` at
     some of them again; the event's data says "which". `stop` and `stop_many` give up. `input` says that
-    `hidden` or `show` has changed, and `corrected` that `edits` has. `prepare` says that a correction begins,
-    and `ask` asks what is in a box or at a place (`ui.correcting`). `cut_out` asks for the file of one
-    instance; the event's data holds its "id".
+    `hidden` or `show` has changed, `corrected` that `edits` has, and `measured` that `scale` has. `prepare`
+    says that a correction begins, and `ask` asks what is in a box or at a place (`ui.correcting`). `cut_out`
+    asks for the file of one instance; the event's data holds its "id".
 
     Args:
         examples: Their pictures by name.
@@ -139,7 +132,8 @@ def said(
 def summary_panel(**options: Any) -> gr.HTML:
     """Returns the summary: a chip for each kind, sentences, and a checkbox for each kind.
 
-    `gr.update(told=…)` sets what it shows (`ui.overlay.summary`). The value is {"unticked": [name, …]}. The
+    `gr.update(told=…)` sets what it shows (`ui.overlay.summary`). The value is {"unticked": [name, …],
+    "thresholds": {name: score}}. `thresholds` holds the kinds that have a score threshold of their own. The
     panel remembers a name even while the photo has no object of this kind. The event `input` says that the
     value changed. The event `reset` asks for filters that show something.
     """
@@ -148,7 +142,7 @@ def summary_panel(**options: Any) -> gr.HTML:
         js_on_load=(ASSETS / "summary.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         padding=False,
-        value={"unticked": []},
+        value={"unticked": [], "thresholds": {}},
         told={},
         **options,
     )

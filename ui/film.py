@@ -129,7 +129,7 @@ class FilmPage:
         film.choices = choices  # what is found next is shown like this
         if film.token is None:
             return gr.skip()
-        drawn = Drawn() if whole or choices.score_threshold < film.least else None
+        drawn = Drawn() if whole or choices.least_score < film.least else None
         async with self._service.request("look") as request:
             result = self.result(film)
             keep(result.path)
@@ -153,7 +153,7 @@ class FilmPage:
         tracks = track_table(view)
         picture: Answer = {"clip_look": look_at(view, tracks) | {"number": film.number}}
         if drawn is not None:
-            film.least = USUAL_LEAST if choices.score_threshold >= USUAL_LEAST else SCORE_RANGE[0]
+            film.least = USUAL_LEAST if choices.least_score >= USUAL_LEAST else SCORE_RANGE[0]
             frames = drawn.frames(result, choices.mask_threshold, film.least)
             picture["clip_scene"] = scene(result, frames) | {"number": film.number}
         objects = View(as_result(result), view.filters, view.style)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from answer.report import hidden_by_threshold
@@ -22,9 +20,9 @@ def histogram(view: View) -> str:
     hidden instances are at the bottom. The words of `report.hidden_by_threshold` stand below the drawing.
     """
     threshold = view.filters.score_threshold
-    found = in_view(view.everything, view.categories, replace(view.filters, score_threshold=0))
-    scores = found.scores[found.sources == 0]  # what a person added or changed has no score
-    passing = scores >= np.float32(threshold)
+    counted = in_view(view.everything, view.categories, view.filters.everything())
+    counted = counted.select(counted.sources == 0)  # what a person added or changed has no score
+    scores, passing = counted.scores, np.isin(counted.ids, view.shown.ids)
     hidden, shown = (np.histogram(scores[part], BINS, (SCORE_FLOOR, 1))[0] for part in (~passing, passing))
     unit = HEIGHT / max(1, (hidden + shown).max())
     bars = _bars("hidden", hidden * unit, np.zeros(BINS)) + _bars("shown", shown * unit, hidden * unit)

@@ -17,9 +17,11 @@ from answer.settings import MASK_RANGE
 from inside.look import MOST_PROPOSALS, POINTED, STEPS, WAYS, Look, can_show, draw
 from inside.words import ABOUT, object_name, sentence
 from inside.words import WAYS as NAMES_OF_WAYS
+from network.detail import CLOSER
 from network.inside import Inside
 from serving.ideas import steps_of
 from serving.service import Service, keep
+from ui.api import ONE_LOOK
 from ui.components import ForgivingSlider, as_markdown, picture_file
 
 NAME = "Inside"
@@ -252,6 +254,8 @@ class Insides:
                 steps = await steps_of(self._service, request, run.result)
         answer[tab.held] = run.token
         look = tab.read(values)
+        if run.result.detail == CLOSER:  # its objects have other ids than those of this one look
+            object = None
         if not is_same:
             look, about_photo = self._fresh(steps, look)
             answer |= about_photo
@@ -268,6 +272,8 @@ class Insides:
         for component, update in shown.items():
             before = answer.get(component)
             answer[component] = before | update if isinstance(before, dict) else update
+        if run.result.detail == CLOSER:
+            answer[tab.lead] = f"{ONE_LOOK} {answer[tab.lead]}"
         return answer
 
     async def choose(self, values: Values) -> Values:

@@ -20,13 +20,14 @@ from network.architectures import ARCHITECTURES, Architecture
 from network.detail import DETAILS
 from network.weights import FILE_VARIABLE, REPO_VARIABLE
 from ui import links
-from ui.choices import SAME, Choices
+from ui.choices import OTHER_SHOWS, SAME, Choices
 from ui.components import ASSETS, ForgivingSlider, stage, summary_panel
 from ui.inside import InsideTab, add_inside
 from visualize import EFFECTS
 
 TITLE = "# See every object in a photo"
 FRESH = Choices()
+DETAIL_INFO = "For Mask R-CNN. The small models have only the first and the last."
 SAVE_EFFECT, SAVE_CLIP_EFFECT = "Download this picture", "Download the clip with this effect"
 EFFECT_NOTE = "Only what a mask covers is blurred or pixelated: look at the edges before you publish."
 CLIP_EFFECT_NOTE = (
@@ -93,9 +94,11 @@ class Layout:
         return Choices(
             **{name: values[component] for name, component in self.controls.items()},
             without=tuple(values[self.summary]["unticked"]),
+            thresholds=dict(values[self.summary].get("thresholds", {})),
             hidden=tuple(picture["hidden"]),
             edits=read_edits(picture.get("edits")),
             show=tuple(picture["show"]),
+            scale=picture.get("scale"),
         )
 
     def of_clip(self, is_clip: bool) -> dict[Any, Any]:
@@ -218,7 +221,7 @@ def _add_rail(parts: dict[str, Any], controls: dict[str, Any]) -> None:
             [(detail.title, name) for name, detail in DETAILS.items()],
             value=FRESH.detail,
             label="Detail",
-            info="For Mask R-CNN. The small models have one detail only.",
+            info=DETAIL_INFO,
             elem_id="detail",
         )
         parts["run"] = gr.Button("Look again", elem_id="run")
@@ -260,6 +263,12 @@ def _add_comparison(parts: dict[str, Any], controls: dict[str, Any]) -> None:
             label="and how sure it must be",
             elem_id="other-threshold",
         )
+    controls["other_show"] = gr.Radio(
+        [(title, name) for name, title in OTHER_SHOWS.items()],
+        value=FRESH.other_show,
+        label="On the right of the line",
+        elem_id="other-show",
+    )
     parts["compared"] = gr.Markdown(elem_id="comparison")
 
 

@@ -14,7 +14,7 @@ from inference import NAMES
 from inside.look import STEPS
 from marks import ColorBy
 from network.detail import DETAILS
-from ui.choices import TABS, Choices
+from ui.choices import OTHER_SHOWS, TABS, Choices
 from visualize import EFFECTS, PARTS
 
 LONGEST = 2000
@@ -69,12 +69,15 @@ def to_link(address: str, photo: Path, values: Mapping[str, Any]) -> str:
         for name, setting in SETTINGS.items()
         if name in told and told[name] != setting.default
     }
-    return f"{address}/?{urlencode(changed, safe=',', quote_via=quote)}".rstrip("?")
+    return f"{address}/?{urlencode(changed, safe=',:', quote_via=quote)}".rstrip("?")
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(item.replace("%", "%25").replace(",", "%2C") for item in value)
+    if isinstance(value, dict):
+        names = ((name.replace("%", "%25").replace(",", "%2C"), score) for name, score in value.items())
+        return ",".join(f"{name}:{score:.10g}" for name, score in names)
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
@@ -108,6 +111,14 @@ def _names(text: str) -> list[str]:
     if len(names) > MAX_CLASSES or any(len(name) > LONGEST_NAME for name in names):
         raise SettingsError(f"expected at most {MAX_CLASSES} names of at most {LONGEST_NAME} characters.")
     return names
+
+
+def _thresholds(text: str) -> dict[str, float]:
+    """Reads scores by the names of kinds, such as "person:0.7,dog:0.3"."""
+    read = _number(*SCORE_RANGE)
+    pairs = [pair.rpartition(":") for pair in text.split(",") if pair]
+    _names(",".join(name for name, _, _ in pairs))
+    return {unquote(name): read(score) for name, _, score in pairs}
 
 
 def _tab(text: str) -> str:
@@ -149,6 +160,7 @@ SETTINGS = {
     "score_threshold": Setting(FRESH.score_threshold, _number(*SCORE_RANGE)),
     "mask_threshold": Setting(FRESH.mask_threshold, _number(*MASK_RANGE)),
     "without": Setting(list(FRESH.without), _names),
+    "thresholds": Setting(dict(FRESH.thresholds), _thresholds),
     "show": Setting(list(FRESH.show), _some_of(PARTS)),
     "opacity": Setting(FRESH.opacity, _number(0, 1)),
     "color_by": Setting(FRESH.color_by, _one_of(get_args(ColorBy))),
@@ -157,5 +169,6 @@ SETTINGS = {
     "effect": Setting(FRESH.effect, _one_of(tuple(EFFECTS))),
     "color": Setting(FRESH.color, _color),
     "other_threshold": Setting(FRESH.other_threshold, _number(*SCORE_RANGE)),
+    "other_show": Setting(FRESH.other_show, _one_of(tuple(OTHER_SHOWS))),
 }
 """The settings that a link can hold, by name. A setting that the API also has is named as in the API."""

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from answer.result import names
+from answer.settings import check_clip_detail
 from marks import fixed_colors, shown_score
 from photo.errors import ImageError
 from serving.guard import LIVE_ROUTE, LIVE_STOP_ROUTE
@@ -45,7 +46,9 @@ def live_routes(service: Service) -> list[Route]:
                 settings, faults = links.read_query(http.url.query)
                 if faults:
                     raise ImageError(f"{', '.join(faults)}: this setting cannot be read.")
-                wanted = Wanted(settings["model"], settings["detail"], settings["score_threshold"])
+                check_clip_detail(settings["detail"])
+                least = min(settings["score_threshold"], *settings["thresholds"].values(), 1.0)
+                wanted = Wanted(settings["model"], settings["detail"], least)
                 place, drawn = await live.look(
                     token, await http.body(), wanted, request, lambda seen: drawing(seen, settings)
                 )
@@ -71,7 +74,8 @@ def drawing(seen: Seen, settings: dict[str, Any]) -> dict[str, Any]:
     as shares of the width and the height. `track` is 0 for an object without a track.
 
     Args:
-        settings: `score_threshold`, `mask_threshold` and `without`, as `links.read_query` gives them.
+        settings: `score_threshold`, `thresholds`, `mask_threshold` and `without`, as `links.read_query`
+            gives them.
     """
     found = seen.detections
     height, width = found.image_size
@@ -81,7 +85,8 @@ def drawing(seen: Seen, settings: dict[str, Any]) -> dict[str, Any]:
     sides = shares[:, 2:] - shares[:, :2]
     objects = []
     for i in np.argsort(-sides.prod(axis=1), kind="stable").tolist():
-        if found.scores[i] < settings["score_threshold"] or kinds[i] in settings["without"]:
+        least = settings["thresholds"].get(kinds[i], settings["score_threshold"])
+        if found.scores[i] < least or kinds[i] in settings["without"]:
             continue
         path, _ = overlay.outline(found, i, found.image_size, settings["mask_threshold"])
         track = int(seen.track_ids[i])

@@ -31,9 +31,9 @@ from ui.many_api import written
 from ui.snippets import many_to_curl, many_to_javascript, many_to_python
 
 FRESH = Choices()
-OF_ALL = ("score_threshold", "mask_threshold", "without")
+OF_ALL = ("score_threshold", "mask_threshold", "without", "thresholds")
 """The choices that apply to all photos, unless a photo has its own."""
-OF_ONE = ("hidden", "edits")
+OF_ONE = ("hidden", "edits", "scale")
 """The choices that belong to one photo in any case."""
 MOST_KEPT = 16
 """The groups of photos that are kept, of all visitors together. Fifty photos take up to 15 MB."""
@@ -208,7 +208,9 @@ class ManyPage:
             files = tuple(
                 Path(str(one.get("path"))).name for one in source["photos"] if isinstance(one, dict)
             )
-            many = Many([Slot(one) for one in sent], files, notes, replace(choices, hidden=(), edits=()))
+            many = Many(
+                [Slot(one) for one in sent], files, notes, replace(choices, hidden=(), edits=(), scale=None)
+            )
             token = self._kept.put(many)
         places = many.places(which)
         for place in places:
@@ -248,9 +250,8 @@ class ManyPage:
             for name in OF_ALL
             if name in layout.controls and getattr(choices, name) != getattr(before, name)
         }
-        return answer | (
-            {layout.summary: {"unticked": list(choices.without)}} if choices.without != before.without else {}
-        )
+        value = choices.of_summary()
+        return answer | ({layout.summary: value} if value != before.of_summary() else {})
 
     def code(self, opened: Opened, address: str, view: View) -> Answer:
         """Returns programs that get the same for all photos."""

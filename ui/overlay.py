@@ -13,7 +13,7 @@ import numpy as np
 
 from answer.formats import areas
 from answer.outlines import edge_path
-from answer.report import TABLE_HEADERS, Row, found, how, kinds, table
+from answer.report import Row, found, headers, how, kinds, table
 from answer.result import View, in_view, names
 from detections import Detections
 from inference import WORKING_SIDE
@@ -34,14 +34,14 @@ def scene(view: View) -> dict[str, Any]:
     """
     detections, categories, mask_threshold = view.everything, view.categories, view.filters.mask_threshold
     size = scene_size(detections.image_size)
-    rows = table(detections, categories, areas(detections, mask_threshold))
+    rows = table(detections, categories, areas(detections, mask_threshold), view.scale)
     colors = {by: instance_colors(detections, by).tolist() for by in ("instance", "category")}  # type: ignore[arg-type]
     return {
         "width": size[1],
         "height": size[0],
         "photo_size": list(detections.image_size[::-1]),
         "names": [category.name for category in categories],
-        "headers": list(TABLE_HEADERS),
+        "headers": list(headers(view.scale)),
         "instances": [
             {
                 "id": int(detections.ids[i]),
@@ -49,7 +49,7 @@ def scene(view: View) -> dict[str, Any]:
                 "score": float(shown_score(detections.scores[i], 4)),
                 "source": detections.source(i),
                 "area": rows[i][3],
-                "numbers": _numbers(_cells(rows[i])),
+                "numbers": _numbers(_cells(rows[i]), headers(view.scale)),
                 "row": rows[i],
                 "cells": _cells(rows[i]),
                 "box": shares(detections, i),
@@ -85,7 +85,9 @@ def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     """Returns what the summary shows: the kinds, sentences, and whether filters hide everything.
 
     A kind is {"name", "count", "words", "dots"}. "plain" means that the chips say the same as
-    the sentence. `dots` are the colours of its first objects in view.
+    the sentence. `dots` are the colours of its first objects in view. A kind whose own score threshold hides
+    all of its objects is there too, so that the visitor can change the threshold. "threshold" is that of all
+    other kinds.
     """
     colors = instance_colors(view.shown, view.style.color_by, view.everything).tolist()
     dots: dict[str, list[str]] = {}
@@ -95,17 +97,31 @@ def summary(view: View, notes: tuple[str, ...] = ()) -> dict[str, Any]:
     groups = kinds(
         in_view(view.everything, view.categories, replace(view.filters, classes=None)), view.categories
     )
+    _add_silent(groups, view)
     for group in groups:
         for kind in group["kinds"]:
             kind["dots"] = dots.get(kind["name"], [])[:MOST_DOTS]
             kind["words"] = view.categories.counted(kind["name"], kind["count"])
     return {
         "groups": groups,
+        "threshold": view.filters.score_threshold,
         "found": " ".join([found(view), *notes]),
         "plain": len(view.shown) > 0 and not notes and not view.filters.hidden,
-        "how": how(view.result),
+        "how": " ".join([how(view.result), *([view.scale.words] if view.scale else [])]),
         "resettable": not len(view.shown) and len(view.everything) > 0,
     }
+
+
+def _add_silent(groups: list[dict[str, Any]], view: View) -> None:
+    """Adds the kinds that were found, but that their own score thresholds hide altogether."""
+    counted = {kind["name"] for group in groups for kind in group["kinds"]}
+    for name in view.filters.thresholds.keys() - counted:
+        if view.categories.by_name[name].id in view.everything.class_ids:
+            of = view.categories.by_name[name].supercategory
+            group = next((group for group in groups if group["name"] == of), None)
+            if group is None:
+                groups.append(group := {"name": of, "kinds": []})
+            group["kinds"].append({"name": name, "count": 0})
 
 
 def shares(detections: Detections, i: int) -> list[float]:
@@ -123,20 +139,21 @@ def outline(detections: Detections, i: int, size: tuple[int, int], mask_threshol
 
 def _cells(row: Row) -> list[str]:
     """Returns the texts of a table row."""
-    id, name, score, area, percent, *box = row
+    id, name, score, area, percent, *rest = row
     shown = PENCIL if score == "" else shown_score(float(score), 3)
-    return [str(id), str(name), shown, f"{area:,}", f"{percent:.2f}", *[f"{side:,}" for side in box]]
+    return [str(id), str(name), shown, f"{area:,}", f"{percent:.2f}", *[f"{number:,}" for number in rest]]
 
 
-def _numbers(cells: list[str]) -> list[tuple[str, str]]:
+def _numbers(cells: list[str], names: tuple[str, ...]) -> list[tuple[str, str]]:
     """Returns the terms and values that the card of the selected object shows."""
-    _, _, score, area, percent, left, top, width, height = cells
+    _, _, score, area, percent, left, top, width, height, *measured = cells
     return [
         ("Score", score),
         ("Pixels", area),
         ("Of the photo", f"{percent} %"),
         ("Box", f"{width} x {height}"),
         ("At", f"{left}, {top}"),
+        *((name.capitalize(), text) for name, text in zip(names[-3:], measured, strict=False)),
     ]
 
 

@@ -22,7 +22,8 @@ from answer.opened import continued_result
 from answer.result import Result, View
 from answer.settings import SCORE_RANGE, SettingsError
 from categories import Categories
-from inference import FALLBACK_NAME, ModelError, SegmentationModel
+from inference import FALLBACK_NAME, ModelError, SegmentationModel, looks_of
+from network.detail import CLOSER
 from network.weights import WeightsError
 from photo.errors import ImageError
 from serving.kept import Kept
@@ -38,7 +39,7 @@ from ui.correcting import add_correcting
 from ui.film import FilmPage
 from ui.histogram import histogram
 from ui.inside import add_inside_events
-from ui.layout import Layout, add_layout
+from ui.layout import DETAIL_INFO, Layout, add_layout
 from ui.many import ManyPage, Opened, fill, told
 from ui.saving import add_saving
 from ui.snippets import to_curl, to_javascript, to_python
@@ -152,11 +153,20 @@ def add_page(blocks: gr.Blocks, service: Service) -> None:
     layout.picture.unplayable(page.make_playable, inputs, {layout.picture}, **SLOW)
     for found in finding:
         found.success(page.catch_up, inputs, outputs, **INSTANT)
-    names = ("score_threshold", "opacity", "color_by", "effect", "color", "other_threshold", "step")
+    names = (
+        "score_threshold",
+        "opacity",
+        "color_by",
+        "effect",
+        "color",
+        "other_threshold",
+        "other_show",
+        "step",
+    )
     moved = [layout.picture.input, layout.summary.input, *(controls[name].input for name in names)]
     gr.on(moved, page.show, inputs, outputs, **INSTANT)
-    controls["mask_threshold"].input(page.redraw, inputs, outputs, **INSTANT)
-    layout.picture.corrected(page.redraw, inputs, outputs, **INSTANT)
+    for changed in (controls["mask_threshold"].input, layout.picture.corrected, layout.picture.measured):
+        changed(page.redraw, inputs, outputs, **INSTANT)
     for name, tab in layout.tab_of.items():
         tab.select(lambda name=name: name, None, controls["tab"], **INSTANT).then(
             page.turn, inputs, outputs, **INSTANT
@@ -323,14 +333,17 @@ class Page:
                 def work(job: Job) -> Answer:
                     nonlocal foretold
                     seconds = request.expected_seconds(path, network, choices.detail)
+                    closer = choices.detail == CLOSER  # whose looks are told one by one
                     small = self._small_model(seconds, network.categories)
                     if small is not None:
                         preview = request.segment(path, small, job)
+                        if closer:
+                            seconds *= looks_of(network, preview.detections.image_size, CLOSER)
                         tell(self._preview(preview, values, number, seconds))
-                    elif seconds >= 1:
+                    elif seconds >= 1 and not closer:
                         words = "Looking for objects"
                         tell({picture: gr.update(said=said("working", words, number, seconds))})
-                    foretold = seconds >= 1
+                    foretold = seconds >= 1 and not closer
                     result = request.segment(path, network, job, choices.detail)
                     if notes is not None:
                         name = str(source["annotated"].get("orig_name") or path.name)
@@ -394,8 +407,10 @@ class Page:
         new = Run(result, number, fitting, token)
         answer = self._shown(new, None, fitting, values[self._memory.address], notes, whole=True)
         if fitting != choices:
-            answer[layout.summary]["value"] = {"unticked": list(fitting.without)}
+            answer[layout.summary]["value"] = fitting.of_summary()
         answer[layout.picture] |= {"clip_scene": {}, "clip_look": {}}
+        seconds = self._service.seconds.expected(result.model, CLOSER)
+        answer[layout.controls["detail"]] = gr.update(info=closer_info(result, seconds))
         if opened is not None:
             answer[layout.picture] |= self.many.on_stage(opened)
             answer = self._for_many(answer, opened, choices, before, values[self._memory.address])
@@ -442,12 +457,12 @@ class Page:
         opened: dict[str, Any] = {"example": None if example == links.NO_EXAMPLE else example}
         if example is None:
             opened = {"example": next(iter(links.PHOTOS)), "first": True}
-        names = wanted.keys() - {"example", "without", "show"}
+        names = wanted.keys() - {"example", "without", "show", "thresholds"}
         return {
             self._memory.address: address,
             layout.agents: AGENTS.format(address=address),
             layout.tabs: gr.update(selected=wanted["tab"]),
-            layout.summary: {"unticked": wanted["without"]},
+            layout.summary: {"unticked": wanted["without"], "thresholds": wanted["thresholds"]},
             layout.picture: gr.update(opened=opened | {"show": wanted["show"]}),
             **{layout.controls[name]: wanted[name] for name in names},
         }
@@ -478,12 +493,12 @@ class Page:
         layout, run = self._layout, values[self._memory.run]
         if run is None:
             return gr.skip()
-        choices = replace(self._choices(values), without=(), hidden=())
+        choices = replace(self._choices(values), without=(), hidden=(), thresholds={})
         if not len(choices.view(run.result).shown) and len(run.result.detections):
             best = float(run.result.detections.scores.max())
             choices = replace(choices, score_threshold=max(SCORE_RANGE[0], int(100 * best) / 100))
         answer = await self._look(values, choices)
-        answer[layout.summary]["value"] = {"unticked": []}
+        answer[layout.summary]["value"] = choices.of_summary()
         answer[layout.picture]["look"]["reset"] = True  # the browser forgets what was hidden by hand
         return answer | {layout.controls["score_threshold"]: choices.score_threshold}
 
@@ -573,6 +588,19 @@ class Page:
             layout.picture: gr.update(scene={}, look={}, second={}),
             layout.summary: gr.update(told={"found": text}),
         }
+
+
+def closer_info(result: Result, seconds: float) -> str:
+    """Returns what the detail "closer" would cost for this photo, in a sentence beside the choice.
+
+    Args:
+        seconds: How long one look will probably take.
+    """
+    looks = looks_of(result.model, result.detections.image_size, CLOSER)
+    if looks == 1:
+        return f"{DETAIL_INFO} This photo is too small for looking closer."
+    took = f"{looks} looks, about {max(1, round(looks * seconds))} s"
+    return f"{DETAIL_INFO} Looking closer at this photo: {took}."
 
 
 def _scene(view: View) -> dict[str, Any]:

@@ -9,12 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from answer.difference import Difference, difference
 from answer.result import Result, View, names
 from answer.settings import rgb
 from ui.choices import Choices
-from ui.components import picture_file
+from ui.components import as_markdown, picture_file
 from visualize import annotate, apply_effect
 
+BOTH, ONLY_LEFT, ONLY_RIGHT = (150, 150, 150), (240, 130, 0), (0, 120, 255)
+"""The colours, RGB, of what both sides of a comparison have, and of what only one has."""
+LEGEND = "On the right side of the line: orange is only left, blue is only right, grey is in both."
 CHECKS = 12
 """Pixels a side of the chequered squares that stand for transparency."""
 
@@ -33,19 +37,23 @@ def before_and_after(view: View, choices: Choices) -> dict[str, Any]:
 
 
 def side_by_side(view: View, other: Result | None, choices: Choices) -> tuple[dict[str, Any], str]:
-    """Returns what is on the right side for a comparison, and what both sides show, in words.
+    """Returns what is on the right side for a comparison, and both sides and their difference in words.
 
     Args:
         other: Another model's result on the same photo. None compares the same result with another threshold.
     """
-    right = replace(choices, score_threshold=choices.other_threshold)
+    right = replace(choices, score_threshold=choices.other_threshold, thresholds={}, scale=None)
     # The ids of another model's result mean other instances.
-    against = right.view(view.result) if other is None else replace(right, hidden=()).view(other)
-    words = "  \n".join(
+    against = right.view(view.result) if other is None else replace(right, hidden=(), edits=()).view(other)
+    found = difference(view, against)
+    sides = (
         f"**{name}:** {len(side.shown)} object{'' if len(side.shown) == 1 else 's'}, "
         f"model {side.result.model.name}, threshold {side.filters.score_threshold:.2f}."
         for name, side in (("Left", view), ("Right", against))
     )
+    words = "\n\n".join("  \n".join(lines) for lines in (sides, map(as_markdown, found.words)))
+    if choices.other_show == "difference":
+        return _side(_drawn(found, view, against)), f"{words}  \n{LEGEND}"
     drawn = annotate(
         against.result.working_image,
         against.shown,
@@ -54,6 +62,21 @@ def side_by_side(view: View, other: Result | None, choices: Choices) -> tuple[di
         against.everything,
     )
     return _side(drawn), words
+
+
+def _drawn(found: Difference, left: View, right: View) -> NDArray[np.uint8]:
+    """Draws what both sides have without labels, and over it what only one side has."""
+    picture = left.result.working_image
+    for part, view, side, color in (
+        (found.both, left, "", BOTH),
+        (found.only_left, left, "left", ONLY_LEFT),
+        (found.only_right, right, "right", ONLY_RIGHT),
+    ):
+        labels = [f"{name} ({side})" for name in names(part, view.categories)]
+        style = replace(left.style, masks=True, labels=bool(side))
+        colors = np.tile(np.array(color, np.uint8), (len(part), 1))
+        picture = annotate(picture, part, labels, style, colors_rgb=colors)
+    return picture
 
 
 def _side(picture: NDArray[np.uint8]) -> dict[str, Any]:

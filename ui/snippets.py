@@ -182,7 +182,7 @@ def _settings(view: View | ClipView) -> dict[str, Any]:
     """Returns the arguments that the endpoints share. Filters with their default value are left out."""
     default = Filters()
     settings: dict[str, Any] = {"model": view.result.model.name}
-    for name in ("score_threshold", "classes", "mask_threshold", "hidden"):
+    for name in ("score_threshold", "classes", "mask_threshold", "hidden", "thresholds"):
         value = getattr(view.filters, name)
         if value != getattr(default, name):
             settings[name] = list(value) if isinstance(value, tuple) else value

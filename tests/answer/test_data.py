@@ -43,6 +43,7 @@ def test_json_says_what_was_found_and_how() -> None:
             "classes": ["cat", "dog"],
             "mask_threshold": 0.75,
             "hidden": [7],
+            "thresholds": {},
         },
         "edits": [],
         "timings_ms": {"read": 12.3, "model": 678.9},

@@ -30,6 +30,9 @@ FOUR = make_detections(
         (Filters(0, hidden=(2, 4)), [1, 3]),
         (Filters(0, hidden=(99,)), [1, 2, 3, 4]),
         (Filters(0, ("person",), hidden=(2,)), [4]),
+        (Filters(0.5, thresholds={"person": 0.1}), [1, 2, 3, 4]),
+        (Filters(0.5, thresholds={"person": 0.71, "cat": 0.9}), [1, 3]),
+        (Filters(0, ("cat",), thresholds={"person": 0}), [1]),
     ],
 )
 def test_a_view_holds_what_passes_in_the_same_order(filters: Filters, ids: list[int]) -> None:

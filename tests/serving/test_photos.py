@@ -14,9 +14,11 @@ import coco
 from answer.report import summary
 from answer.result import View, names
 from inference import segment
+from network.detail import CLOSER
 from photo.errors import ImageError
 from photo.images import read_image
-from serving.photos import FIRST_FRAME, on_device, on_network_thread, segment_file
+from serving.photos import CLOSE_ENOUGH, FIRST_FRAME, on_device, on_network_thread, segment_file
+from serving.scheduler import Abandoned
 from tests.samples import CAR, CAT, DOG, fake_model, random_image
 
 
@@ -185,3 +187,36 @@ def test_what_the_cpu_had_to_do_is_said_with_the_result(
     monkeypatch.setattr("serving.photos.segment_or_fall_back", fall_back)
     found = segment_file(tmp_path / "photo.png", fake_model())
     assert found.model is spare and found.notes == ("The CPU did this.",)
+
+
+def test_looking_closer_looks_at_the_photo_and_at_its_parts_at_full_resolution(tmp_path: Path) -> None:
+    path = save_photo(tmp_path / "photo.png", 1200, 1600)
+    model: Any = fake_model([[0.1, 0.2, 0.2, 0.3]], [CAT], [0.9])
+    told: list[str] = []
+    result = segment_file(path, model, lambda share, words: told.append(words), detail=CLOSER, seconds=2.0)
+    assert model.network.seen == [(768, 1024)] + [(800, 800)] * 6
+    assert result.detail == CLOSER and result.working_image.shape == (768, 1024, 3)
+    assert result.detections.image_size == (1200, 1600)
+    assert len(result.detections) == 7  # the whole photo has one, and so has each part, elsewhere
+    assert told[2] == "Looking closer: 0 of 7 looks done, about 14 s left"
+    assert told[-1].startswith("Looking closer: 6 of 7 looks done, about ") and len(told) == 9
+
+
+def test_looking_closer_ends_between_two_looks_when_nobody_waits(tmp_path: Path) -> None:
+    path = save_photo(tmp_path / "photo.png", 1200, 1600)
+    model: Any = fake_model()
+
+    def stop(share: float, words: str) -> None:
+        if "2 of 7" in words:
+            raise Abandoned("stop")
+
+    with pytest.raises(Abandoned):
+        segment_file(path, model, stop, detail=CLOSER)
+    assert len(model.network.seen) == 2
+
+
+def test_a_small_photo_says_that_looking_closer_changed_nothing(tmp_path: Path) -> None:
+    path = save_photo(tmp_path / "photo.png", 60, 80)
+    result = segment_file(path, fake_model([[0, 0, 1, 1]], [CAT], [0.9]), detail=CLOSER)
+    assert result.notes == (CLOSE_ENOUGH,)
+    assert len(result.detections) == 1

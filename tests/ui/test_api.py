@@ -46,16 +46,21 @@ FILTERS = {
 LOOK = {"opacity": 0.5, "color_by": "instance", "show": None, "effect": None, "color": "#ffffff"}
 DETAIL = {"detail": "full"}
 EDITS = {"edits": None}
+OWN = {"thresholds": None}
 PARAMETERS = {
-    "/segment": FILTERS | DETAIL | EDITS,
-    "/annotate": FILTERS | LOOK | DETAIL | EDITS,
-    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL | EDITS,
+    "/segment": FILTERS | DETAIL | EDITS | OWN,
+    "/annotate": FILTERS | LOOK | DETAIL | EDITS | OWN,
+    "/export": {"format": "zip"} | FILTERS | {"edges": "hard"} | DETAIL | EDITS | OWN,
     "/suggest": {"box": None, "place": None, "model": "auto", "detail": "full"},
     "/inside": {"model": "auto", "detail": "full", "arrays": False},
     "/segment_many": {name: value for name, value in FILTERS.items() if name != "hidden"}
     | DETAIL
-    | {"format": None},
-    "/segment_video": FILTERS | DETAIL | {"stride": 0, "format": "coco", "effect": None, "color": "#ffffff"},
+    | {"format": None}
+    | OWN,
+    "/segment_video": FILTERS
+    | DETAIL
+    | {"stride": 0, "format": "coco", "effect": None, "color": "#ffffff"}
+    | OWN,
 }
 """The parameters of each endpoint beside the image, with their defaults."""
 OF_AGENTS: dict[str, Any] = {
@@ -101,6 +106,7 @@ def test_the_answer_says_what_was_done_with_what(client: Client, scenes_model: S
         "classes": None,
         "mask_threshold": 0.5,
         "hidden": [],
+        "thresholds": {},
     }
     assert set(answer["timings_ms"]) == {"read", "model"} and min(answer["timings_ms"].values()) > 0
     assert sum(answer["counts"].values()) == len(answer["instances"]) > 0
@@ -127,6 +133,18 @@ def test_the_same_photo_again_answers_without_the_network(
     assert second["timings_ms"]["model"] == 0 and second["counts"] == first["counts"]
     assert Path(drawn).name.startswith("again-")  # and not the name of the first visitor's file
     assert json.loads(Path(saved).read_text())["images"][0]["file_name"] == "again.png"
+
+
+def test_a_kind_may_have_a_score_threshold_of_its_own(client: Client) -> None:
+    everything = segment(client, score_threshold=0.05)["instances"]
+    name = everything[0]["category_name"]
+    answer = segment(client, score_threshold=0.6, thresholds={name: 0.99})
+    assert [instance["id"] for instance in answer["instances"]] == [
+        instance["id"]
+        for instance in everything
+        if instance["score"] >= (0.99 if instance["category_name"] == name else 0.6)
+    ]
+    assert answer["settings"]["thresholds"] == {name: 0.99}
 
 
 def test_a_model_with_one_detail_says_so(client: Client) -> None:
@@ -218,6 +236,9 @@ def test_a_picture_of_any_name_is_read_by_its_content(client: Client, tmp_path: 
         ({"classes": "person"}, "classes: expected a list of names"),
         ({"classes": [3]}, "classes: expected a list of names"),
         ({"hidden": 3}, "hidden: expected a list of ids such as [2, 5], or null for none"),
+        ({"thresholds": {"preson": 0.5}}, "thresholds: there is no category 'preson'; did you mean person?"),
+        ({"thresholds": {"person": 2}}, "thresholds: expected numbers from 0 to 1, got 2"),
+        ({"thresholds": [0.5]}, "thresholds: expected scores by names such as"),
         ({"hidden": ["3"]}, "hidden: expected ids of instances such as [2, 5], got ['3']"),
         (
             {"model": "yolo"},

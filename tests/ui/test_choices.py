@@ -44,9 +44,12 @@ def test_what_nobody_has_touched_is_as_the_defaults_say(layout: Layout) -> None:
     assert (view.filters, view.style) == (Filters(), Style())
 
 
+LINE = {"line": [0, 0, 1, 1], "length": 2, "unit": "m"}
+
+
 def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> None:
     names = {field.name for field in fields(Choices)}
-    assert layout.controls.keys() == names - {"without", "hidden", "edits", "show"}
+    assert layout.controls.keys() == names - {"without", "hidden", "edits", "show", "thresholds", "scale"}
     changed: dict[str, Any] = {
         "model": "scenes",
         "detail": "fast",
@@ -60,14 +63,22 @@ def test_every_setting_is_read_from_a_component_of_its_own(layout: Layout) -> No
         "color": "#123456",
         "other_model": "starter",
         "other_threshold": 0.9,
+        "other_show": "difference",
     }
     assert changed.keys() == layout.controls.keys()
     values = untouched(layout) | {layout.controls[name]: value for name, value in changed.items()}
-    values[layout.summary] = {"unticked": ["cat", "dog"]}
+    values[layout.summary] = {"unticked": ["cat", "dog"], "thresholds": {"car": 0.8}}
     edit = {"do": "rename", "id": 3, "name": "teapot"}
-    values[layout.picture] = EMPTY_STAGE | {"hidden": [3, 1], "show": ["labels"], "edits": [edit]}
+    of_stage = {"hidden": [3, 1], "show": ["labels"], "edits": [edit], "scale": LINE}
+    values[layout.picture] = EMPTY_STAGE | of_stage
     expected = Choices(
-        **changed, without=("cat", "dog"), hidden=(3, 1), edits=read_edits([edit]), show=("labels",)
+        **changed,
+        without=("cat", "dog"),
+        hidden=(3, 1),
+        edits=read_edits([edit]),
+        show=("labels",),
+        thresholds={"car": 0.8},
+        scale=LINE,
     )
     assert layout.read(values) == expected
     assert all(getattr(expected, name) != getattr(Choices(), name) for name in names)
@@ -162,3 +173,10 @@ def test_a_value_that_the_page_never_sends_is_refused_in_a_sentence() -> None:
     for value in ({"score_threshold": 7}, {"hidden": ("all",)}):
         with pytest.raises(SettingsError):
             seen(**value)
+
+
+def test_thresholds_of_kinds_that_the_model_does_not_know_wait_for_a_model_that_does() -> None:
+    view = seen(thresholds={"cat": 0.9, "leaf": 0.2})
+    assert view.filters.thresholds == {"cat": 0.9}
+    assert Choices(thresholds={"cat": 0.9, "leaf": 0.2}).least_score == 0.2
+    assert Choices().least_score == 0.5

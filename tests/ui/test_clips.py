@@ -67,6 +67,7 @@ def test_filters_and_effects_reach_the_file(client: Client, clip: Path) -> None:
         ({"format": "avi"}, "format: expected one of"),
         ({"effect": "cut_out"}, "no transparent background"),
         ({"classes": ["unicorn"]}, "there is no category"),
+        ({"detail": "closer"}, "detail: 'closer' is for photos. For clips and live"),
         ({"detail": "much"}, "detail: expected one of"),
         ({"model": "yolo"}, "model: expected one of"),
     ],

@@ -16,6 +16,7 @@ from inference import SegmentationModel, look_inside
 from inside.data import to_json
 from photo.images import read_image
 from tests.truth import SCENE
+from ui.api import ONE_LOOK
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +60,16 @@ def test_a_model_with_one_detail_says_so(client: Client) -> None:
     assert warning == "The model scenes has one detail only, so 'fast' changed nothing."
 
 
+def test_looking_closer_shows_the_steps_of_the_look_at_the_whole_photo(client: Client) -> None:
+    answer = inside(client, detail="closer")
+    assert answer["warnings"] == [ONE_LOOK] and answer["model"]["detail"] == "full"
+    assert answer["instances"] == inside(client)["instances"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"detail": "slow"}, "detail: expected one of full, balanced, fast"),
+        ({"detail": "slow"}, "detail: expected one of full, balanced, fast, closer"),
         ({"model": "yolo"}, "model: expected one of"),
         ({"arrays": "yes"}, "arrays: expected true or false"),
         ({"arrays": 1}, "arrays: expected true or false"),

@@ -24,6 +24,7 @@ EVERYTHING: dict[str, Any] = {
     "score_threshold": 0.07,
     "mask_threshold": 0.95,
     "without": ["person", "hot dog"],
+    "thresholds": {"person": 0.7, "hot dog": 0.05},
     "show": ["labels"],
     "opacity": 0,
     "color_by": "category",
@@ -32,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
     "effect": "blur",
     "color": "#12ab00",
     "other_threshold": 1,
+    "other_show": "difference",
 }
 
 
@@ -149,3 +151,16 @@ def test_what_is_set_is_in_the_link_and_what_is_hidden_by_hand_is_not() -> None:
 
 def test_the_name_of_a_tab_may_be_in_small_letters() -> None:
     assert read_query("tab=inside") == (DEFAULTS | {"tab": "Inside"}, [])
+
+
+@pytest.mark.parametrize(
+    "text", ["person", "person:", "person:2", "person:much", ":0.01", f"{101 * chr(120)}:1"]
+)
+def test_thresholds_that_are_none_are_left_out(text: str) -> None:
+    values, faults = read_query(f"thresholds={text}")
+    assert values["thresholds"] == {} and faults == ["thresholds"]
+
+
+def test_a_threshold_of_a_kind_with_an_odd_name_comes_back() -> None:
+    odd = {"a, b: 50 %": 0.25}
+    assert back({"thresholds": odd})[0]["thresholds"] == odd

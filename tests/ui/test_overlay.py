@@ -287,3 +287,14 @@ def test_what_hides_everything_can_be_reset_if_there_is_something() -> None:
         assert summary(View(result, filters))["resettable"]
     assert not summary(View(result))["resettable"]
     assert not summary(View(nothing))["resettable"]
+
+
+def test_a_kind_that_its_own_threshold_hides_keeps_a_chip_to_bring_it_back() -> None:
+    result = make_result(make_detections([[0, 0, 9, 9]] * 2, class_ids=[CAT, DOG], scores=[0.9, 0.8]))
+    told = summary(View(result, Filters(thresholds={"dog": 0.95, "person": 0.9})))
+    assert told["threshold"] == 0.5
+    (group,) = told["groups"]
+    assert [(kind["name"], kind["count"], kind["dots"] == []) for kind in group["kinds"]] == [
+        ("cat", 1, False),
+        ("dog", 0, True),
+    ]

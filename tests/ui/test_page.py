@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import gradio as gr
 import numpy as np
@@ -423,7 +423,7 @@ def test_display_settings_change_the_picture_and_not_the_numbers(page: Page) -> 
     first, numbers = masks(page).first, rows(page)
     look = "path => { const s = getComputedStyle(path); return [s.fill, s.fillOpacity]; }"
     fill, opacity = first.evaluate(look)
-    page.get_by_label("each kind").check()
+    page.get_by_role("radio", name="each kind").check()
     expect(first).not_to_have_css("fill", fill)
     set_number(page, "#opacity", 0.8)
     expect(first).to_have_css("fill-opacity", "0.8")
@@ -608,6 +608,9 @@ def test_two_thresholds_and_two_models_are_compared_side_by_side(page: Page, ser
     set_number(page, "#other-threshold", 0.9)
     expect(words).to_contain_text(f"Right: {sum(s >= 0.9 for s in scores)} objects")
     expect(right).not_to_have_attribute("src", source)
+    expect(words).to_contain_text("Only right: nothing.")
+    page.locator("#other-show").get_by_text("The difference").click()
+    expect(words).to_contain_text("orange is only left, blue is only right")
     choose(page, "#other-model", "v2")
     expect(page.get_by_text("could not be fetched from download.pytorch.org").first).to_be_visible()
 
@@ -848,6 +851,74 @@ def test_the_button_runs_the_model_again(page: Page, monkeypatch: pytest.MonkeyP
     assert ran.wait(20)
 
 
+def test_looking_closer_says_what_it_costs_and_answers_as_the_api(
+    page: Page, server: str, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.png"
+    with Image.open(SCENE) as scene:
+        scene.resize((2 * scene.width, 2 * scene.height)).save(large)
+    segmented(page, large)
+    page.get_by_text("Model", exact=True).first.click()
+    expect(page.locator("#detail")).to_contain_text(
+        re.compile(r"Looking closer at this photo: \d+ looks, about")
+    )
+    page.locator("#detail").get_by_text("Looks closer").click()
+    expect(page.locator("#summary")).to_contain_text("Model scenes (closer)")
+    found = instances(server, large, detail="closer")
+    expect(masks(page)).to_have_count(len(found))
+    assert "detail=closer" in page.evaluate("location.search")
+
+
+def test_a_line_of_known_length_gives_centimetres_until_it_is_removed(page: Page, tmp_path: Path) -> None:
+    segmented(page)
+    page.locator("#picture [data-action=measure]").click()
+    ends = page.locator("#picture .ruler button")
+    expect(ends.first).to_be_focused()
+    ends.first.press("Shift+ArrowUp")
+    form = page.locator("#picture .ruler-form")
+    form.get_by_role("button", name="Use it").click()
+    expect(form.locator(".fault")).to_contain_text("Type the length")
+    form.get_by_label("Length of the line").fill("80")
+    form.get_by_label("Length of the line").press("Enter")
+    expect(form).to_be_hidden()
+    expect(page.locator("#summary")).to_contain_text("By your line of 80 cm, a pixel is")
+    expect(page.locator("#picture .ruler span")).to_have_text("80 cm")
+    expect(page.locator("#objects-table th").last).to_have_text("height (cm)")
+    open_tab(page, "Download")
+    choose(page, "#format", "Table (CSV)")
+    saved = tmp_path / "table.csv"
+    downloaded(page, page.locator("#save"), saved)
+    lines = list(csv.DictReader(saved.read_text("utf-8").splitlines()))
+    assert float(lines[0]["width (cm)"]) > 0
+    page.locator("#picture [data-action=measure]").click()
+    form.get_by_role("button", name="Remove the scale").click()
+    expect(page.locator("#summary")).not_to_contain_text("By your line")
+    expect(page.locator("#picture .ruler")).to_be_hidden()
+
+
+def test_a_line_is_drawn_by_hand_and_goes_with_its_photo(page: Page) -> None:
+    segmented(page)
+    page.locator("#picture [data-action=measure]").click()
+    frame = page.locator("#picture .canvas").bounding_box()
+    assert frame is not None
+    page.mouse.move(frame["x"] + 20, frame["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 220, frame["y"] + 20)
+    page.mouse.up()
+    page.keyboard.type("2")
+    page.locator("#picture .ruler-form select").select_option("m")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Use it").click()
+    share = 200 / frame["width"]
+    expect(page.locator("#summary")).to_contain_text("By your line of 2 m, a pixel is ")
+    line = page.locator("#picture .ruler line")
+    drawn = float(line.get_attribute("x2") or 0) - float(line.get_attribute("x1") or 0)
+    assert abs(drawn - share) < 0.01
+    segmented(page, SCENES[1])
+    expect(page.locator("#summary")).not_to_contain_text("By your line")
+    expect(page.locator("#picture .ruler")).to_be_hidden()
+
+
 def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
     scenes_model: SegmentationModel, tmp_path: Path
 ) -> None:
@@ -869,13 +940,20 @@ def test_a_photo_that_is_no_longer_kept_is_said_when_it_is_downloaded(
             in_a_loop(save(values | {run: None}))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_narrow_window_shows_everything_without_scrolling_sideways(
-    scheme: str, open_page: Callable[..., Page]
-) -> None:
-    page = segmented(open_page(390, 844, scheme))
+def test_a_narrow_window_shows_everything_without_scrolling_sideways(open_page: Callable[..., Page]) -> None:
+    page = segmented(open_page(390, 844))
     for tab, names in (
-        ("Objects", ("#title", "#picture .stage", "#picture .tools", "#summary", "#threshold", ".frame")),
+        (
+            "Objects",
+            (
+                "#title",
+                "#picture .stage",
+                "#picture .tools",
+                "#summary",
+                "#threshold",
+                ".objects-details .frame",
+            ),
+        ),
         ("Download", ("#format", "#save", "#copy", "#link")),
         ("Effects", ("#effect", "#save-effect")),
     ):
@@ -926,21 +1004,18 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("kind_of_fault", FAULTS)
-def test_what_cannot_be_sent_is_said_on_the_stage_and_the_page_goes_on(
-    page: Page, kind_of_fault: str
-) -> None:
-    files, sentence = FAULTS[kind_of_fault]
-    page.evaluate(
-        f"""() => {{
-            const dataTransfer = new DataTransfer();
-            for (const file of {files}) dataTransfer.items.add(file);
-            const options = {{ bubbles: true, cancelable: true, dataTransfer }};
-            document.body.dispatchEvent(new DragEvent("drop", options));
-        }}"""
-    )
-    expect(page.locator("#picture .message[role=alert]")).to_contain_text(sentence)
-    expect(page.locator("#picture .drop")).to_be_visible()
+def test_what_cannot_be_sent_is_said_on_the_stage_and_the_page_goes_on(page: Page) -> None:
+    for files, sentence in FAULTS.values():
+        page.evaluate(
+            f"""() => {{
+                const dataTransfer = new DataTransfer();
+                for (const file of {files}) dataTransfer.items.add(file);
+                const options = {{ bubbles: true, cancelable: true, dataTransfer }};
+                document.body.dispatchEvent(new DragEvent("drop", options));
+            }}"""
+        )
+        expect(page.locator("#picture .message[role=alert]")).to_contain_text(sentence)
+        expect(page.locator("#picture .drop")).to_be_visible()
     drop(page, SCENE)
     expect(masks(page).first).to_be_visible()
     expect(page.locator("#picture .message")).to_be_hidden()
@@ -1024,6 +1099,28 @@ def test_a_chip_shows_only_its_kind_and_then_all_again(page: Page, server: str) 
     expect(chip(page, second)).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_kind_gets_a_threshold_of_its_own_by_keys_and_loses_it_again(page: Page, server: str) -> None:
+    found = instances(server)
+    segmented(page)
+    name = found[0]["category_name"]
+    strong = [one for one in found if one["category_name"] != name or one["score"] >= 1]
+    assert len(strong) < len(found)
+    menu = page.locator(f"#summary .menu[data-kind='{name}']")
+    menu.press("Enter")
+    slider = page.locator("#summary .own input")
+    expect(slider).to_be_focused()
+    slider.press("End")
+    expect(masks(page)).to_have_count(len(strong))
+    expect(chip(page, name)).to_contain_text("\u2265 1.00")
+    assert f"thresholds={name}:1" in unquote_plus(page.evaluate("location.search"))
+    slider.press("Escape")
+    expect(menu).to_be_focused()
+    menu.click()
+    page.get_by_role("button", name="Same as all").click()
+    expect(masks(page)).to_have_count(len(found))
+    assert "thresholds" not in page.evaluate("location.search")
+
+
 def test_a_chip_keeps_the_focus_when_it_is_pressed_by_key(page: Page) -> None:
     segmented(page)
     name = rows(page)[0][1]
@@ -1034,7 +1131,7 @@ def test_a_chip_keeps_the_focus_when_it_is_pressed_by_key(page: Page) -> None:
     expect(chip(page, name)).to_be_focused()
 
 
-@pytest.mark.parametrize("filter", ["threshold", "kinds", "hand", "kinds and threshold"])
+@pytest.mark.parametrize("filter", ["kinds", "hand", "kinds and threshold"])
 def test_what_hides_everything_is_reset_by_a_click(filter: str, page: Page, server: str) -> None:
     count = len(instances(server))
     segmented(page)

@@ -104,10 +104,19 @@ FILTERS: dict[str, Callable[[object], bool]] = {
     "model": one_of(NAMES),
     "hidden": is_none_or_list_of(lambda id: type(id) is int and 1 <= id <= MAX_ID, MAX_HIDDEN),  # type: ignore[operator]
 }
-DETAIL = {"detail": one_of(("full", "balanced", "fast"))}
+DETAIL = {"detail": one_of(("full", "balanced", "fast", "closer"))}
 EDITS = {"edits": is_none_or_list_of(is_rename, MAX_EDITS)}
+OWN: dict[str, Callable[[object], bool]] = {
+    "thresholds": lambda value: (
+        value is None
+        or (
+            (isinstance(value, dict) and all(name in coco.CATEGORIES.by_name for name in value))
+            and all(map(is_fraction, value.values()))
+        )
+    ),
+}
 ARGUMENTS = {
-    "segment": FILTERS | DETAIL | EDITS,
+    "segment": FILTERS | DETAIL | EDITS | OWN,
     "annotate": FILTERS
     | {
         "opacity": is_fraction,
@@ -117,8 +126,14 @@ ARGUMENTS = {
         "color": is_color,
     }
     | DETAIL
-    | EDITS,
-    "export": {"format": one_of(EXPORTS)} | FILTERS | {"edges": one_of(("hard", "soft"))} | DETAIL | EDITS,
+    | EDITS
+    | OWN,
+    "export": {"format": one_of(EXPORTS)}
+    | FILTERS
+    | {"edges": one_of(("hard", "soft"))}
+    | DETAIL
+    | EDITS
+    | OWN,
     "inside": {"model": FILTERS["model"]} | DETAIL | {"arrays": lambda value: isinstance(value, bool)},
 }
 """The arguments of each endpoint beside the image, in their order, with a check of each value."""
@@ -143,7 +158,9 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     ),
     "format": st.sampled_from(sorted(EXPORTS)),
     "edges": st.sampled_from(["hard", "soft"]),
-    "detail": st.sampled_from(["full", "balanced", "fast"]),
+    "thresholds": st.none()
+    | st.dictionaries(st.sampled_from(sorted(coco.CATEGORIES.by_name)), st.floats(0, 1), max_size=3),
+    "detail": st.sampled_from(["full", "balanced", "fast", "closer"]),
     "arrays": st.booleans(),
 }
 """Values that the endpoints accept, for each argument."""
@@ -378,7 +395,7 @@ def test_a_file_that_is_none_is_told_at_the_door(file: dict[str, Any], photo: di
 def test_files_stand_for_the_image_and_for_nothing_else(photo: dict[str, Any]) -> None:
     body = {"image": photo, "classes": [{"path": "http://127.0.0.1/", "meta": FILE_DATA}]}
     assert fault_in(KNOWN, "segment", True, body) == "classes: expected no file here."
-    data = [photo, 0.5, None, 0.5, photo, None, "full", None]
+    data = [photo, 0.5, None, 0.5, photo, None, "full", None, None]
     assert fault_in(KNOWN, "segment", False, {"data": data}) == "model: expected no file here."
 
 

@@ -12,7 +12,7 @@ from answer.result import Result
 from detections import Detections
 from tests.samples import CAR, CAT, DOG, PERSON, fake_model, make_detections, random_image
 from ui.choices import Choices
-from ui.sides import before_and_after, side_by_side
+from ui.sides import BOTH, ONLY_LEFT, ONLY_RIGHT, before_and_after, side_by_side
 from visualize import EFFECTS, apply_effect
 
 PETS = make_detections(
@@ -59,7 +59,7 @@ def test_what_is_transparent_is_chequered() -> None:
 def test_a_comparison_says_what_each_side_shows() -> None:
     choices = Choices(other_threshold=0.3)
     _, words = side_by_side(choices.view(make_result()), None, choices)
-    assert words.splitlines() == [
+    assert words.splitlines()[:2] == [
         "**Left:** 2 objects, model left, threshold 0.50.  ",
         "**Right:** 3 objects, model left, threshold 0.30.",
     ]
@@ -82,3 +82,23 @@ def test_a_comparison_hides_by_hand_on_both_sides_and_knows_the_other_models_kin
     assert "**Left:** 1 object, model left" in same and "**Right:** 1 object, model left" in same
     _, different = side_by_side(choices.view(found), other, choices)
     assert "**Left:** 1 object, model left" in different and "**Right:** 1 object, model right" in different
+
+
+def test_a_comparison_says_what_both_sides_and_what_only_one_side_finds() -> None:
+    choices = Choices(other_threshold=0.3)
+    _, words = side_by_side(choices.view(make_result()), None, choices)
+    assert words.splitlines()[3:] == [
+        "Both: 2 objects, 1 cat, 1 dog.  ",
+        "Only left: nothing.  ",
+        "Only right: 1 object, 1 cat.",
+    ]
+
+
+def test_the_difference_is_drawn_in_three_colours() -> None:
+    other = make_result(make_detections([[4, 4, 30, 30], [40, 34, 70, 56]], class_ids=[CAT, CAR]), "right")
+    choices = Choices(other_show="difference", opacity=1, show=("masks",))
+    side, words = side_by_side(choices.view(make_result()), other, choices)
+    assert "orange is only left" in words
+    picture = shown(side).astype(int)
+    for (y, x), color in (((15, 15), BOTH), ((15, 50), ONLY_LEFT), ((45, 50), ONLY_RIGHT)):
+        assert np.abs(picture[y, x] - color).max() < 12
