@@ -29,7 +29,7 @@ def add_many_endpoint(service: Service) -> None:
     """Adds the endpoint to the `gr.Blocks` that is open."""
 
     async def segment_many(
-        images: list[gr.FileData],
+        images: list[dict],  # type: ignore[type-arg]  # of files; for `FileData` in a list the schema has no type
         score_threshold: float = 0.5,
         classes: list[str] | None = None,
         mask_threshold: float = 0.5,

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 import coco
-from answer.settings import SAID, Filters, SettingsError, check_classes, check_fraction, rgb, said
+from answer.settings import (
+    SAID,
+    Filters,
+    SettingsError,
+    check_classes,
+    check_clip_detail,
+    check_fraction,
+    rgb,
+    said,
+)
 
 
 @pytest.mark.parametrize(
@@ -133,3 +142,9 @@ def test_a_colour_is_read_in_both_ways_in_which_browsers_write_it(
 def test_any_other_colour_is_refused(color: Any) -> None:
     with pytest.raises(SettingsError, match="color: expected one such as"):
         rgb(color)
+
+
+def test_clips_and_live_do_not_look_closer() -> None:
+    check_clip_detail("fast")
+    with pytest.raises(SettingsError, match="'closer' is for photos"):
+        check_clip_detail("closer")

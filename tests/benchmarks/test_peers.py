@@ -92,3 +92,27 @@ def test_in_bfloat16_all_that_is_sure_is_found(
     same = eager["labels"][sure][:, None] == torch.tensor(found.labels)
     overlaps = box_iou(eager["boxes"][sure], torch.tensor(found.boxes)) * same
     assert overlaps.amax(1).min() > 0.9
+
+
+@pytest.mark.parametrize(("maker", "package"), [("onnx_runtime_int8", "onnx"), ("openvino_int8", "nncf")])
+def test_in_int8_most_of_what_is_sure_is_found(
+    maker: str,
+    package: str,
+    peers: ModuleType,
+    network: GeneralizedRCNN,
+    pixels: NDArray[np.float32],
+    eager: dict[str, torch.Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip(package)
+    scene = np.asarray(Image.open(EXAMPLE).convert("RGB").resize(SIZE_HW[::-1]))
+    monkeypatch.setattr(peers, "calibration_pictures", lambda size_hw: [scene])
+    peer = getattr(peers, maker)(network, SIZE_HW, tmp_path)
+    found = peer.find(pixels)
+    sure = eager["scores"] > 0.5
+    same = eager["labels"][sure][:, None] == torch.tensor(found.labels)
+    overlaps = box_iou(eager["boxes"][sure], torch.tensor(found.boxes)) * same
+    assert (overlaps.amax(1) > 0.8).float().mean() > 0.8
+    again = getattr(peers, maker)(network, SIZE_HW, tmp_path)  # from the file that the first one has written
+    np.testing.assert_array_equal(again.find(pixels).scores, found.scores)
