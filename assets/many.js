@@ -19,7 +19,7 @@ let stripToken = null;
 let ownFiles = [];
 /** Sentences about files that were not sent. */
 let unsent = [];
-/** What is hidden and corrected by hand in each photo, by its place: {hidden, edits}. */
+/** What is hidden and corrected by hand in each photo, and its scale, by its place. */
 let marks = new Map();
 /** Whether photos are looked at, how many are done, and when the rest will be. */
 let pace = { running: false, done: 0, count: 0, end: 0 };
@@ -84,7 +84,10 @@ function stopMany() {
 
 function lookAgain(which) {
   if (pace.running) return;
-  if (which === "all") marks = new Map(); // the ids will be others
+  if (which === "all") {
+    if (openPlace() >= 0) marks.set(openPlace(), { scale: scaleSet() });
+    marks = new Map([...marks].map(([place, { scale }]) => [place, { hidden: [], edits: [], scale }])); // the ids will be others
+  }
   reopens = which === "all";
   pace = { ...pace, running: true, done: 0 };
   trigger("many_again", { which });
@@ -205,7 +208,7 @@ function showThumbnail(one, place) {
   const count = row ? row.reduce((sum, each) => sum + each, 0) : null;
   const words = { done: `${count} object${count === 1 ? "" : "s"}`, failed: "failed", ahead: "waiting" }[one.state];
   const own = counted.own?.[place];
-  button.lastChild.textContent = `${{ done: count, failed: "!", ahead: "…" }[one.state]}${own ? " ✎" : ""}`;
+  button.lastChild.textContent = `${{ done: count, failed: "!", ahead: "…" }[one.state]}${own ? " ⚙" : ""}`;
   button.setAttribute("aria-label", `${one.name}, ${words}${own ? ", settings of its own" : ""}, ${place + 1} of ${listed().length}`);
   button.title = one.fault || one.name;
   button.className = one.state;

@@ -41,7 +41,6 @@ ENCRYPTED = 0x1
 DAMAGED = "This ZIP is damaged or incomplete. Please make or download it again."
 TOO_MANY = f"This ZIP holds too many files. Please use one with at most {MAX_PHOTOS} photos."
 NO_TEXT = "The names in this ZIP are not text. Please pack the photos again with another program."
-TOO_LARGE_TOGETHER = f"would make the photos larger than {MAX_MANY_BYTES >> 20} MB together"
 NO_PHOTO = "There is no photo in this ZIP that can be used."
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """The numbers of errors that are not the ZIP's. A damaged ZIP leads to others, such as a place before 0."""

@@ -63,6 +63,11 @@ class Slot:
     own: Choices | None = None
     last: Choices | None = None
 
+    def forget_ids(self) -> None:
+        """Drops what is hidden and corrected, because another look has other ids."""
+        if self.last is not None:
+            self.last = replace(self.last, hidden=(), edits=())
+
 
 @dataclass(slots=True, eq=False)
 class Many:
@@ -215,7 +220,7 @@ class ManyPage:
         places = many.places(which)
         for place in places:
             many.slots[place].fault = ""
-            many.slots[place].last = None  # the ids may be others
+            many.slots[place].forget_ids()
         strip = _Strip(self._layout, many, token, number, len(places))
         try:
             async with service.request("page many") as request:
@@ -320,7 +325,7 @@ def told(many: Many) -> dict[str, Any]:
 
 def fill(opened: Opened, result: Result) -> None:
     """Takes over what another model has found in the photo that is on the stage."""
-    opened.slot.last = None  # the ids are others
+    opened.slot.forget_ids()
     _fill(opened.slot, result, "")
 
 

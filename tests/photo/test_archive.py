@@ -205,7 +205,7 @@ def test_photos_that_are_too_large_together_are_left_out(
     unpacked = taken(packed([(f"{k}.png", bomb(2 << 20)) for k in range(4)]))
     assert names(unpacked) == ["0.png", "1.png"]
     (note,) = unpacked.notes
-    assert "because each would make the photos larger than 200 MB together" in note
+    assert "because each would make the photos larger than 5 MB together" in note
 
 
 def test_a_size_that_lies_gives_no_more_than_it_claims(taken: Callable[[bytes], Unpacked]) -> None:
