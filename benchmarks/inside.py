@@ -56,8 +56,8 @@ def measure(name: str, size_hw: tuple[int, int], runs: int) -> dict[str, Any]:
     """Returns the figures of one network."""
     model, photo = model_of(name), random_picture(*size_hw)
     segment(model, photo)
-    plain = [_ms(lambda: segment(model, photo)) for _ in range(runs)]
-    kept = [_ms(lambda: look_inside(model, photo)) for _ in range(runs)]
+    plain = [milliseconds(lambda: segment(model, photo)) for _ in range(runs)]
+    kept = [milliseconds(lambda: look_inside(model, photo)) for _ in range(runs)]
     steps = look_inside(model, photo)
     object = 0 if len(steps.scores) else None
     pictures = {}
@@ -73,7 +73,7 @@ def measure(name: str, size_hw: tuple[int, int], runs: int) -> dict[str, Any]:
                     sentence(photo, steps, look)
 
                 label = f"{step} {way}".strip() + ("" if look.overlap is None else " at 0.8")
-                pictures[label] = round(max(_ms(make) for _ in range(runs)), 1)
+                pictures[label] = round(max(milliseconds(make) for _ in range(runs)), 1)
     return {
         "segment_ms": round(statistics.median(plain)),
         "run_ms": round(statistics.median(kept)),
@@ -84,7 +84,8 @@ def measure(name: str, size_hw: tuple[int, int], runs: int) -> dict[str, Any]:
     }
 
 
-def _ms(work: Callable[[], object]) -> float:
+def milliseconds(work: Callable[[], object]) -> float:
+    """Returns how long `work` took, in milliseconds."""
     start = time.perf_counter()
     work()
     return (time.perf_counter() - start) * 1000

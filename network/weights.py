@@ -28,7 +28,7 @@ from typing import BinaryIO, TypeAlias
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import Tensor, nn
@@ -63,6 +63,10 @@ logger = logging.getLogger(__name__)
 
 class WeightsError(RuntimeError):
     """No usable weights; the message says what was tried, why it failed, and what would work."""
+
+
+class _NotThereError(WeightsError):
+    """The repository has no file for this network: its owner did not mean this one."""
 
 
 class _DamagedError(WeightsError):
@@ -129,6 +133,7 @@ def find_weights(
             return _from_hub(repo, architecture)
         return _bundled(architecture)
     reasons: list[str] = []
+    note: str | None = None
     if repo:
         try:
             weights = _from_hub(repo, architecture)
@@ -137,11 +142,12 @@ def find_weights(
         except WeightsError as error:
             logger.warning("%s", error)
             reasons.append(str(error))
+            note = None if isinstance(error, _NotThereError) else INSTEAD
     try:
         weights = _published(architecture.published.url)
     except WeightsError as error:
         raise WeightsError(" ".join([*reasons, str(error)])) from error
-    return replace(weights, note=INSTEAD) if reasons else weights
+    return replace(weights, note=note)
 
 
 def configured_name() -> str | None:
@@ -328,7 +334,9 @@ def _from_hub(repo: str, architecture: Architecture) -> Weights:
             path = Path(hf_hub_download(repo_id, filename, revision=revision, force_download=True))
             return _read(path, origin, _blob_sha256(path))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise WeightsError(f"{filename} could not be fetched from the Hub repository {repo_id}.") from error
+        absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+        kind = _NotThereError if absent else WeightsError
+        raise kind(f"{filename} could not be fetched from the Hub repository {repo_id}.") from error
 
 
 def _blob_sha256(path: Path) -> str:

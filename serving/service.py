@@ -280,11 +280,17 @@ class Request:
         if len(listed) > MAX_PHOTOS:
             raise ImageError(f"images: expected at most {MAX_PHOTOS} photos, got {len(listed)}.")
         files: list[tuple[Path | None, str]] = []
+        size = 0
         for image in listed:
             try:
-                files.append((await self._file(image, "images", "picture", "photo.jpg"), ""))
+                path = await self._file(image, "images", "picture", "photo.jpg")
             except ImageError as error:
                 files.append((None, str(error)))
+                continue
+            files.append((path, ""))
+            size += path.stat().st_size if path.exists() else 0
+            if size > MAX_MANY_BYTES:  # before more photos are fetched
+                raise ImageError(TOO_LARGE)
         (first, fault), *others = files
         if not others and first is None:
             raise ImageError(fault)
@@ -298,9 +304,6 @@ class Request:
 
             unpacked = await self.run(take_out)
             return [Sent(path.stem, path) for path in unpacked.files], unpacked.notes
-        sizes = [path.stat().st_size for path, _ in files if path is not None and path.exists()]
-        if sum(sizes) > MAX_MANY_BYTES:
-            raise ImageError(TOO_LARGE)
         names = unique_names([safe_name(path.name if path else "photo") for path, _ in files])
         return [
             Sent(name, None, ZIP_AMONG_OTHERS) if path and has_zip(path) else Sent(name, path, fault)

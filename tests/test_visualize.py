@@ -653,3 +653,10 @@ def test_a_photo_and_its_preview_look_alike_with_an_effect(effect: Effect) -> No
     full = apply_effect(image, detections, effect)
     preview = apply_effect(reduced(image, 4), detections, effect)
     assert np.abs(reduced(full, 4).astype(int) - preview).mean() < 2
+
+
+def test_a_name_that_is_wider_than_the_picture_is_drawn_or_left_out_without_an_error() -> None:
+    detections = make_detections([[2, 2, 60, 40]], (48, 64))
+    image = np.full((48, 64, 3), 120, np.uint8)
+    drawn = annotate(image, detections, ["\u6642\u8a08 " + "x" * 100], Style())
+    assert drawn.shape == image.shape and (drawn != image).any()

@@ -376,6 +376,8 @@ def _run(chosen: argparse.Namespace, names: Sequence[str], filters: Filters) -> 
         else:
             model = load(chosen.model)
             check_classes(filters, model.categories)
+            for note in model.notes:
+                print(note, file=sys.stderr)
             answering = {"name": model.name, "sha256": model.sha256}
             segment = local_segmenter(model, filters, folder, pictures, chosen.detail)
             clips = local_clip_segmenter(model, filters, folder, pictures, chosen.detail)

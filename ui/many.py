@@ -6,6 +6,7 @@ does. The server keeps what was found in each of them, without pixels, and the b
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -227,9 +228,9 @@ class ManyPage:
                     request.segment_many(wanted, network, choices.detail)
                 ) as steps:
                     async for progress in steps:
-                        _fill(many.slots[places[progress.place]], progress.result, progress.fault)
-                        many.keep()
-                        yield strip.shown(progress.done, progress.seconds_left)
+                        slot = many.slots[places[progress.place]]
+                        await asyncio.to_thread(_fill, slot, progress.result, progress.fault)
+                        yield await asyncio.to_thread(strip.shown, progress.done, progress.seconds_left)
                 yield strip.shown(len(places), running=False)
         except gr.Error as error:
             yield strip.shown(running=False, fault=str(error.message))
@@ -324,6 +325,7 @@ def fill(opened: Opened, result: Result) -> None:
 
 
 def _fill(slot: Slot, result: Result | None, fault: str) -> None:
+    """Takes over what was found in a photo, and makes its thumbnail."""
     slot.fault = fault
     if result is not None:
         slot.thumbnail = picture_file(fit_within(result.working_image, THUMBNAIL_SIDE))

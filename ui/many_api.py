@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from gradio.data_classes import FileData
 from answer.data import filter_facts, to_json
 from answer.many import Named, tally
 from answer.many_files import Step, check_many_format, export_many
-from answer.result import Result, View
+from answer.result import View
 from answer.settings import Filters, check_classes, check_detail
 from serving.estimates import many_bytes
 from serving.many import ManyProgress
@@ -29,7 +29,7 @@ def add_many_endpoint(service: Service) -> None:
     """Adds the endpoint to the `gr.Blocks` that is open."""
 
     async def segment_many(
-        images: list[gr.FileData],
+        images: list[dict],  # type: ignore[type-arg]  # of files; for `FileData` in a list the schema has no type
         score_threshold: float = 0.5,
         classes: list[str] | None = None,
         mask_threshold: float = 0.5,
@@ -73,18 +73,15 @@ def add_many_endpoint(service: Service) -> None:
                     photos.append(Named(sent[progress.place].name, view, progress.fault))
                     yield progress_facts(progress)
 
-            def told(result: Result) -> tuple[str, ...]:
-                return (*warnings_of(service.models, model, result, detail), *result.notes)
-
-            def answered(job: Job) -> dict[str, Any]:
-                return many_to_json(
-                    photos,
-                    filters,
-                    {photo.name: told(photo.view.result) for photo in photos if photo.view},
-                    notes,
-                )
-
-            answer = await request.run(answered, goes_on=True)
+            answers: list[dict[str, Any] | None] = []
+            for photo in photos:
+                view = photo.view
+                if view is None:
+                    answers.append(None)
+                    continue
+                warnings = (*warnings_of(service.models, model, view.result, detail), *view.result.notes)
+                answers.append(await request.run(_answering(view, warnings), goes_on=True))
+            answer = many_to_json(photos, answers, filters, notes)
             if format is not None and any(photo.view is not None for photo in photos):
                 path = await written(request, photos, format)
                 answer["file"] = FileData(path=str(path)).model_dump()
@@ -110,6 +107,11 @@ async def written(request: Request, photos: Sequence[Named], format: str) -> Pat
     return last.path
 
 
+def _answering(view: View, warnings: tuple[str, ...]) -> Callable[[Job], dict[str, Any]]:
+    """Returns work that makes the answer about one photo."""
+    return lambda job: to_json(view, warnings)
+
+
 def progress_facts(progress: ManyProgress) -> dict[str, Any]:
     """Returns how far the work on the photos is, as values that JSON can hold."""
     return {
@@ -122,15 +124,15 @@ def progress_facts(progress: ManyProgress) -> dict[str, Any]:
 
 def many_to_json(
     photos: Sequence[Named],
+    answers: Sequence[dict[str, Any] | None],
     filters: Filters,
-    warnings: dict[str, tuple[str, ...]],
     notes: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Returns what is in view in many photos, as values that JSON can hold.
 
     Args:
-        warnings: Sentences about each photo that the client should read, by the photo's name.
-        notes: Sentences about all photos.
+        answers: The `answer.data.to_json` of each photo. None for a photo that could not be looked at.
+        notes: Sentences about all photos that the client should read.
     """
     told = tally([photo.view for photo in photos])
     return {
@@ -138,15 +140,11 @@ def many_to_json(
         "done": True,
         "settings": filter_facts(filters),
         "photos": [
-            {
-                "name": photo.name,
-                "error": photo.fault or None,
-                "answer": to_json(photo.view, warnings[photo.name]) if photo.view else None,
-            }
-            for photo in photos
+            {"name": photo.name, "error": photo.fault or None, "answer": answer}
+            for photo, answer in zip(photos, answers, strict=True)
         ],
         "counts": dict(zip(told.kinds, told.sums, strict=True)),
-        "photos_with_error": sum(photo.view is None for photo in photos),
+        "photos_with_error": sum(answer is None for answer in answers),
         "warnings": list(notes),
         "file": None,
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 from safetensors.torch import save_file
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
@@ -17,7 +18,7 @@ from inference import built, load, load_best
 from network import weights
 from network.architectures import ARCHITECTURES
 from network.weights import WeightsError, configured_name, find_weights, layout_of, layout_of_file
-from tests.fake_hub import FakeHub
+from tests.fake_hub import FakeHub, answer
 
 SCENES, V1 = ARCHITECTURES["scenes"], ARCHITECTURES["resnet50_fpn"]
 NAMES = ["leaf", "rust", "mildew"]
@@ -184,6 +185,20 @@ def test_a_hub_that_cannot_be_reached_leaves_torchvisions_weights_with_a_note(
     assert configured_name() is None
     note = find_weights(V1).note
     assert note is not None and "so torchvision's COCO weights answer" in note
+
+
+def test_a_repository_without_a_file_for_this_network_is_no_reason_for_a_note(
+    monkeypatch: pytest.MonkeyPatch, state_dict: dict[str, torch.Tensor]
+) -> None:
+    def absent(repo: str, name: str, *, local_files_only: bool = False, **options: object) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not in the cache")
+        raise RemoteEntryNotFoundError("404", response=answer(404))
+
+    monkeypatch.setattr(weights, "hf_hub_download", absent)
+    monkeypatch.setattr(weights, "_published", lambda url: weights.Weights(state_dict, "torchvision", "0"))
+    monkeypatch.setenv("SEGMENTATION_WEIGHTS_REPO", "me/leaves")
+    assert find_weights(V1).note is None
 
 
 def test_norms_that_were_trained_get_the_epsilon_that_they_were_trained_with(

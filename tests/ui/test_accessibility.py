@@ -67,6 +67,15 @@ def test_a_result_with_all_panels_open_heeds_them(open_page: Callable[..., Page]
     page.get_by_label("More numbers").check()
     page.locator(".objects-details tbody tr").first.click()
     page.locator("#selected summary").click()
+    page.locator("#selected [data-action=reshape]").click()
+    page.locator("#picture .draft").press("Enter")
+    expect(page.locator("#picture .idea [type=submit]")).to_be_visible()
+    assert faults(page, "#picture") == []
+    page.keyboard.press("Escape")
+    page.locator("#selected [data-action=rename]").click()
+    expect(page.locator("#picture .idea input")).to_be_visible()
+    assert faults(page, "#picture") == []
+    page.keyboard.press("Escape")
     assert faults(page) == []
     for tab in TABS[1:]:
         open_tab(page, tab)

@@ -312,6 +312,21 @@ def test_another_photo_takes_the_place_of_the_strip(page: Page, photos: Photos) 
     expect(page.locator("#summary")).to_contain_text("Model scenes")
 
 
+def test_new_photos_take_the_place_of_those_that_are_looked_at(
+    page: Page, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_go = hold(monkeypatch)
+    bring(page, photos)
+    assert began.acquire(timeout=20)
+    may_go.release()
+    is_open(page, 0)
+    bring(page, photos[1:])
+    may_go.release(10)
+    expect(told(page)).to_have_text("2 photos")
+    is_open(page, 0)
+    assert [row[0] for row in table(page)[1:-1]] == ["second", "third"]
+
+
 def test_a_reload_opens_the_photos_again(page: Page, photos: Photos, server: str) -> None:
     looked_at(page, photos[:2])
     strip(page).nth(1).click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from tests.truth import SCENES, share_found, truth
 from tests.tuned import KINDS, LABELS, fine_tuned
 from tests.ui.visitor import chip, kind, masks, open_kinds, rows, upload
 from tools import evaluate, publish_weights, segment_folder
+from ui.layout import title_of
+from ui.links import to_link
 from ui.page import Page as FindingPage
 
 SCENE = SCENES[3]
@@ -166,6 +169,13 @@ def test_live_names_the_kinds_of_the_file(own: Own) -> None:
     assert names and names <= set(NAMES) - {SIGN}
 
 
+def test_a_box_that_is_drawn_gets_a_name_of_the_file(client: Client) -> None:
+    left, top, width, height = next(a["bbox"] for a in own_truth(SCENE) if a["category_id"] == LABELS[13])
+    box = [left, top, left + width, top + height]
+    told = client.predict(image=handle_file(SCENE), box=box, api_name="/suggest")
+    assert told["names"][0]["name"] == SIGN
+
+
 def test_an_agent_is_told_the_kinds(client: Client, own: Own) -> None:
     told = json.loads(client.predict(image=handle_file(SCENE), api_name="/detect_objects"))
     assert told["kinds"] == NAMES
@@ -185,6 +195,24 @@ def test_the_page_shows_names_as_text_and_filters_by_them(own: Own, open_page: C
     expect(masks(page)).to_have_count(everything - 2)
 
 
+def test_a_link_holds_names_of_the_file(own: Own, open_page: Callable[..., Page]) -> None:
+    link = to_link(own.address.rstrip("/"), SCENE, {"without": [SIGN]})
+    page = open_page(at=own.address, query=link.removeprefix(own.address))
+    expect(page.locator("#summary")).to_contain_text("Model scenes")
+    open_kinds(page)
+    expect(kind(page, SIGN)).not_to_be_checked()
+    expect(kind(page, KINDS["clock"])).to_be_checked()
+
+
+def test_the_list_of_models_counts_no_kinds_where_the_owner_names_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenes = weights.ARCHITECTURES["scenes"]
+    assert title_of(scenes) == "Drawn scenes (10 kinds of object, built in)"
+    monkeypatch.setenv("SEGMENTATION_WEIGHTS", "my.pth")
+    assert title_of(scenes) == "Drawn scenes (built in)"
+
+
 def test_the_steps_inside_show_names_as_text(own: Own, open_page: Callable[..., Page]) -> None:
     page = open_page(at=own.address, query="?example=none&tab=inside&step=4")
     upload(page, SCENES[2])
@@ -195,6 +223,17 @@ def test_the_steps_inside_show_names_as_text(own: Own, open_page: Callable[..., 
     page.locator("[role=option]", has_text=f": {KINDS['kite']}, ").first.click()
     expect(told).to_contain_text(KINDS["kite"])
     assert told.locator("b").count() == 0
+
+
+def test_the_folder_tool_says_that_names_are_missing(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(SCENE.read_bytes())
+    unnamed = dataclasses.replace(own.model, notes=("The weights come without names.",))
+    monkeypatch.setattr(segment_folder, "load", lambda name: unnamed)
+    assert segment_folder.main([str(tmp_path / "photos"), str(tmp_path / "out"), "--no-pictures"]) == 0
+    assert "The weights come without names." in capsys.readouterr().err
 
 
 def test_a_small_model_that_knows_other_kinds_gives_no_quick_look(own: Own) -> None:
