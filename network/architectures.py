@@ -152,7 +152,7 @@ def starter(classes: int = len(STARTER_LABELS)) -> MaskRCNN:
     backbone = _StarterBackbone()
     channels = backbone.out_channels
     rpn_head = RPNHead(channels, len(STARTER_ANCHORS))
-    rpn_head.conv = nn.Sequential(*(_InvertedResidual(channels, 768, channels) for _ in range(3)))
+    rpn_head.conv = nn.Sequential(*(InvertedResidual(channels, 768, channels) for _ in range(3)))
     return MaskRCNN(
         backbone,
         min_size=320,
@@ -166,10 +166,10 @@ def starter(classes: int = len(STARTER_LABELS)) -> MaskRCNN:
         box_roi_pool=MultiScaleRoIAlign(["0"], output_size=6, sampling_ratio=2),
         box_head=_staged(
             (
-                _InvertedResidual(channels, 512, channels, stride=2),
-                _InvertedResidual(channels, 768, channels),
-                _InvertedResidual(channels, 768, channels),
-                _InvertedResidual(channels, 768, 160),
+                InvertedResidual(channels, 512, channels, stride=2),
+                InvertedResidual(channels, 768, channels),
+                InvertedResidual(channels, 768, channels),
+                InvertedResidual(channels, 768, 160),
             ),
             nn.Sequential(nn.Conv2d(160, 320, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)),
         ),
@@ -178,10 +178,10 @@ def starter(classes: int = len(STARTER_LABELS)) -> MaskRCNN:
         mask_roi_pool=MultiScaleRoIAlign(["0"], output_size=6, sampling_ratio=2),
         mask_head=_staged(
             (
-                _InvertedResidual(channels, 768, channels),
-                _InvertedResidual(channels, 768, channels),
-                _InvertedResidual(channels, 768, channels),
-                _InvertedResidual(channels, 768, 160),
+                InvertedResidual(channels, 768, channels),
+                InvertedResidual(channels, 768, channels),
+                InvertedResidual(channels, 768, channels),
+                InvertedResidual(channels, 768, 160),
             ),
             nn.Sequential(nn.ConvTranspose2d(160, 128, 2, 2), nn.ReLU()),
         ),
@@ -189,7 +189,7 @@ def starter(classes: int = len(STARTER_LABELS)) -> MaskRCNN:
     )
 
 
-class _InvertedResidual(nn.Module):
+class InvertedResidual(nn.Module):
     """An inverted residual block (Sandler et al. 2018) without batch norms.
 
     It widens the channels, runs a 3x3 convolution in each channel, and narrows the channels again. If the
@@ -239,17 +239,17 @@ class _StarterBackbone(nn.Module):
                 nn.init.kaiming_normal_(layer.weight)
         self.stages = nn.Sequential(
             stem,
-            _InvertedResidual(32, 192, 32),
-            _InvertedResidual(32, 192, 48, stride=2),
-            _InvertedResidual(48, 384, 48),
-            _InvertedResidual(48, 384, 48),
-            _InvertedResidual(48, 384, 96, stride=2),
-            _InvertedResidual(96, 768, 96),
-            _InvertedResidual(96, 768, 96),
-            _InvertedResidual(96, 768, 96),
-            _InvertedResidual(96, 768, 128),
-            _InvertedResidual(128, 1024, 128),
-            _InvertedResidual(128, 1024, 128),
+            InvertedResidual(32, 192, 32),
+            InvertedResidual(32, 192, 48, stride=2),
+            InvertedResidual(48, 384, 48),
+            InvertedResidual(48, 384, 48),
+            InvertedResidual(48, 384, 96, stride=2),
+            InvertedResidual(96, 768, 96),
+            InvertedResidual(96, 768, 96),
+            InvertedResidual(96, 768, 96),
+            InvertedResidual(96, 768, 128),
+            InvertedResidual(128, 1024, 128),
+            InvertedResidual(128, 1024, 128),
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

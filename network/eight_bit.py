@@ -36,6 +36,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from network.architectures import InvertedResidual
+
 FEATURES = ("avx512_vnni", "avx_vnni", "amx_int8")
 """Processor features, as torch names them, with which products of 8-bit integers are fast and exact.
 
@@ -292,6 +294,45 @@ class EightBlock(nn.Module):
         return last(inside, codes)
 
 
+class EightInverted(nn.Module):
+    """Gives about the same as an inverted residual, whose three layers have 8-bit weights.
+
+    It reads and gives float32. The conversions cost little here, because the wide values stay in 8 bits.
+
+    Args:
+        expand, depthwise, project: The 8-bit layers.
+        stride: Every so many cells are kept, in both directions.
+        skip: Whether the input is added to the result.
+    """
+
+    def __init__(
+        self, expand: nn.Module, depthwise: nn.Module, project: nn.Module, stride: int, skip: bool
+    ) -> None:
+        super().__init__()
+        self.expand, self.depthwise, self.project = expand, depthwise, project
+        self.stride, self.skip = stride, skip
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Turns (N, C, H, W) float32 into (N, K, h, w) float32."""
+        looked: Codes = self.depthwise(self.expand(features))
+        if self.stride > 1:
+            kept = looked.values[:, :, :: self.stride, :: self.stride]
+            looked = Codes(kept.contiguous(memory_format=torch.channels_last), looked.grid)
+        changed: Tensor = self.project(looked)
+        return features + changed if self.skip else changed
+
+
+def _inverted(own: InvertedResidual, name: str, ranges: Ranges) -> EightInverted:
+    first, wide, last = (grid_of(*ranges[f"{name}.{part}"]) for part in ("expand", "depthwise", "project"))
+    return EightInverted(
+        convolution(own.expand, first, wide, True),
+        convolution(own.depthwise, wide, last, False),
+        convolution(own.project, last, None, False),
+        own.stride,
+        own.skip,
+    )
+
+
 class Chain(nn.Module):
     """Runs 8-bit layers one after the other, and returns what the chosen ones give.
 
@@ -394,12 +435,22 @@ def supports(network: nn.Module) -> bool:
     Its batch norms must be folded.
     """
     backbone: Any = getattr(network, "backbone", None)
+    return isinstance(network, GeneralizedRCNN) and (_has_pyramid(backbone) or _is_inverted(backbone))
+
+
+def _has_pyramid(backbone: Any) -> bool:
+    """Whether this is a feature pyramid of known layers."""
     return (
-        isinstance(network, GeneralizedRCNN)
-        and type(backbone) is BackboneWithFPN
+        type(backbone) is BackboneWithFPN
         and _getter_layers(backbone.body, "") is not None
         and _is_known_pyramid(backbone.fpn)
     )
+
+
+def _is_inverted(backbone: Any) -> bool:
+    """Whether most stages of this backbone are inverted residuals."""
+    stages = [part for part in backbone.modules() if type(part) is InvertedResidual] if backbone else []
+    return len(stages) > 1
 
 
 def quantize(network: GeneralizedRCNN, ranges: Ranges) -> None:
@@ -421,7 +472,7 @@ def quantize(network: GeneralizedRCNN, ranges: Ranges) -> None:
         if chain is not None:
             changes.append((rpn.head, "conv", chain))
             keeps_codes = type(heads) is RoIHeads and type(heads.mask_predictor) is MaskRCNNPredictor
-    if supports(network):
+    if _has_pyramid(network.backbone):
         changes.append((network, "backbone", _backbone(network.backbone, ranges, keeps_codes)))
     if type(heads) is RoIHeads:
         down, across = heads.box_roi_pool.output_size
@@ -434,6 +485,10 @@ def quantize(network: GeneralizedRCNN, ranges: Ranges) -> None:
             if upsample.kernel_size == upsample.stride == (2, 2):
                 source = grid_of(*ranges["roi_heads.mask_predictor.conv5_mask"])
                 changes.append((heads.mask_predictor, "conv5_mask", EightUpsample(upsample, source)))
+    for name, block in network.named_modules():
+        if type(block) is InvertedResidual:
+            above, _, own = name.rpartition(".")
+            changes.append((network.get_submodule(above), own, _inverted(block, name, ranges)))
     for parent, name, part in changes:
         setattr(parent, name, part)
 

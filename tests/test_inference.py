@@ -534,7 +534,9 @@ def test_where_int8_cannot_be_had_the_next_best_precision_is_used_and_the_log_sa
 ) -> None:
     able_to(monkeypatch, avx512_bf16=bfloat16)
     best = "bfloat16" if bfloat16 else "float32"
-    assert load("starter", device="cpu", precision="int8").precision == best
+    with monkeypatch.context() as unknown:
+        unknown.setattr(inference.eight_bit, "supports", lambda network: False)
+        assert load("starter", device="cpu", precision="int8").precision == best
     assert f"not known in int8. So {best} is used in place of int8." in caplog.text
     monkeypatch.setattr(inference, "EXAMPLES", tmp_path)  # no pictures
     (tmp_path / "scenes").mkdir()

@@ -13,11 +13,12 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, resnet18
 
 from network import eight_bit
 from network.acceleration import OwnMaskHeads, accelerate, fold_batch_norms
-from network.architectures import ARCHITECTURES
+from network.architectures import ARCHITECTURES, InvertedResidual
 from network.calibration import best_range, calibrate
 from network.eight_bit import (
     Codes,
     EightBackbone,
+    EightInverted,
     EightLinear,
     EightPool,
     EightUpsample,
@@ -233,9 +234,9 @@ def test_a_map_that_is_read_before_its_relu_is_left_alone() -> None:
 
 @needs_int8
 def test_a_network_of_unknown_parts_stays_as_it_is_and_heads_that_read_floats_get_floats() -> None:
-    starter = random_network(ARCHITECTURES["starter"].build).requires_grad_(False)
-    fold_batch_norms(starter)
-    assert not supports(starter)
+    unknown = random_network(ARCHITECTURES["starter"].build).requires_grad_(False)
+    unknown.backbone = nn.Sequential(nn.Conv2d(3, 8, 3))
+    assert not supports(unknown)
 
     network = random_network(ARCHITECTURES["scenes"].build).requires_grad_(False)
     ranges = calibrate(network, [random_picture(200, 200)])
@@ -308,3 +309,30 @@ def test_no_region_gives_nothing() -> None:
     assert convolution(layer, grid, None, True)(regions).shape == (0, 8, 14, 14)
     assert convolution(point, grid, None, True)(regions).shape == (0, 8, 14, 14)
     assert EightUpsample(nn.ConvTranspose2d(8, 6, 2, 2), grid)(regions).shape == (0, 784, 6)
+
+
+@needs_int8
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("outputs", [16, 24])
+def test_an_inverted_residual_is_that_of_float32_up_to_a_few_steps(stride: int, outputs: int) -> None:
+    block = InvertedResidual(16, 48, outputs, stride).requires_grad_(False).eval()
+    features = seeded((2, 16, 9, 12)).contiguous(memory_format=torch.channels_last)
+    wide = torch.relu(block.expand(features))
+    last = block.depthwise(wide)
+    values = {"expand": features, "depthwise": wide, "project": last}
+    ranges = {f"block.{name}": (float(some.min()), float(some.max())) for name, some in values.items()}
+    fast = eight_bit._inverted(block, "block", ranges)
+    expected = block(features)
+    assert fast(features).shape == expected.shape
+    assert relative(fast(features), expected) < 0.03
+    assert fast(features[:0]).shape == expected[:0].shape
+
+
+@needs_int8
+def test_the_starters_blocks_are_replaced_and_its_instances_stay() -> None:
+    network = random_network(ARCHITECTURES["starter"].build).requires_grad_(False)
+    assert supports(network)
+    blocks = sum(type(part) is InvertedResidual for part in network.modules())
+    accelerate(network, CPU, torch.float32, calibrate(network, [random_picture(320, 320)]))
+    assert sum(type(part) is EightInverted for part in network.modules()) == blocks > 20
+    assert not any(type(part) is InvertedResidual for part in network.modules())
