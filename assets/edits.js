@@ -182,7 +182,7 @@ function offer(event) {
 
 /** Follows the answer to the last question. */
 function hearIdeas() {
-  const { question: about, number: of, error, box, names } = props.ideas ?? {};
+  const { question: about, number: of, error, id: faint, box, names } = props.ideas ?? {};
   if (about !== asked || of !== number()) return;
   if (error) return tellPanel(error);
   const [width, height] = drawn.photo_size;
@@ -190,6 +190,7 @@ function hearIdeas() {
   drafted = { box: box.map((side, i) => side / (i % 2 ? height : width)), id };
   showDraft();
   idea = { do: id === null ? "add" : "reshape", id, box, names, chosen: names[0] };
+  if (faint !== undefined) idea = { ...idea, do: "rename", id: faint }; // it is there, but the threshold hides it
   fillPanel();
 }
 
@@ -206,7 +207,7 @@ function fillPanel() {
   const seen = isChange ? "The new outline is drawn with dashes." : `The model takes this for: ${idea.chosen.name} (score ${shortScore(idea.chosen)}).`;
   tellPanel(idea.chosen.outlined === false ? `${seen} It sees no outline, so the whole box counts.` : seen);
   panel.classList.remove("telling");
-  panel.querySelector("button[type=submit]").textContent = { add: "Add", reshape: "Use this box", rename: "Rename" }[idea.do];
+  panel.querySelector("button[type=submit]").textContent = idea.do === "reshape" ? "Use this box" : idea.do === "add" || idea.chosen.path ? "Add" : "Rename";
   panel.querySelector("label").hidden = isChange;
   panel.querySelector(".idea-names").replaceChildren(
     ...(isChange ? [] : idea.names).map((one) => make("button", { type: "button", "data-name": one.name }, one.name)),
@@ -262,7 +263,7 @@ panel.addEventListener("submit", (event) => {
   const made = { do: does, id: toSelect };
   if (does !== "reshape") made.name = name;
   if (does !== "rename") Object.assign(made, { box, mask: chosen.mask });
-  announcer.textContent = does === "add" ? `${name} is added.` : does === "rename" ? `It is called ${name} now.` : "The box is changed.";
+  announcer.textContent = does === "add" || chosen.path ? `${name} is added.` : does === "rename" ? `It is called ${name} now.` : "The box is changed.";
   leaveIdea();
   if (adding) leaveAdding();
   setEdits([...edits(), made]);

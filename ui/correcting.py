@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 
 from answer.edits import to_text
-from answer.result import Result
+from answer.result import Result, View
 from marks import shown_score
 from network.ideas import Idea
-from serving.ideas import idea_at_place, idea_of_box, one_for_each_name, steps_of
+from serving.ideas import checked_place, idea_at_place, idea_of_box, one_for_each_name, steps_of
 from serving.service import Service, keep
 from ui.layout import Layout
 from ui.overlay import outline, scene_size
@@ -52,6 +52,7 @@ class Correcting:
     async def ask(self, values: dict[Any, Any], event: gr.EventData) -> dict[Any, Any]:
         """Gives the stage what the network says of {"box", "name"} or {"place"}, in pixels of the photo.
 
+        At a place, an object that the threshold hides comes first. Only then are proposals looked at.
         What is wrong with the question is said beside it, with the question's number.
         """
         run, question = values[self._run], _part(event, "question")
@@ -60,17 +61,50 @@ class Correcting:
             if run is None or about["number"] != run.number:
                 raise gr.Error(GONE, print_exception=False)
             keep(run.result.path)
-            threshold = self._layout.read(values).mask_threshold
+            choices, place = self._layout.read(values), _part(event, "place")
             async with self._service.request("ask") as request:
-                if (place := _part(event, "place")) is not None:
+                faint = None if place is None else faint_at(choices.view(run.result), place)
+                if faint is not None:
+                    about |= faint
+                elif place is not None:
                     idea = await idea_at_place(self._service, request, run.result, place)
+                    about |= described(idea, run.result, choices.mask_threshold)
                 else:
                     box, name = _part(event, "box"), _part(event, "name")
                     idea = await idea_of_box(self._service, request, run.result, box, name)
-                about |= described(idea, run.result, threshold)
+                    about |= described(idea, run.result, choices.mask_threshold)
         except gr.Error as error:
             about["error"] = error.message
         return {self._layout.picture: gr.update(ideas=about)}
+
+
+def faint_at(view: View, place: object) -> dict[str, Any] | None:
+    """Returns the best object at a place that the threshold hides, as `described`, and with its "id".
+
+    Args:
+        place: x and y in pixels of the original photo.
+
+    Raises:
+        SettingsError: As `serving.ideas.checked_place`.
+    """
+    everything, threshold = view.everything, view.filters.mask_threshold
+    x, y = (int(at) for at in checked_place(place, everything.image_size))
+    known = {*view.shown.ids.tolist(), *view.filters.hidden}
+    for i, id in enumerate(everything.ids.tolist()):
+        (top, left), mask = everything.mask_crop(i, threshold=threshold)
+        is_there = 0 <= y - top < mask.shape[0] and 0 <= x - left < mask.shape[1]
+        if id in known or not is_there or not mask[y - top, x - left]:
+            continue
+        name = view.categories.name_of(int(everything.class_ids[i]))
+        path = outline(everything, i, scene_size(everything.image_size), threshold)[0]
+        score = float(shown_score(everything.scores[i], 4))
+        found = {"name": name, "score": score, "mask": "", "outlined": True, "path": path}
+        return {
+            "id": id,
+            "box": [round(side, 2) for side in everything.boxes[i].tolist()],
+            "names": [found],
+        }
+    return None
 
 
 def described(idea: Idea, result: Result, mask_threshold: float) -> dict[str, Any]:

@@ -152,8 +152,9 @@ def test_an_object_gets_another_name_and_another_box(page: Page, server: str, tm
     expect(part(page, "tbody", 2).locator("td").nth(1)).not_to_have_text("tea pot")
 
 
-def test_a_click_beside_all_objects_asks_what_is_there(page: Page) -> None:
+def test_a_click_beside_all_objects_asks_what_is_there(page: Page, server: str) -> None:
     segmented(page)
+    name = instances(server)[0]["category_name"]
     set_threshold(page, 1.0)
     expect(masks(page)).to_have_count(0)
     box = page.locator("#picture .canvas").bounding_box()
@@ -165,10 +166,17 @@ def test_a_click_beside_all_objects_asks_what_is_there(page: Page) -> None:
     question = page.get_by_role("button", name="What is here?")
     expect(question).to_be_focused()
     page.keyboard.press("Enter")
-    answered(page)
+    expect(answered(page).locator("input")).to_have_value(name)
     page.keyboard.press("Enter")
-    expect(masks(page)).to_have_count(1)
-    expect(card(page).locator(".short")).to_contain_text("added by you")
+    expect(masks(page)).to_have_count(1)  # the threshold hides the other ones still
+    expect(card(page).locator(".name")).to_have_text(f"{name} 1")
+    expect(card(page).locator(".short")).to_contain_text("changed by you")
+
+    card(page).get_by_role("button", name="Close").click()
+    page.locator("#picture .canvas").click(position={"x": 3, "y": 3})
+    expect(question).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(panel(page).locator(".idea-words")).to_contain_text("no idea what is here")
 
 
 def test_the_keyboard_draws_and_escape_gives_up(page: Page) -> None:
@@ -212,6 +220,22 @@ def test_wrong_names_get_a_sentence_and_nothing_is_lost(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(card(page).locator(".name")).to_have_text("<b>bold</b> 1")
     expect(page.locator("#summary")).to_contain_text("<b>bold</b>")
+
+
+def test_two_tabs_correct_the_same_photo_apart(page: Page) -> None:
+    other = page.context.new_page()
+    other.goto(page.url)
+    for tab, name in ((page, "teapot"), (other, "kettle")):
+        segmented(tab)
+        tab.mouse.click(*spot_on(tab, 1))
+        card(tab).get_by_role("button", name="Rename").click()
+        panel(tab).locator("input").fill(name)
+        tab.keyboard.press("Enter")
+        expect(card(tab).locator(".name")).to_have_text(f"{name} 1")
+    set_threshold(page, 0.6)
+    expect(chip(page, "teapot")).to_be_visible()
+    expect(chip(page, "kettle")).to_have_count(0)
+    other.close()
 
 
 def test_annotations_go_on_with_their_photo(page: Page, server: str, tmp_path: Path) -> None:
