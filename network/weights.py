@@ -147,7 +147,7 @@ def find_weights(
         weights = _published(architecture.published.url)
     except WeightsError as error:
         raise WeightsError(" ".join([*reasons, str(error)])) from error
-    return replace(weights, note=note)
+    return replace(weights, note=note) if note else weights
 
 
 def configured_name() -> str | None:

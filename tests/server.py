@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,18 @@ from serving.models import Models
 SHORTFALL = (
     "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth could not be fetched from download.pytorch.org: no connection."
 )
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens at.
+
+    If two test processes let Gradio look for one, both can choose the same. Gradio then starts the app once
+    more at the next port, which an app with an MCP server cannot do.
+    """
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
 
 
 @contextmanager
@@ -43,7 +56,9 @@ def running(
     demo = create_demo(models)
     demo.service.results.most = results
     models.start()
-    _, url, _ = launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    _, url, _ = launch(
+        demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=free_port()
+    )
     try:
         yield url
     finally:

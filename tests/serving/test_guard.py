@@ -26,7 +26,7 @@ from starlette.responses import PlainTextResponse
 from photo.limits import MAX_FILE_BYTES, MAX_MANY_BYTES
 from serving import disk, guard
 from serving.disk import Disk
-from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, FRAME_BYTES, JSON_BYTES, Guard
+from serving.guard import AGENT_BYTES, ENVELOPE_BYTES, FRAME_BYTES, INSTANT_BYTES, JSON_BYTES, Guard
 from tests.loops import in_a_loop
 from tests.server import running
 from tests.truth import SCENE
@@ -353,7 +353,7 @@ def test_a_name_that_gradio_would_keep_is_short(key: str, door: Callable[..., An
 
 
 def test_an_instant_event_carries_no_pictures(door: Callable[..., Any]) -> None:
-    for size, status in ((60_000, 200), (70_000, 413)):
+    for size, status in ((INSTANT_BYTES - 100, 200), (INSTANT_BYTES, 413)):
         body = json.dumps({"data": ["x" * size]}).encode()
         assert door("POST", "/gradio_api/run/predict", in_pieces(body)).status == status
 

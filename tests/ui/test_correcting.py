@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from tests.patience import expect
 from tests.truth import SCENE
@@ -222,8 +222,8 @@ def test_wrong_names_get_a_sentence_and_nothing_is_lost(page: Page) -> None:
     expect(page.locator("#summary")).to_contain_text("<b>bold</b>")
 
 
-def test_two_tabs_correct_the_same_photo_apart(page: Page) -> None:
-    other = page.context.new_page()
+def test_two_tabs_correct_the_same_photo_apart(page: Page, browser: Browser) -> None:
+    other = browser.new_page()
     other.goto(page.url)
     for tab, name in ((page, "teapot"), (other, "kettle")):
         segmented(tab)
