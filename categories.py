@@ -16,6 +16,15 @@ LONGEST_NAME = 100
 """The number of characters that a name may have."""
 
 
+JOINERS = str.maketrans("", "", "\u200c\u200d")
+"""Invisible characters that some scripts need between letters."""
+
+
+def is_printed(name: str) -> bool:
+    """Whether all characters of a name can be printed."""
+    return name.translate(JOINERS).isprintable()
+
+
 class Category(NamedTuple):
     """One kind of object.
 

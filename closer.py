@@ -161,7 +161,7 @@ def _distinct(found: Detections, look: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _is_same(found: Detections, i: int, k: int, areas: NDArray[np.float64]) -> bool:
     smaller, larger = sorted((areas[i], areas[k]))
-    if smaller == 0:
-        return True
+    if smaller == 0:  # what is empty is left out for what has pixels, never the other way round
+        return bool(areas[i] == 0)
     common = mask_intersection(found, i, found, k)
     return bool(common >= SAME * (smaller + larger - common) or common >= INSIDE * areas[i])

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from answer.settings import MAX_ID, SettingsError, said
+from categories import LONGEST_NAME, is_printed
 from detections import SOURCES, Detections
 
 DOINGS = ("add", "reshape", "rename")
 MAX_EDITS = 200
-NAME_LENGTH = 40
-"""The largest number of characters of a name that a person types."""
 MAX_NEW_NAMES = 50
 """The largest number of different names that a person adds to those of the model."""
 MASK_SIDES = (4, 64)
@@ -31,6 +30,7 @@ MASK_SIDES = (4, 64)
 MASK_TEXT = 1900
 """The largest number of characters of a mask's text. The guard takes texts of 2000 characters."""
 LEVELS = 255
+FARTHEST = 1e9
 EXAMPLE = '{"do": "rename", "id": 3, "name": "cat"}'
 
 
@@ -96,6 +96,10 @@ def read_edits(values: object) -> tuple[Edit, ...]:
         box = value.get("box")
         box = tuple(box) if isinstance(box, list | tuple) else box
         name, mask = value.get("name", ""), value.get("mask", "")
+        if value["do"] == "reshape":
+            name = ""
+        if value["do"] == "rename":
+            box, mask = None, ""
         edits.append(Edit(value["do"], value["id"], name, box, mask))
     if len(new := {edit.name for edit in edits}) > MAX_NEW_NAMES:
         raise SettingsError(f"edits: expected at most {MAX_NEW_NAMES} different names, got {len(new)}.")
@@ -167,12 +171,12 @@ def checked_name(name: object) -> str:
     """Returns the name of a kind that a person typed.
 
     Raises:
-        SettingsError: It is no text of 1 to `NAME_LENGTH` characters that can be printed.
+        SettingsError: It is no text of 1 to `LONGEST_NAME` characters that can be printed.
     """
-    if not isinstance(name, str) or not name.strip() or not name.isprintable() or name != name.strip():
+    if not isinstance(name, str) or not name.strip() or name != name.strip() or not is_printed(name):
         raise SettingsError(f"name: expected a word such as “cat”, got {said(name)}.")
-    if len(name) > NAME_LENGTH:
-        raise SettingsError(f"name: expected at most {NAME_LENGTH} characters, got {len(name)}.")
+    if len(name) > LONGEST_NAME:
+        raise SettingsError(f"name: expected at most {LONGEST_NAME} characters, got {len(name)}.")
     return name
 
 
@@ -185,14 +189,17 @@ def checked_box(box: object) -> tuple[float, float, float, float]:
     wrong = f"box: expected left, top, right and bottom in pixels of the photo, got {said(box)}."
     if not isinstance(box, list | tuple) or len(box) != 4:
         raise SettingsError(wrong)
-    if any(isinstance(side, bool) or not isinstance(side, int | float) for side in box):
-        raise SettingsError(wrong)
-    if not all(map(math.isfinite, box)):
+    if not all(map(is_number, box)):
         raise SettingsError(wrong)
     x1, y1, x2, y2 = map(float, box)
     if x2 - x1 < 1 or y2 - y1 < 1:
         raise SettingsError("box: this box has no area. Draw one that is at least a pixel wide and high.")
     return x1, y1, x2, y2
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number that a place in a picture can have."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < FARTHEST
 
 
 def in_photo(box: object, image_size: tuple[int, int]) -> NDArray[np.float32]:

@@ -21,14 +21,24 @@ from pycocotools import mask as coco_mask
 
 from answer.edits import MAX_NEW_NAMES, checked_name
 from answer.formats import BY_A_PERSON
+from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from answer.settings import MAX_ID, SettingsError, said
 from detections import SOURCES, Detections
+from matching import box_intersections
 
 MAX_FILE_BYTES = 10_000_000
+HIGHEST_ID = MAX_ID // 2
+"""An object with a higher id in the file gets another one, so that objects that are added later have ids."""
 MAX_OBJECTS = 500
+MOST_LENGTH = 1_000_000
+"""The largest sum of the lengths of an object's lines in pixels. Drawing them takes memory in proportion."""
+MOST_COVER, LEAST_PIXELS = 6, 50_000_000
+"""All boxes together may be this many times as large as the photo, or have this many pixels."""
 SAME = 0.98
 """A mask in the file and one of the model's with this overlap (IoU) or more are the same object."""
+NEAR = 0.6
+"""What has the same mask has boxes with at least this intersection over union, even if it is tiny."""
 SIDES = (28, 112)
 """The smallest and the largest side of a kept mask, in cells."""
 NO_ANNOTATIONS = (
@@ -91,23 +101,25 @@ def read_annotations(path: Path, photo_name: str, image_size: tuple[int, int]) -
         raise SettingsError(
             f"These annotations have {len(names)} kinds. At most {MAX_NEW_NAMES} can be opened."
         )
-    return [one for one in found if one.mask.size]
+    return found
 
 
-def continued_result(result: Result, path: Path, photo_name: str) -> Result:
+def continued_result(result: Result, path: Path, photo_name: str, on_stage: OnStage = ignore_stage) -> Result:
     """Returns a result that goes on with the annotations in a file, in place of what the model found.
 
     Args:
         photo_name: The name of the photo's file as its owner knows it.
+        on_stage: Called between the objects.
 
     Raises:
         SettingsError: As `read_annotations`.
     """
+    on_stage(0.9, "Reading the annotations")
     annotations = read_annotations(path, photo_name, result.detections.image_size)
     names = tuple(dict.fromkeys(one.name for one in annotations))
     result = replace(result, more_names=names)
     class_ids = {category.name: category.id for category in result.categories}
-    detections = continued(result.detections, annotations, class_ids)
+    detections = continued(result.detections, annotations, class_ids, on_stage)
     same = int(np.count_nonzero(detections.sources == 0))
     note = (
         f"Opened with its annotations: {len(detections)} objects, {same} of them as the model finds them. "
@@ -117,7 +129,10 @@ def continued_result(result: Result, path: Path, photo_name: str) -> Result:
 
 
 def continued(
-    detections: Detections, annotations: Iterable[Annotation], class_ids: Mapping[str, int]
+    detections: Detections,
+    annotations: Iterable[Annotation],
+    class_ids: Mapping[str, int],
+    on_stage: OnStage = ignore_stage,
 ) -> Detections:
     """Returns the annotated objects as detections, to go on with.
 
@@ -128,14 +143,15 @@ def continued(
     Args:
         detections: What the model finds in the photo.
         class_ids: The category id of each name.
+        on_stage: Called between the objects.
     """
     annotations = list(annotations)
-    rows = _matched(detections, annotations, class_ids)
+    rows = _matched(detections, annotations, class_ids, on_stage)
     ids = detections.ids[[row for row in rows if row is not None]].tolist()
     taken = set(ids)
     new = [one for one, row in zip(annotations, rows, strict=True) if row is None]
     for one in new:
-        free = 0 < one.id <= MAX_ID and one.id not in taken
+        free = 0 < one.id <= HIGHEST_ID and one.id not in taken
         ids.append(one.id if free else max(taken, default=0) + 1)
         taken.add(ids[-1])
     kept = detections.select(np.array(sorted(row for row in rows if row is not None), np.int64))
@@ -166,12 +182,16 @@ def continued(
 
 
 def _matched(
-    detections: Detections, annotations: list[Annotation], class_ids: Mapping[str, int]
+    detections: Detections,
+    annotations: list[Annotation],
+    class_ids: Mapping[str, int],
+    on_stage: OnStage,
 ) -> list[int | None]:
     """Returns the row of the detection that each annotation shows, or None."""
     left = set(range(len(detections)))
     rows: list[int | None] = []
     for one in annotations:
+        on_stage(0.95, "Comparing the annotations with what the model finds")
         best, overlap = None, SAME
         for row in left:
             if detections.class_ids[row] != class_ids[one.name]:
@@ -190,7 +210,13 @@ def _by_a_person(one: Annotation) -> int:
 
 
 def _overlap(detections: Detections, row: int, one: Annotation) -> float:
-    """Returns the intersection over union of two masks."""
+    """Returns the intersection over union of two masks, or 0 if their boxes differ too much for `SAME`."""
+    (y, x), (height, width) = one.corner, one.mask.shape
+    box = np.array([[x, y, x + width, y + height]], np.float32)
+    sides = box_intersections(detections.boxes[row : row + 1], box)[0, 0]
+    areas = [float((side[2] - side[0]) * (side[3] - side[1])) for side in (detections.boxes[row], box[0])]
+    if sides < NEAR * (sum(areas) - sides):
+        return 0.0
     (y1, x1), found = detections.mask_crop(row)
     (y2, x2), mask = one.corner, one.mask
     top, left = max(y1, y2), max(x1, x2)
@@ -236,7 +262,7 @@ def _of_coco(content: dict[str, Any], photo_name: str, image_size: tuple[int, in
         )
     (image,) = about
     _check_size(image, "width", "height", image_size)
-    names = {category["id"]: checked_name(category["name"]) for category in content["categories"]}
+    names = {category["id"]: category["name"] for category in content["categories"]}
     annotations = [one for one in content["annotations"] if one["image_id"] == image["id"]]
     _check_count(len(annotations))
     found = []
@@ -244,7 +270,8 @@ def _of_coco(content: dict[str, Any], photo_name: str, image_size: tuple[int, in
         corner, mask = _coco_mask(one["segmentation"], image_size)
         id = one["id"] if type(one.get("id")) is int else 0
         source = one.get("source") if one.get("source") in SOURCES else ""
-        found.append(Annotation(names[one["category_id"]], corner, mask, id, source))
+        found.append(Annotation(checked_name(names[one["category_id"]]), corner, mask, id, source))
+        _check_cover(found, image_size)
     return found
 
 
@@ -280,6 +307,7 @@ def _of_labelme(content: dict[str, Any], image_size: tuple[int, int]) -> list[An
         said_of = shapes[0].get("description")
         source = next((name for name, words in BY_A_PERSON.items() if words == said_of), "")
         found.append(Annotation(name, *_cut(mask, corner), group if isinstance(group, int) else 0, source))
+        _check_cover(found, image_size)
     return found
 
 
@@ -305,6 +333,8 @@ def _coco_mask(segmentation: Any, image_size: tuple[int, int]) -> tuple[tuple[in
     ]
     if not polygons:
         return (0, 0), np.zeros((0, 0), bool)
+    if sum(float(np.abs(np.diff(polygon, axis=0)).sum()) for polygon in polygons) > MOST_LENGTH:
+        raise SettingsError("An outline in these annotations is too long to be opened.")
     (top, left), size = _around(np.floor(np.concatenate(polygons)).astype(np.int32))
     flat = [(polygon - (left, top)).ravel().tolist() for polygon in polygons]
     mask = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, *size)))
@@ -346,6 +376,15 @@ def _pairs(points: Any, width: int, height: int) -> NDArray[np.float64]:
     if not pairs.size or not np.isfinite(pairs).all():
         raise SettingsError(NO_ANNOTATIONS)
     return pairs.clip(0, [width, height])
+
+
+def _check_cover(found: list[Annotation], image_size: tuple[int, int]) -> None:
+    """Takes out what has no pixel, and refuses what takes too much memory."""
+    if not found[-1].mask.size:
+        found.pop()
+    most = max(MOST_COVER * image_size[0] * image_size[1], LEAST_PIXELS)
+    if sum(one.mask.size for one in found) > most:
+        raise SettingsError("The objects in these annotations cover the photo too many times to be opened.")
 
 
 def _check_count(count: int) -> None:

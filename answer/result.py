@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from answer.edits import Edit, edited
 from answer.scale import Scale
-from answer.settings import Filters, check_classes
+from answer.settings import Filters, SettingsError, check_classes
 from categories import Categories
 from detections import Detections
 from inference import SegmentationModel
 from network.detail import FULL_DETAIL
 from visualize import Style
+
+MOST_KINDS = 255
+"""The highest id of a category that a picture of categories can hold (`answer.formats.category_map`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +102,8 @@ class View:
 
     def __post_init__(self) -> None:
         categories = self.result.categories.with_names(change.name for change in self.edits)
+        if max(categories.by_id, default=0) > MOST_KINDS:
+            raise SettingsError(f"edits: there can be at most {MOST_KINDS} kinds, with those of the model.")
         class_ids = {category.name: category.id for category in categories}
         everything = edited(self.result.detections, self.edits, class_ids)
         object.__setattr__(self, "categories", categories)

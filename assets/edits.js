@@ -8,7 +8,7 @@ const [draft, sketch, question, panel] = ["draft", "sketch", "ask-here", "idea"]
 const nameField = panel.querySelector("input");
 const LEAST_SIDE = 8; // pixels of the screen; what is smaller was a click
 const KEY_STEP = 0.02; // share of the picture's side
-const LONGEST_NAME = 40;
+const LONGEST_NAME = 100;
 
 /** Whether the visitor is drawing boxes around new objects. */
 let adding = false;

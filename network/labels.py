@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from categories import LONGEST_NAME
+from categories import LONGEST_NAME, is_printed
 
 KEY = "labels"
 BESIDE = "labels.txt"
@@ -22,8 +22,6 @@ MOST_BYTES = 1_000_000
 """The size of a text file that is read."""
 BACKGROUNDS = ("__background__", "background")
 """The names of label 0, which is no kind of object. A list may begin with one of them."""
-JOINERS = str.maketrans("", "", "\u200c\u200d")
-"""Invisible characters that some scripts need between letters."""
 FORM = (
     "Expected one name for each kind of object, without the background "
     f"(a first name such as {BACKGROUNDS[0]} is left out)."
@@ -105,7 +103,7 @@ def checked(names: Sequence[str], classes: int, source: str) -> tuple[str, ...]:
                 f"{source} has a name of {len(name):,} characters for label {number}. "
                 f"Expected at most {LONGEST_NAME}."
             )
-        if not name.translate(JOINERS).isprintable():
+        if not is_printed(name):
             raise LabelsError(
                 f"{source} has a character that is not printed in the name of label {number}. "
                 "Expected letters, digits, signs and spaces."

@@ -165,7 +165,7 @@ class _Unpacking:
     def run(self, entries: list[zipfile.ZipInfo], on_file: Callable[[int, int], None]) -> Unpacked:
         for k, entry in enumerate(entries):
             on_file(k, len(entries))
-            if entry.is_dir() or _is_hidden(entry.filename):
+            if not entry.filename or entry.is_dir() or _is_hidden(entry.filename):
                 continue
             try:
                 _check(entry)

@@ -5,12 +5,10 @@ The heads answer in milliseconds on features that `serving.steps` keeps. Without
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from answer.edits import in_photo
+from answer.edits import in_photo, is_number
 from answer.result import Result
 from answer.settings import SettingsError, said
 from detections import Detections
@@ -106,7 +104,7 @@ def checked_place(place: object, image_size: tuple[int, int]) -> tuple[float, fl
     wrong = SettingsError(f"place: expected x and y in pixels of the photo, got {said(place)}.")
     if not isinstance(place, list | tuple) or len(place) != 2:
         raise wrong
-    if any(isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at) for at in place):
+    if not all(map(is_number, place)):
         raise wrong
     (x, y), (height, width) = place, image_size
     if not (0 <= x <= width and 0 <= y <= height):

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from answer.edits import to_text
-from answer.result import Result, View
+from answer.result import Result, View, in_view
 from marks import shown_score
 from network.ideas import Idea
 from serving.ideas import checked_place, idea_at_place, idea_of_box, one_for_each_name, steps_of
@@ -61,9 +61,11 @@ class Correcting:
             if run is None or about["number"] != run.number:
                 raise gr.Error(GONE, print_exception=False)
             keep(run.result.path)
-            choices, place = self._layout.read(values), _part(event, "place")
+            place = _part(event, "place")
             async with self._service.request("ask") as request:
-                faint = None if place is None else faint_at(choices.view(run.result), place)
+                choices, faint = self._layout.read(values), None
+                if place is not None:
+                    faint = await request.look(lambda: faint_at(choices.view(run.result), place))
                 if faint is not None:
                     about |= faint
                 elif place is not None:
@@ -87,13 +89,17 @@ def faint_at(view: View, place: object) -> dict[str, Any] | None:
     Raises:
         SettingsError: As `serving.ideas.checked_place`.
     """
-    everything, threshold = view.everything, view.filters.mask_threshold
+    everything = in_view(view.everything, view.categories, view.filters.everything())
+    threshold = view.filters.mask_threshold
     x, y = (int(at) for at in checked_place(place, everything.image_size))
-    known = {*view.shown.ids.tolist(), *view.filters.hidden}
+    known = set(view.shown.ids.tolist())
     for i, id in enumerate(everything.ids.tolist()):
+        x1, y1, x2, y2 = everything.boxes[i].tolist()
+        if id in known or not (x1 - 1 <= x <= x2 + 1 and y1 - 1 <= y <= y2 + 1):
+            continue
         (top, left), mask = everything.mask_crop(i, threshold=threshold)
         is_there = 0 <= y - top < mask.shape[0] and 0 <= x - left < mask.shape[1]
-        if id in known or not is_there or not mask[y - top, x - left]:
+        if not is_there or not mask[y - top, x - left]:
             continue
         name = view.categories.name_of(int(everything.class_ids[i]))
         path = outline(everything, i, scene_size(everything.image_size), threshold)[0]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from answer.many import Named, tally
 from answer.many_files import check_many_format
@@ -62,6 +63,15 @@ class Slot:
     thumbnail: str = ""
     own: Choices | None = None
     last: Choices | None = None
+
+    def is_of(self, result: Result) -> bool:
+        """Returns whether a result on the stage has the same instances as this photo's last answer."""
+        last = self.result
+        return (
+            last is not None
+            and (last.model.name, last.detail) == (result.model.name, result.detail)
+            and np.array_equal(last.detections.boxes, result.detections.boxes)
+        )
 
     def forget_ids(self) -> None:
         """Drops what is hidden and corrected, because another look has other ids."""
@@ -220,7 +230,6 @@ class ManyPage:
         places = many.places(which)
         for place in places:
             many.slots[place].fault = ""
-            many.slots[place].forget_ids()
         strip = _Strip(self._layout, many, token, number, len(places))
         try:
             async with service.request("page many") as request:
@@ -333,6 +342,8 @@ def _fill(slot: Slot, result: Result | None, fault: str) -> None:
     """Takes over what was found in a photo, and makes its thumbnail."""
     slot.fault = fault
     if result is not None:
+        if not slot.is_of(result):
+            slot.forget_ids()
         slot.thumbnail = picture_file(fit_within(result.working_image, THUMBNAIL_SIDE))
         slot.result = light(result)
 

@@ -301,20 +301,23 @@ class Page:
             opened = self.many.opened(source)
         except SettingsError as error:
             raise Refused(str(error)) from error
-        if opened is not None and (run is None or run.number != number):
-            light = opened.slot.result
-            if light is None:
-                raise Refused(opened.slot.fault or ODD)
-            async with self._service.request("look") as request:
-                return await request.look(
-                    lambda: self._found(request.reopened(light), values, number, opened=opened)
-                )
-        if "kept" in source and run is None:  # the page was loaded again
-            kept = self._kept.get(source["kept"])
-            if kept is None:
-                raise Refused(NOT_KEPT)
-            async with self._service.request("look") as request:
-                return await request.look(lambda: self._found(kept, values, number, source["kept"]))
+        try:
+            if opened is not None and (run is None or run.number != number):
+                light = opened.slot.result
+                if light is None:
+                    raise Refused(opened.slot.fault or ODD)
+                async with self._service.request("look") as request:
+                    return await request.look(
+                        lambda: self._found(request.reopened(light), values, number, opened=opened)
+                    )
+            if "kept" in source and run is None:  # the page was loaded again
+                kept = self._kept.get(source["kept"])
+                if kept is None:
+                    raise Refused(NOT_KEPT)
+                async with self._service.request("look") as request:
+                    return await request.look(lambda: self._found(kept, values, number, source["kept"]))
+        except gr.Error as error:
+            raise Refused(str(error.message)) from error
 
         foretold = False  # then the stage counts the seconds, and the next steps are not told
 
@@ -347,7 +350,7 @@ class Page:
                     result = request.segment(path, network, job, choices.detail)
                     if notes is not None:
                         name = str(source["annotated"].get("orig_name") or path.name)
-                        result = continued_result(result, notes, name)
+                        result = continued_result(result, notes, name, job.stage)
                     if opened is not None:
                         fill(opened, result)
                     return self._found(result, values, number, opened=opened)
@@ -529,6 +532,8 @@ class Page:
             opened = self.many.opened(values[self._layout.picture].get("photo"))
             if opened is None or opened.slot.result is None or run.result.path != opened.slot.sent.path:
                 return await request.look(lambda: self._shown(run, other, choices, address, (), whole))
+            if not opened.slot.is_of(run.result):  # the photo was looked at again, and its ids are other ones
+                choices = replace(choices, hidden=(), edits=())
             settled = opened.many.settle(opened.place, choices, opened.is_own)
             redrawn = whole or settled.mask_threshold != choices.mask_threshold
 

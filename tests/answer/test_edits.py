@@ -11,6 +11,7 @@ from answer.edits import MAX_EDITS, Edit, edit, edited, from_text, read_edits, t
 from answer.settings import SettingsError
 from tests.samples import CAT, DOG, PERSON, make_detections, random_detections
 
+BOX = [1, 2, 30, 40]
 CLASSES = {"person": PERSON, "cat": CAT, "dog": DOG, "teapot": 91}
 MASK = to_text(np.full((28, 28), 0.9, np.float32))
 
@@ -81,6 +82,16 @@ def test_a_box_is_cut_at_the_borders_of_the_photo() -> None:
     assert after.boxes[0].tolist() == [0, 40, 20, 60]
 
 
+def test_what_an_edit_does_not_need_is_left_out() -> None:
+    reshape = {"do": "reshape", "id": 1, "name": ["x"], "box": BOX, "mask": MASK}
+    rename = {"do": "rename", "id": 1, "name": "cat", "box": "x", "mask": 7}
+
+    first, second = read_edits([reshape, rename])
+
+    assert first.name == ""
+    assert (second.box, second.mask) == (None, "")
+
+
 def test_a_masks_text_keeps_which_pixels_belong() -> None:
     mask = np.random.default_rng(0).random((28, 28), np.float32)
 
@@ -88,9 +99,6 @@ def test_a_masks_text_keeps_which_pixels_belong() -> None:
 
     assert np.abs(again - mask).max() <= 1 / 510 + 1e-6
     assert np.array_equal(again > 0.5, mask > 0.5)
-
-
-BOX = [1, 2, 30, 40]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +112,14 @@ BOX = [1, 2, 30, 40]
         ([{"do": "rename", "id": True, "name": "cat"}], "expected ids from 1"),
         ([{"do": "rename", "id": 3, "name": ""}], "expected a word"),
         ([{"do": "rename", "id": 3, "name": "a\nb"}], "expected a word"),
-        ([{"do": "rename", "id": 3, "name": "x" * 10_000}], "at most 40 characters, got 10000"),
+        ([{"do": "rename", "id": 3, "name": "x" * 10_000}], "at most 100 characters, got 10000"),
         (
             [{"do": "add", "id": 3, "name": "cat", "box": [1, 2, 3], "mask": MASK}],
             "left, top, right and bottom",
         ),
         ([{"do": "add", "id": 3, "name": "cat", "box": [1, 2, float("nan"), 4], "mask": MASK}], "left, top"),
         ([{"do": "add", "id": 3, "name": "cat", "box": [30, 2, 1, 40], "mask": MASK}], "has no area"),
+        ([{"do": "add", "id": 3, "name": "cat", "box": [0, 0, 10**400, 9], "mask": MASK}], "left, top"),
         ([{"do": "add", "id": 3, "name": "cat", "box": BOX}], "mask: expected the text"),
         ([{"do": "add", "id": 3, "name": "cat", "box": BOX, "mask": "AAAA"}], "mask: expected the text"),
         (

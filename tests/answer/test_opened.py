@@ -100,7 +100,6 @@ def test_a_file_of_labelmes_own(tmp_path: Path) -> None:
 
 def test_cvats_coco_about_two_pictures(tmp_path: Path) -> None:
     square = [70.0, 20.0, 90.0, 20.0, 90.0, 40.0, 70.0, 40.0]
-    column = [0] * SIZE[1]
     runs = [3 * SIZE[0], 10 * SIZE[0], (SIZE[1] - 13) * SIZE[0]]  # ten columns of the picture
     content = {
         "images": [
@@ -116,8 +115,6 @@ def test_cvats_coco_about_two_pictures(tmp_path: Path) -> None:
             {"id": 14, "image_id": 2, "category_id": 5, "segmentation": []},
         ],
     }  # fmt: skip
-    assert column
-
     after = opened(content, tmp_path)
 
     assert after.ids.tolist() == [12, 13]
@@ -143,7 +140,7 @@ def with_mask(segmentation: object) -> dict[str, Any]:
         ({"a": 1}, "no annotations that can be read"),
         (GOOD | {"images": []}, "none of them is named like"),
         (GOOD | {"images": [GOOD["images"][0] | {"width": 9}]}, "for a picture of 9 x 120"),
-        (GOOD | {"categories": [{"id": 1, "name": "x" * 10_000}]}, "at most 40 characters"),
+        (GOOD | {"categories": [{"id": 1, "name": "x" * 10_000}]}, "at most 100 characters"),
         (GOOD | {"categories": []}, "no annotations that can be read"),
         (GOOD | {"annotations": GOOD["annotations"] * 501}, "hold 501 objects"),
         (with_mask({"size": list(SIZE), "counts": [1, 2]}), "no annotations that can be read"),
@@ -153,6 +150,7 @@ def with_mask(segmentation: object) -> dict[str, Any]:
         (with_mask([[0, 0, "a", 0, 9, 9]]), "no annotations that can be read"),
         (with_mask([[0, 0, 1e999, 0, 9, 9]]), "no annotations that can be read"),
         ({"shapes": [{"label": "cat", "points": [[1, 1], [5, 5]], "shape_type": "line"}]}, "is no area"),
+        (with_mask([[0, 0, 160, 120] * 3000]), "too long to be opened"),
         ({"shapes": [{"label": "cat"}]}, "no annotations that can be read"),
     ],
 )
@@ -168,6 +166,22 @@ def test_damaged_files_get_a_sentence(text: str, tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="damaged"):
         read_annotations(path, "photo.jpg", SIZE)
+
+
+def test_objects_that_cover_the_photo_too_often_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("answer.opened.LEAST_PIXELS", 0)
+    whole = [[0, 0, SIZE[1], 0, SIZE[1], SIZE[0], 0, SIZE[0]]]
+    one = with_mask(whole)["annotations"][0]
+    with pytest.raises(SettingsError, match="cover the photo too many times"):
+        opened(GOOD | {"annotations": [one | {"id": id} for id in range(1, 10)]}, tmp_path)
+
+
+def test_an_id_at_the_end_of_all_ids_leaves_room_for_others(tmp_path: Path) -> None:
+    one = GOOD["annotations"][0]
+    after = opened(GOOD | {"annotations": [one | {"id": 1_000_000}, one | {"id": 1_000_000}]}, tmp_path)
+    assert after.ids.tolist() == [1, 2]
 
 
 def test_a_polygon_with_places_far_away_takes_no_memory(tmp_path: Path) -> None:

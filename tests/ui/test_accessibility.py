@@ -135,7 +135,7 @@ def test_everything_is_reached_by_tab_in_the_order_in_which_it_is_read(
     stations = ["#picture", "#summary", "#threshold input", "#tabs [role=tablist]", ".objects-details"]
     page.locator("#title").click()
     passed: list[str] = []
-    for _ in range(80):
+    for _ in range(110):
         page.keyboard.press("Tab")
         at = page.evaluate(
             "(stations) => stations.find((station) => document.activeElement.closest(station))", stations

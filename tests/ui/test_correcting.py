@@ -215,7 +215,7 @@ def test_wrong_names_get_a_sentence_and_nothing_is_lost(page: Page) -> None:
         "(one, text) => { one.removeAttribute('maxlength'); one.value = text; }", LONG
     )
     page.keyboard.press("Enter")
-    expect(panel(page).locator(".idea-words")).to_have_text("A name has at most 40 letters.")
+    expect(panel(page).locator(".idea-words")).to_have_text("A name has at most 100 letters.")
     panel(page).locator("input").fill("<b>bold</b>")
     page.keyboard.press("Enter")
     expect(card(page).locator(".name")).to_have_text("<b>bold</b> 1")

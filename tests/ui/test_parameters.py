@@ -82,7 +82,7 @@ def is_rename(value: object) -> bool:
     if not isinstance(value, dict) or value.keys() != {"do", "id", "name"}:
         return False
     name = value["name"]
-    fits = isinstance(name, str) and 0 < len(name) <= 40 and name.isprintable() and name == name.strip()
+    fits = isinstance(name, str) and 0 < len(name) <= 100 and name.isprintable() and name == name.strip()
     return fits and value["do"] == "rename" and type(value["id"]) is int and 1 <= value["id"] <= 3
 
 
