@@ -189,12 +189,19 @@ def _matched(
 ) -> list[int | None]:
     """Returns the row of the detection that each annotation shows, or None."""
     left = set(range(len(detections)))
+    boxes: dict[int, NDArray[np.float32]] = {}
     rows: list[int | None] = []
     for one in annotations:
         on_stage(0.95, "Comparing the annotations with what the model finds")
         best, overlap = None, SAME
         for row in left:
             if detections.class_ids[row] != class_ids[one.name]:
+                continue
+            if row not in boxes:
+                on_stage(0.95, "Comparing the annotations with what the model finds")
+                corner, crop = detections.mask_crop(row)
+                boxes[row] = _box_of(*_cut(crop, corner))
+            if not _is_near(boxes[row], _box_of(one.corner, one.mask)):
                 continue
             share = _overlap(detections, row, one)
             if share >= overlap:
@@ -209,14 +216,21 @@ def _by_a_person(one: Annotation) -> int:
     return SOURCES.index("edited" if one.source == "edited" else "person")
 
 
+def _box_of(corner: tuple[int, int], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Returns the box of a mask that was cut, (1, 4): x1 y1 x2 y2 in pixels of the photo."""
+    (y, x), (height, width) = corner, mask.shape
+    return np.array([[x, y, x + width, y + height]], np.float32)
+
+
+def _is_near(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether two boxes overlap as much as those of two equal masks do."""
+    both = float(box_intersections(one, other)[0, 0])
+    areas = [float((box[0, 2] - box[0, 0]) * (box[0, 3] - box[0, 1])) for box in (one, other)]
+    return both >= NEAR * (sum(areas) - both)
+
+
 def _overlap(detections: Detections, row: int, one: Annotation) -> float:
-    """Returns the intersection over union of two masks, or 0 if their boxes differ too much for `SAME`."""
-    (y, x), (height, width) = one.corner, one.mask.shape
-    box = np.array([[x, y, x + width, y + height]], np.float32)
-    sides = box_intersections(detections.boxes[row : row + 1], box)[0, 0]
-    areas = [float((side[2] - side[0]) * (side[3] - side[1])) for side in (detections.boxes[row], box[0])]
-    if sides < NEAR * (sum(areas) - sides):
-        return 0.0
+    """Returns the intersection over union of two masks."""
     (y1, x1), found = detections.mask_crop(row)
     (y2, x2), mask = one.corner, one.mask
     top, left = max(y1, y2), max(x1, x2)

@@ -18,22 +18,26 @@ let drafted = null;
 let clicked = null;
 /** What is in the panel: {do, id, box, names: [{name, score, mask, path}], chosen}. */
 let idea = null;
+/** What the pointer drags: {fixed: the corner that stays, pointer, isNew, moved}. */
+let drag = null;
 let asked = 0; // the number of the last question
 let toSelect = null; // the id of the object to select as soon as it is drawn
 
-const canCorrect = () => !isFilm() && Boolean(drawn.instances) && !drawn.preview && !root.classList.contains("busy");
+const canCorrect = () => !isFilm() && Boolean(drawn.instances) && !drawn.preview && !reopens && !root.classList.contains("busy");
 
 // ---- a box ----
 
 function toggleAdding() {
   if (adding) return leaveAdding();
   if (!canCorrect()) return;
+  stopMeasuring();
   leaveIdea();
   deselect();
   adding = true;
   root.classList.add("adding");
   find("tools").querySelector("[data-action=add]").setAttribute("aria-pressed", "true");
   tellPanel("Draw a box around an object. Or press Enter for a box that the arrow keys move.");
+  canvas.focus({ preventScroll: true }); // so that the next Enter and Escape are for the box
   trigger("prepare", { number: number() });
 }
 
@@ -44,9 +48,18 @@ function leaveAdding() {
   leaveIdea();
 }
 
+/** Gives up what the visitor was changing, and goes back to the object that was meant. */
+function cancel() {
+  const about = drafted?.id ?? idea?.id ?? null;
+  leaveAdding();
+  if (inView.includes(about)) focus(about);
+}
+
 /** Takes away what is drafted and asked. */
 function leaveIdea() {
   asked += 1;
+  if (panel.contains(document.activeElement)) find("tools").querySelector("[data-action=add]").focus({ preventScroll: true });
+  drag = null;
   drafted = clicked = idea = null;
   draft.hidden = question.hidden = panel.hidden = true;
   sketch.replaceChildren();
@@ -57,7 +70,9 @@ function leaveIdea() {
 function reshape() {
   if (selected === null || !canCorrect()) return;
   const { id, box } = parts.get(selected).instance;
+  stopMeasuring();
   leaveAdding();
+  deselect();
   drafted = { box: [...box], id };
   showDraft();
   draft.focus({ preventScroll: true });
@@ -81,10 +96,11 @@ function shareOf(event) {
 
 const between = ([x1, y1], [x2, y2]) => [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
 
-/** The corner that stays while another one is dragged: {fixed, move}. `move` holds which of x and y follow. */
-let drag = null;
-
 canvas.addEventListener("pointerdown", (event) => {
+  if (drag) { // a second finger: it is a pinch, and no box
+    drag = null;
+    return;
+  }
   if (event.button !== 0) return;
   const corner = event.target.closest(".draft [data-corner]")?.dataset.corner;
   if (corner) {
@@ -200,6 +216,7 @@ function tellPanel(words) {
   panel.hidden = false;
   panel.classList.add("telling");
   panel.querySelector(".idea-words").textContent = words;
+  panel.scrollIntoView({ block: "nearest" });
 }
 
 function fillPanel() {
@@ -217,6 +234,7 @@ function fillPanel() {
   showSketch();
   (isChange ? panel.querySelector("button[type=submit]") : nameField).focus({ preventScroll: true });
   if (!isChange) nameField.select();
+  panel.scrollIntoView({ block: "nearest" });
 }
 
 /** Draws the outline of the name that is chosen. A name that was typed gets the best one's. */
@@ -233,7 +251,9 @@ function showSketch() {
 function rename() {
   if (selected === null || !canCorrect()) return;
   const { id, name } = parts.get(selected).instance;
+  stopMeasuring();
   leaveAdding();
+  deselect();
   idea = { do: "rename", id, names: [], chosen: { name } };
   fillPanel();
   panel.querySelector(".idea-words").textContent = `Another name for ${name} ${id}:`;
@@ -278,8 +298,7 @@ panel.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   event.preventDefault();
   event.stopPropagation();
-  if (adding) leaveAdding();
-  else leaveIdea();
+  cancel();
 });
 
 /** Who an object comes from, in the words of its card. */

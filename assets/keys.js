@@ -1,10 +1,13 @@
 // Follows the keyboard and the buttons.
 
 const onKey = (event) => {
+  if (event.key === "Escape" && (adding || drafted || !panel.hidden || !question.hidden)) {
+    event.preventDefault();
+    return cancel();
+  }
   if (event.target.closest("button, summary, input")) return;
   tip.hidden = true;
-  if (event.key === "Escape" && (adding || drafted || !panel.hidden)) leaveAdding();
-  else if (event.key === "Escape") deselect();
+  if (event.key === "Escape") deselect();
   else if (event.key === "Enter" && adding) draftInTheMiddle();
   else if (event.key === "a" && !event.ctrlKey && !event.metaKey) toggleAdding();
   else if ((event.key === "Delete" || event.key === "Backspace") && selected !== null) hide(selected);
@@ -26,7 +29,7 @@ const ACTIONS = {
   close: () => deselect(),
   add: () => toggleAdding(),
   "ask-here": () => askPlace(clicked),
-  "leave-idea": () => leaveAdding(),
+  "leave-idea": () => cancel(),
   rename: () => rename(),
   reshape: () => reshape(),
   download: () => trigger("cut_out", { id: selected }),

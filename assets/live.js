@@ -22,6 +22,8 @@ const live = { run: null, place: "", wanted: { facingMode: window.matchMedia("(p
 
 /** Asks for the camera and starts. */
 async function startLive() {
+  leaveAdding();
+  stopMeasuring();
   stopLive();
   closeCamera();
   film.pause();

@@ -19,6 +19,8 @@ let stripToken = null;
 let ownFiles = [];
 /** Sentences about files that were not sent. */
 let unsent = [];
+/** The same of files that the server has not taken yet. */
+let incoming = { files: [], left: [] };
 /** What is hidden and corrected by hand in each photo, and its scale, by its place. */
 let marks = new Map();
 /** Whether photos are looked at, how many are done, and when the rest will be. */
@@ -60,9 +62,7 @@ async function takeMany(files) {
     return;
   }
   if (number() !== mine) return;
-  ownFiles = packed ? [] : good;
-  unsent = left;
-  marks = new Map();
+  incoming = { files: packed ? [] : good, left };
   wait("Looking for objects");
   props.value = { ...props.value, photo: { photos: sent } };
   trigger("find_many");
@@ -72,6 +72,7 @@ async function takeMany(files) {
 function leaveMany() {
   if (isOpening || stripToken === null) return;
   if (pace.running) stopMany();
+  reopens = false;
   stripToken = null;
   showMany();
 }
@@ -80,12 +81,24 @@ function stopMany() {
   trigger("stop_many");
   pace = { ...pace, running: false };
   showPace();
+  if (manySource() && openPlace() < 0) showNone();
+  if (!reopens) return;
+  reopens = false;
+  if (openPlace() >= 0) openOne(openPlace(), true);
+}
+
+/** None of the photos is on the stage. */
+function showNone() {
+  draw({});
+  stopWaiting();
 }
 
 function lookAgain(which) {
   if (pace.running) return;
   if (which === "all") {
     if (openPlace() >= 0) marks.set(openPlace(), { scale: scaleSet() });
+    forgetIds();
+    deselect();
     marks = new Map([...marks].map(([place, { scale }]) => [place, { hidden: [], edits: [], scale }])); // the ids will be others
   }
   reopens = which === "all";
@@ -101,6 +114,7 @@ function followMany() {
   group = props.gallery;
   const { token, number: about, running, done, count, seconds } = group;
   if (about === number() && props.value.photo?.photos) {
+    [ownFiles, unsent, marks] = [incoming.files, incoming.left, new Map()];
     props.value = { ...props.value, photo: { many: token } };
     sources.get(about).photo = props.value.photo;
   }
@@ -119,7 +133,7 @@ function openAny(running) {
   const first = listed().findIndex((one) => one.state === DONE);
   if (first >= 0) return openOne(first);
   if (running !== false) return;
-  stopWaiting();
+  showNone();
   message.querySelector("p").textContent = "None of these photos could be looked at. The list below says why.";
   message.hidden = false;
 }
@@ -136,7 +150,7 @@ function followSource() {
 function openOne(place, anew = false) {
   if (!listed()[place] || listed()[place].state !== DONE) return showFault(place);
   if (place === openPlace() && !anew) return;
-  if (openPlace() >= 0 && !anew) marks.set(openPlace(), { ...changes(), scale: scaleSet() });
+  if (openPlace() >= 0 && !anew && !reopens) marks.set(openPlace(), { ...changes(), scale: scaleSet() });
   const file = ownFiles[place];
   isOpening = true;
   const mine = begin("Opening the photo", file ? URL.createObjectURL(file) : served(listed()[place].thumbnail));
@@ -277,6 +291,7 @@ function showTally() {
     }),
   );
   const counts = manyTable.querySelector("table");
+  const focused = counts.contains(document.activeElement) ? document.activeElement.dataset.place : undefined;
   const cells = (tag, texts, attributes = {}) => texts.map((text) => make(tag, attributes, text));
   const header = make("tr", {});
   header.append(...cells("th", ["photo", "all", ...kinds], { scope: "col" }));
@@ -297,6 +312,7 @@ function showTally() {
   const last = make("tr", {});
   last.append(make("th", { scope: "row" }, "sum"), ...cells("td", [sums.reduce((sum, each) => sum + each, 0), ...sums]));
   counts.tFoot.replaceChildren(last);
+  if (focused !== undefined) counts.querySelector(`[data-place="${focused}"]`)?.focus({ preventScroll: true });
 }
 
 /** The counts have changed, but not the photos. */

@@ -23,7 +23,7 @@ let selected = null;
 /** The scene that is drawn now. */
 let drawn = {};
 /** The server's last full answer, and what the visitor had changed in it. A quick look is none. */
-let full = { scene: {}, look: {}, edits: [] };
+let full = { scene: {}, look: {}, edits: [], scale: null, past: [], future: [] };
 
 // ---- what the server sends ----
 
@@ -42,7 +42,9 @@ function remember() {
   const { scene, look } = props;
   if (scene.preview || look.preview || scene.photo_number !== look.photo_number) return;
   if (scene.token !== full.scene.token) dismiss(); // what was wrong before is over
-  full = { scene, look, edits: scene.photo_number === number() ? edits() : full.edits };
+  const isOnStage = scene.photo_number === number();
+  if (isOnStage && scene.photo_number === full.scene.photo_number && scene.token !== full.scene.token) forgetIds();
+  full = isOnStage ? { scene, look, edits: edits(), scale: scaleSet(), past, future } : { ...full, scene, look };
 }
 
 function draw(scene) {
@@ -54,6 +56,7 @@ function draw(scene) {
   parts = new Map();
   for (const holder of [halos, outlines, spots, labels, table.tHead, table.tBodies[0]]) holder.replaceChildren();
   root.classList.toggle("preview", Boolean(scene.preview));
+  if (scene.preview) leaveAdding();
   if (!scene.instances) {
     if (!root.classList.contains("busy")) clearStage();
     return show({});
@@ -68,9 +71,10 @@ function draw(scene) {
   showThumbnails();
   show(scene === full.scene ? full.look : props.look);
   const isAgain = (one) => (sameIds ? one.id === before.id : one.name === before.name && overlap(one.box, before.box) > SAME_OBJECT);
+  const isNew = toSelect !== null;
   const again = toSelect ?? (before && samePhoto ? scene.instances.find(isAgain)?.id : null);
   toSelect = null;
-  if (inView.includes(again)) select(again);
+  if (inView.includes(again)) (isNew ? focus : select)(again);
 }
 
 /** The smallest outlines lie on top, so that the pointer meets them first. */
@@ -258,7 +262,7 @@ let past = []; // what was hidden and changed before, step by step
 let future = [];
 
 function hide(id) {
-  if (drawn.preview || id < 0) return; // the full answer has other ids; below 0 it is no track
+  if (drawn.preview || reopens || id < 0) return; // the full answer has other ids; below 0 it is no track
   announcer.textContent = `${parts.get(id).instance.name} ${id} is hidden. Control Z brings it back.`;
   setHidden([...hidden(), id]);
   deselect();
@@ -279,13 +283,13 @@ function stepTo(next) {
 }
 
 function undo() {
-  if (!past.length) return;
+  if (!past.length || reopens) return;
   future.push(changes());
   apply(past.pop());
 }
 
 function redo() {
-  if (!future.length) return;
+  if (!future.length || reopens) return;
   past.push(changes());
   apply(future.pop());
 }
@@ -298,6 +302,13 @@ function apply(next) {
   keepForReload();
   if (isEdited) trigger("corrected");
   else trigger("input");
+}
+
+/** The photo on the stage was looked at again: its objects have other ids. */
+function forgetIds() {
+  leaveAdding();
+  forgetSteps();
+  props.value = { ...props.value, hidden: [], edits: [] };
 }
 
 function forgetSteps() {

@@ -36,6 +36,7 @@ function measure() {
   if (isFilm() || !drawn.instances || drawn.preview) return;
   if (measuring) return stopMeasuring();
   const set = scaleSet();
+  leaveAdding();
   measuring = true;
   laid = set ? [...set.line] : [0.25, 0.5, 0.75, 0.5];
   lengthField.value = set?.length ?? "";
@@ -47,6 +48,8 @@ function measure() {
 }
 
 function stopMeasuring() {
+  const hadFocus = ruler.contains(document.activeElement) || rulerForm.contains(document.activeElement);
+  if (hadFocus) find("tools").querySelector("[data-action=measure]").focus({ preventScroll: true });
   measuring = false;
   grabbed = null;
   showRuler();
@@ -64,12 +67,6 @@ function acceptLength() {
   if (!(length > 0 && length <= 1e6)) return (rulerFault.textContent = "Type the length of the line: a number above 0.");
   if (Math.hypot((x2 - x1) * drawn.width, (y2 - y1) * drawn.height) < 2) return (rulerFault.textContent = "The line is too short. Draw it from one end of something to the other.");
   return setScale({ line: laid, length, unit: unitField.value });
-}
-
-/** The place of the pointer as shares of the picture. */
-function shareOf(event) {
-  const frame = canvas.getBoundingClientRect();
-  return [clamp((event.clientX - frame.left) / frame.width, 0, 1), clamp((event.clientY - frame.top) / frame.height, 0, 1)];
 }
 
 ruler.addEventListener("pointerdown", (event) => {
@@ -96,6 +93,7 @@ ruler.addEventListener("pointerup", (event) => {
   grabbed = null;
   lengthField.focus({ preventScroll: true });
 });
+ruler.addEventListener("pointercancel", () => (grabbed = null));
 ruler.addEventListener("click", (event) => event.stopPropagation());
 ruler.addEventListener("dblclick", (event) => event.stopPropagation());
 ruler.addEventListener("keydown", (event) => {

@@ -90,6 +90,7 @@ function begin(words, src) {
   leaveAdding();
   last += 1;
   restoredExample = undefined;
+  toSelect = null;
   sources.set(last, { src, photo: null });
   props.value = { ...props.value, photo: { sending: true }, number: last, hidden: [], edits: [], scale: null };
   stopMeasuring();
@@ -116,6 +117,7 @@ async function send(photo_) {
 }
 
 function clear() {
+  leaveAdding();
   leaveFilm();
   leaveMany();
   stopLive();
@@ -175,7 +177,10 @@ function comeBack() {
   const { scene, look } = full;
   leaveAdding();
   const before = Math.max(scene.photo_number ?? 0, lastFilm.number);
-  props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [], edits: full.edits };
+  props.value = { ...props.value, photo: sources.get(before)?.photo ?? null, number: before, hidden: look.hidden ?? [], edits: full.edits, scale: full.scale };
+  [past, future] = [full.past, full.future];
+  showSteps();
+  showRuler();
   followSource();
   if (before && before === lastFilm.number) return enterFilm(lastFilm.src), followFilm(), followFiltered();
   draw(scene);
@@ -183,6 +188,7 @@ function comeBack() {
 
 /** Gives up what is looked for. What was found in a clip so far stays. */
 function stop() {
+  if (pace.running) stopMany(); // the server gives up both
   trigger("stop");
   if (isFilm() && found().frames.length) stopWaiting();
   else comeBack();
@@ -231,7 +237,8 @@ function openFirst() {
   const kept = first || example === null || (isReload && before?.example === example) ? before : null;
   if (kept) {
     begin("Opening your photo again");
-    props.value = { ...props.value, hidden: kept.hidden, edits: kept.edits ?? [] };
+    marks = new Map(kept.marks ?? []);
+    props.value = { ...props.value, hidden: kept.hidden, edits: kept.edits ?? [], scale: kept.scale ?? null };
     restoredExample = kept.example;
     send(kept.source ?? { kept: kept.token });
   } else if (example) openExample(example, first);
@@ -241,7 +248,13 @@ function openFirst() {
 function keepForReload() {
   if (!full.scene.token || full.scene.photo_number !== number()) return;
   const { example } = sources.get(number())?.photo ?? {};
-  sessionStorage.setItem(KEPT, JSON.stringify({ token: full.scene.token, example: example ?? restoredExample, source: manySource(), ...changes() }));
+  const kept = { token: full.scene.token, example: example ?? restoredExample, source: manySource(), scale: scaleSet(), ...changes() };
+  if (manySource()) kept.marks = [...marks];
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(kept));
+  } catch {
+    forget(); // there is no room for it, so a reload opens the page as fresh
+  }
 }
 
 function recall() {

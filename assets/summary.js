@@ -28,7 +28,7 @@ function build() {
   if (own.kind !== undefined && !offered().includes(own.kind)) closeOwn();
   list.replaceChildren(...groups().map(makeGroup));
   tick();
-  if (focused) element.querySelector(`[data-key="${focused}"]`)?.focus();
+  if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
 /** Makes a chip, and beside it a button for the kind's own score threshold. */

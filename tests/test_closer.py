@@ -129,3 +129,10 @@ def test_a_small_photo_is_looked_at_as_a_whole_only() -> None:
     found = squares([[1, 1, 5, 5]], [CAT], [0.9], 90)
     image = np.zeros((90, 90, 3), np.uint8)
     assert look_closer(image, lambda images: [found] * len(images), SIDE, MOST_SIDE) is found
+
+
+def test_what_has_no_pixel_takes_nothing_away() -> None:
+    empty = whole([[10, 10, 30, 30]], [CAT], [0.9])
+    empty.mask_probs[:] = 0
+    found = merge(empty, [part(LEFT, [[11, 11, 29, 29]], [CAT], [0.8])])
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8])

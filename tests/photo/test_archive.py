@@ -304,3 +304,9 @@ def test_an_empty_zip_is_refused(taken: Callable[[bytes], Unpacked]) -> None:
 def test_signs_that_cannot_be_printed_are_not_repeated(taken: Callable[[bytes], Unpacked]) -> None:
     note = left_out(taken, "a\u202e\n\x1b[31mb.txt", b"text")
     assert note == "“a\ufffd\ufffd\ufffd[31mb.txt” was left out: it is no picture."
+
+
+def test_an_entry_without_a_name_is_skipped(taken: Callable[[bytes], Unpacked]) -> None:
+    content = packed([("a.png", picture()), ("b.png", picture())])
+    unpacked = taken(content.replace(b"b.png", b"\0.png"))  # the name ends at the zero
+    assert names(unpacked) == ["a.png"]

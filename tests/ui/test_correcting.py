@@ -186,8 +186,7 @@ def test_the_keyboard_draws_and_escape_gives_up(page: Page) -> None:
     page.keyboard.press("Escape")
     page.locator("#picture .spots li").first.press("a")
     expect(tool(page, "add")).to_have_attribute("aria-pressed", "true")
-    tool(page, "add").blur()
-    page.locator("#picture .spots li").first.press("Enter")
+    page.keyboard.press("Enter")
     drafted = page.locator("#picture .draft")
     expect(drafted).to_be_focused()
     left = drafted.evaluate("one => parseFloat(one.style.left)")
@@ -202,6 +201,29 @@ def test_the_keyboard_draws_and_escape_gives_up(page: Page) -> None:
     expect(drafted).to_be_hidden()
     expect(tool(page, "add")).to_have_attribute("aria-pressed", "false")
     assert masks(page).count() == before
+
+    tool(page, "add").press("Enter")
+    page.keyboard.press("Enter")  # is for a box, and not for the button once more
+    expect(drafted).to_be_focused()
+    page.locator("#picture .tools [data-action=measure]").click()
+    expect(drafted).to_be_hidden()  # one tool at a time
+    expect(tool(page, "add")).to_have_attribute("aria-pressed", "false")
+
+
+def test_another_look_at_a_photo_begins_without_the_corrections_of_other_ids(page: Page) -> None:
+    segmented(page)
+    page.mouse.click(*spot_on(page, 1))
+    card(page).get_by_role("button", name="Rename").click()
+    panel(page).locator("input").fill("teapot")
+    page.keyboard.press("Enter")
+    expect(chip(page, "teapot")).to_be_visible()
+    page.get_by_text("Model", exact=True).first.click()
+    page.locator("#run").click()
+    expect(chip(page, "teapot")).to_have_count(0)
+    expect(tool(page, "undo")).to_be_disabled()
+    set_threshold(page, 0.6)
+    expect(page.locator("#histogram")).to_contain_text("and 0.60")
+    expect(chip(page, "teapot")).to_have_count(0)
 
 
 def test_wrong_names_get_a_sentence_and_nothing_is_lost(page: Page) -> None:
