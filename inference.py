@@ -384,7 +384,7 @@ def look_at_box(
         label: A label of the network that is the first of the names in any case.
 
     Raises:
-        NoIdeasError: The network has other heads than torchvision's.
+        NoIdeasError: As `network.ideas.idea_of_box`.
     """
     return _ask(model, lambda: idea_of_box(model.network, steps, box_xyxy, label))
 

@@ -2,7 +2,7 @@
 
 The heads look at the feature maps that `network.inside` keeps, so the backbone does not run again. The
 arithmetic is that of torchvision's `RoIHeads`: the box head names what is in a box, and the mask head
-outlines it (He et al., "Mask R-CNN", 2017, section 3).
+outlines it (He et al., "Mask R-CNN", 2017, section 3). Heads of another kind get the box as a proposal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class NoIdeasError(ValueError):
     """The network cannot say what is in a box. The message says why, for people."""
 
 
-CANNOT = "This model names objects in another way than torchvision's Mask R-CNN. So it cannot look at a box."
+NOTHING_IN_BOX = "The model sees no object in this box. Draw it a little larger, around the whole object."
 NOTHING = "The model has no idea what is here. Draw a box around the object, and type its name."
 NO_MAPS = "The model's feature maps take too much memory for this photo, so it cannot look at a box."
 
@@ -74,8 +74,10 @@ def idea_of_box(
         label: A label that is among the names in any case, the first one. None means the best names only.
 
     Raises:
-        NoIdeasError: The network has other heads than torchvision's, or its feature maps are not kept.
+        NoIdeasError: The feature maps are not kept, or heads of another kind find nothing.
     """
+    if not has_known_heads(network.roi_heads):
+        return _found(network, steps, np.asarray(box_xyxy, np.float32)[None] / _scale(steps), label)
     heads, own = _known(network)
     device = next(network.parameters()).device
     boxes = torch.tensor(np.asarray(box_xyxy, np.float32)[None] / _scale(steps), device=device)
@@ -100,13 +102,15 @@ def idea_at_place(network: GeneralizedRCNN, steps: Inside, x: float, y: float) -
     Raises:
         NoIdeasError: As `idea_of_box`, or no proposal contains the place.
     """
-    heads, own = _known(network)
     device = next(network.parameters()).device
     (left, top, *_), seen = np.array([x, y, x, y], np.float32) / _scale(steps), steps.proposals
     around = (seen[:, 0] <= left) & (left <= seen[:, 2]) & (seen[:, 1] <= top) & (top <= seen[:, 3])
     proposals = torch.tensor(seen[around][:MOST_PROPOSALS], device=device)
     if not len(proposals):
         raise NoIdeasError(NOTHING)
+    if not has_known_heads(network.roi_heads):
+        return _found(network, steps, seen[around][:MOST_PROPOSALS], place=(float(left), float(top)))
+    heads, own = _known(network)
     features = _features(steps, device)
     scores, boxes = _names(own, features, proposals, steps.seen_hw)
     contains = (
@@ -126,15 +130,44 @@ def idea_at_place(network: GeneralizedRCNN, steps: Inside, x: float, y: float) -
 
 def _covers(mask: Tensor, box: Tensor, x: float, y: float) -> bool:
     x1, y1, x2, y2 = box.tolist()
+    if not (x1 <= x < x2 and y1 <= y < y2):
+        return False
     side = mask.shape[-1]
     column, row = ((at - low) / max(high - low, 1e-6) * side for at, low, high in ((x, x1, x2), (y, y1, y2)))
     return bool(mask[min(int(row), side - 1), min(int(column), side - 1)] > 0.5)
 
 
+def _found(
+    network: GeneralizedRCNN,
+    steps: Inside,
+    boxes: NDArray[np.float32],
+    label: int | None = None,
+    place: tuple[float, float] | None = None,
+) -> Idea:
+    """Returns the best instance that heads of another kind find in boxes, with the box that they give it.
+
+    Args:
+        boxes: (R, 4) in pixels of the picture that the network sees.
+        label: A label that is taken before better ones.
+        place: x and y of a place that the instance's mask covers, if any does.
+    """
+    device = next(network.parameters()).device
+    regions = torch.tensor(boxes, device=device)
+    found = network.roi_heads(_features(steps, device), [regions], [steps.seen_hw])[0][0]
+    masks = found["masks"][:, 0].float()
+    rows = found["scores"].argsort(descending=True).tolist()
+    if place is not None:
+        rows = [row for row in rows if _covers(masks[row], found["boxes"][row], *place)]
+    if not rows:
+        raise NoIdeasError(NOTHING_IN_BOX if place is None else NOTHING)
+    row = next((row for row in rows if int(found["labels"][row]) == label), rows[0])
+    box = _array(found["boxes"][row]) * _scale(steps)
+    labels, scores = _array(found["labels"][row : row + 1]), _array(found["scores"][row : row + 1])
+    return Idea(box, labels, scores, _array(masks[row : row + 1]))
+
+
 def _known(network: GeneralizedRCNN) -> tuple[Any, RoIHeads]:
     heads: Any = network.roi_heads
-    if not has_known_heads(heads):
-        raise NoIdeasError(CANNOT)
     return heads, heads.heads if isinstance(heads, OwnMaskHeads) else heads
 
 

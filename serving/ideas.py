@@ -45,7 +45,7 @@ async def idea_of_box(
 
     Raises:
         SettingsError: The box has no area, or lies outside of the photo.
-        NoIdeasError: The model has other heads than torchvision's.
+        NoIdeasError: As `network.ideas.idea_of_box`.
     """
     sides = in_photo(box, result.detections.image_size) * _to_working(result)
     steps, model = await steps_of(service, request, result), _near(service, result.model)

@@ -68,14 +68,28 @@ def test_a_place_outside_of_all_proposals_gets_a_sentence(looked: Looked) -> Non
         look_at_place(model, steps, -500.0, -500.0)
 
 
-def test_another_kind_of_network_says_that_it_cannot() -> None:
+def test_heads_of_another_kind_find_the_object_as_well() -> None:
     model = load("scenes", device="cpu")
-    steps = look_inside(model, PICTURE)
-    model.network.roi_heads = Other()
+    steps, found = look_inside(model, PICTURE), segment(model, PICTURE)
+    model.network.roi_heads = Other(model.network.roi_heads)
 
-    with pytest.raises(NoIdeasError, match="cannot look at a box"):
-        look_at_box(model, steps, np.array([0, 0, 20, 20], np.float32))
+    idea = look_at_box(model, steps, found.boxes[0])
+    assert idea.labels.tolist() == [int(steps.labels[0])]
+    assert np.abs(idea.box - found.boxes[0]).max() < 6
+    assert np.abs(idea.mask_probs[0] - found.mask_probs[0]).mean() < 0.1
+
+    y, x = (int(np.median(places)) for places in np.nonzero(found.mask(0)))
+    assert look_at_place(model, steps, x, y).labels.tolist() == [int(steps.labels[0])]
+    with pytest.raises(NoIdeasError, match="no object in this box"):
+        look_at_box(model, steps, np.array([0, 0, 3, 3], np.float32))
 
 
 class Other(nn.Module):
-    """Heads of another kind."""
+    """Heads whose parts nobody knows."""
+
+    def __init__(self, heads: nn.Module) -> None:
+        super().__init__()
+        self.heads_inside = heads
+
+    def forward(self, *arguments: object) -> object:
+        return self.heads_inside(*arguments)
