@@ -386,7 +386,7 @@ def look_at_box(
     Raises:
         NoIdeasError: As `network.ideas.idea_of_box`.
     """
-    return _ask(model, lambda: idea_of_box(model.network, steps, box_xyxy, label))
+    return _ask(model, lambda: idea_of_box(model.network, model.device, steps, box_xyxy, label))
 
 
 def look_at_place(model: SegmentationModel, steps: Inside, x: float, y: float) -> Idea:
@@ -398,7 +398,7 @@ def look_at_place(model: SegmentationModel, steps: Inside, x: float, y: float) -
     Raises:
         NoIdeasError: As `look_at_box`, or the model proposes nothing at this place.
     """
-    return _ask(model, lambda: idea_at_place(model.network, steps, x, y))
+    return _ask(model, lambda: idea_at_place(model.network, model.device, steps, x, y))
 
 
 def _ask(model: SegmentationModel, ask: Callable[[], Idea]) -> Idea:

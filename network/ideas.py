@@ -64,12 +64,16 @@ class Idea:
 
 
 def idea_of_box(
-    network: GeneralizedRCNN, steps: Inside, box_xyxy: NDArray[np.float32], label: int | None = None
+    network: GeneralizedRCNN,
+    device: torch.device,
+    steps: Inside,
+    box_xyxy: NDArray[np.float32],
+    label: int | None = None,
 ) -> Idea:
     """Returns what `network` says of a box. The box stays as it is: a person drew it.
 
     Args:
-        network: The network that gave `steps`, in evaluation mode.
+        network: The network that gave `steps`, in evaluation mode, on `device`.
         box_xyxy: (4,) x1 y1 x2 y2 in pixels of the picture before the network's transform.
         label: A label that is among the names in any case, the first one. None means the best names only.
 
@@ -77,9 +81,8 @@ def idea_of_box(
         NoIdeasError: The feature maps are not kept, or heads of another kind find nothing.
     """
     if not has_known_heads(network.roi_heads):
-        return _found(network, steps, np.asarray(box_xyxy, np.float32)[None] / _scale(steps), label)
+        return _found(network, device, steps, np.asarray(box_xyxy, np.float32)[None] / _scale(steps), label)
     heads, own = _known(network)
-    device = next(network.parameters()).device
     boxes = torch.tensor(np.asarray(box_xyxy, np.float32)[None] / _scale(steps), device=device)
     features = _features(steps, device)
     scores, _ = _names(own, features, boxes, steps.seen_hw)
@@ -90,7 +93,7 @@ def idea_of_box(
     return Idea(np.asarray(box_xyxy, np.float32), _array(best), _array(scores[0, best]), _array(masks))
 
 
-def idea_at_place(network: GeneralizedRCNN, steps: Inside, x: float, y: float) -> Idea:
+def idea_at_place(network: GeneralizedRCNN, device: torch.device, steps: Inside, x: float, y: float) -> Idea:
     """Returns what `network` takes the object at a place for, however unsure it is.
 
     The box head looks at the proposals that contain the place. The best pair of a proposal and a name counts
@@ -102,14 +105,13 @@ def idea_at_place(network: GeneralizedRCNN, steps: Inside, x: float, y: float) -
     Raises:
         NoIdeasError: As `idea_of_box`, or no proposal contains the place.
     """
-    device = next(network.parameters()).device
     (left, top, *_), seen = np.array([x, y, x, y], np.float32) / _scale(steps), steps.proposals
     around = (seen[:, 0] <= left) & (left <= seen[:, 2]) & (seen[:, 1] <= top) & (top <= seen[:, 3])
     proposals = torch.tensor(seen[around][:MOST_PROPOSALS], device=device)
     if not len(proposals):
         raise NoIdeasError(NOTHING)
     if not has_known_heads(network.roi_heads):
-        return _found(network, steps, seen[around][:MOST_PROPOSALS], place=(float(left), float(top)))
+        return _found(network, device, steps, seen[around][:MOST_PROPOSALS], place=(float(left), float(top)))
     heads, own = _known(network)
     features = _features(steps, device)
     scores, boxes = _names(own, features, proposals, steps.seen_hw)
@@ -125,7 +127,7 @@ def idea_at_place(network: GeneralizedRCNN, steps: Inside, x: float, y: float) -
     tried = boxes[rows, labels]
     masks = _masks(heads, own, features, tried, steps.seen_hw, labels)
     chosen = next((i for i in range(len(order)) if _covers(masks[i], tried[i], float(left), float(top))), 0)
-    return idea_of_box(network, steps, _array(tried[chosen]) * _scale(steps), int(labels[chosen]))
+    return idea_of_box(network, device, steps, _array(tried[chosen]) * _scale(steps), int(labels[chosen]))
 
 
 def _covers(mask: Tensor, box: Tensor, x: float, y: float) -> bool:
@@ -139,6 +141,7 @@ def _covers(mask: Tensor, box: Tensor, x: float, y: float) -> bool:
 
 def _found(
     network: GeneralizedRCNN,
+    device: torch.device,
     steps: Inside,
     boxes: NDArray[np.float32],
     label: int | None = None,
@@ -151,7 +154,6 @@ def _found(
         label: A label that is taken before better ones.
         place: x and y of a place that the instance's mask covers, if any does.
     """
-    device = next(network.parameters()).device
     regions = torch.tensor(boxes, device=device)
     found = network.roi_heads(_features(steps, device), [regions], [steps.seen_hw])[0][0]
     masks = found["masks"][:, 0].float()
