@@ -535,6 +535,8 @@ class Request:
                 raise
             except BaseException as error:  # noted here, because perhaps nobody waits for it any more
                 self.fail(error)
+                if isinstance(error, StopIteration):  # a future cannot carry it, and the visitor would wait
+                    raise RuntimeError("StopIteration") from error
                 raise
             finally:
                 with self._lock:

@@ -144,6 +144,7 @@ def test_a_request_leaves_one_line_in_the_log(alone: Service, lines: Callable[[]
         (MemoryError(), "ran out of memory. Please try a smaller photo", "out of memory"),
         (OSError(errno.ENOSPC, "No space left", "/x/y"), "disk is full. Please try again", "fault"),
         (KeyError("x"), "Something went wrong on the server", "fault"),
+        (StopIteration(), "Something went wrong on the server", "fault"),
         (gr.Error("Your quota is used up.", print_exception=False), "Your quota is used up.", "fault"),
     ],
     ids=lambda value: type(value).__name__,
