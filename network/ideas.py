@@ -20,7 +20,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import boxes as box_ops
 
 from network.acceleration import OwnMaskHeads
-from network.inside import Inside, has_known_heads
+from network.inside import Inside, array_of, has_known_heads
 from network.precision import exact
 
 MOST_NAMES = 5
@@ -82,15 +82,7 @@ def idea_of_box(
     """
     if not has_known_heads(network.roi_heads):
         return _found(network, device, steps, np.asarray(box_xyxy, np.float32)[None] / _scale(steps), label)
-    heads, own = _known(network)
-    boxes = torch.tensor(np.asarray(box_xyxy, np.float32)[None] / _scale(steps), device=device)
-    features = _features(steps, device)
-    scores, _ = _names(own, features, boxes, steps.seen_hw)
-    best = scores[0, 1:].argsort(descending=True)[:MOST_NAMES] + 1
-    if label is not None:
-        best = torch.cat([torch.tensor([label], device=device), best[best != label]])[:MOST_NAMES]
-    masks = _masks(heads, own, features, boxes, steps.seen_hw, best)
-    return Idea(np.asarray(box_xyxy, np.float32), _array(best), _array(scores[0, best]), _array(masks))
+    return _idea(network, _features(steps, device), steps, np.asarray(box_xyxy, np.float32), label)
 
 
 def idea_at_place(network: GeneralizedRCNN, device: torch.device, steps: Inside, x: float, y: float) -> Idea:
@@ -112,7 +104,7 @@ def idea_at_place(network: GeneralizedRCNN, device: torch.device, steps: Inside,
         raise NoIdeasError(NOTHING)
     if not has_known_heads(network.roi_heads):
         return _found(network, device, steps, seen[around][:MOST_PROPOSALS], place=(float(left), float(top)))
-    heads, own = _known(network)
+    heads, own = _heads(network)
     features = _features(steps, device)
     scores, boxes = _names(own, features, proposals, steps.seen_hw)
     contains = (
@@ -127,7 +119,26 @@ def idea_at_place(network: GeneralizedRCNN, device: torch.device, steps: Inside,
     tried = boxes[rows, labels]
     masks = _masks(heads, own, features, tried, steps.seen_hw, labels)
     chosen = next((i for i in range(len(order)) if _covers(masks[i], tried[i], float(left), float(top))), 0)
-    return idea_of_box(network, device, steps, _array(tried[chosen]) * _scale(steps), int(labels[chosen]))
+    return _idea(network, features, steps, array_of(tried[chosen]) * _scale(steps), int(labels[chosen]))
+
+
+def _idea(
+    network: GeneralizedRCNN,
+    features: dict[str, Tensor],
+    steps: Inside,
+    box: NDArray[np.float32],
+    label: int | None,
+) -> Idea:
+    """Returns what torchvision's heads say of a box, as `idea_of_box`."""
+    heads, own = _heads(network)
+    device = next(iter(features.values())).device
+    boxes = torch.tensor(box[None] / _scale(steps), device=device)
+    scores, _ = _names(own, features, boxes, steps.seen_hw)
+    best = scores[0, 1:].argsort(descending=True)[:MOST_NAMES] + 1
+    if label is not None:
+        best = torch.cat([torch.tensor([label], device=device), best[best != label]])[:MOST_NAMES]
+    masks = _masks(heads, own, features, boxes, steps.seen_hw, best)
+    return Idea(box, array_of(best), array_of(scores[0, best]), array_of(masks))
 
 
 def _covers(mask: Tensor, box: Tensor, x: float, y: float) -> bool:
@@ -163,12 +174,13 @@ def _found(
     if not rows:
         raise NoIdeasError(NOTHING_IN_BOX if place is None else NOTHING)
     row = next((row for row in rows if int(found["labels"][row]) == label), rows[0])
-    box = _array(found["boxes"][row]) * _scale(steps)
-    labels, scores = _array(found["labels"][row : row + 1]), _array(found["scores"][row : row + 1])
-    return Idea(box, labels, scores, _array(masks[row : row + 1]))
+    box = array_of(found["boxes"][row]) * _scale(steps)
+    labels, scores = array_of(found["labels"][row : row + 1]), array_of(found["scores"][row : row + 1])
+    return Idea(box, labels, scores, array_of(masks[row : row + 1]))
 
 
-def _known(network: GeneralizedRCNN) -> tuple[Any, RoIHeads]:
+def _heads(network: GeneralizedRCNN) -> tuple[Any, RoIHeads]:
+    """Returns the heads of a network, and torchvision's own that may be inside of them."""
     heads: Any = network.roi_heads
     return heads, heads.heads if isinstance(heads, OwnMaskHeads) else heads
 
@@ -219,8 +231,3 @@ def _type_of(part: torch.nn.Module) -> torch.dtype:
 def _scale(steps: Inside) -> NDArray[np.float32]:
     """Returns the factors that bring boxes from the picture that the network sees to the picture before."""
     return steps.on_picture(np.ones(4, np.float32))
-
-
-def _array(values: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = (values.float() if values.is_floating_point() else values).cpu().numpy()
-    return array

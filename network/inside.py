@@ -226,13 +226,13 @@ def record(
         label_names,
         levels,
         candidates,
-        _array(regions),
+        array_of(regions),
         names,
         pairs,
-        _array(found["boxes"]),
-        _array(found["scores"]),
-        _array(found["labels"]),
-        _array(found["masks"][:, 0]),
+        array_of(found["boxes"]),
+        array_of(found["scores"]),
+        array_of(found["labels"]),
+        array_of(found["masks"][:, 0]),
         tuple(missing),
     )
 
@@ -274,11 +274,11 @@ def _proposed(
     kept = box_ops.batched_nms(boxes, scores, level, rpn.nms_thresh)[: rpn.post_nms_top_n()]
     starts = torch.tensor([0, *counts[:-1]]).cumsum(0).to(chosen.device)
     candidates = Candidates(
-        _array(boxes),
-        _array(scores),
-        _array(level),
-        _array(chosen - starts[level]),
-        _array(kept),
+        array_of(boxes),
+        array_of(scores),
+        array_of(level),
+        array_of(chosen - starts[level]),
+        array_of(kept),
         float(rpn.nms_thresh),
         int(rpn.post_nms_top_n()),
     )
@@ -290,7 +290,7 @@ def _proposed(
         strict=True,
     )
     known = tuple(
-        Level(level.name, level.features, _array(own.view(shape)), _array(here.view(*shape, 4)))
+        Level(level.name, level.features, array_of(own.view(shape)), array_of(here.view(*shape, 4)))
         for level, shape, own, here in by_level
     )
     return known, candidates, boxes[kept]
@@ -315,8 +315,8 @@ def _named(
     with exact(regions.device):
         scores = logits.softmax(-1)
         names = Names(
-            _array(scores),
-            _array(codes.view(len(regions), -1, 4)),
+            array_of(scores),
+            array_of(codes.view(len(regions), -1, 4)),
             (wx, wy, ww, wh),
             float(own.box_coder.bbox_xform_clip),
         )
@@ -356,13 +356,13 @@ def _paired(
         removed_by[removed] = first[removed]
         ious[removed] = overlap[rows, first][removed]
     pairs = Pairs(
-        _array(boxes),
-        _array(score),
-        _array(label),
-        _array(proposal),
-        _array(kept),
-        _array(removed_by),
-        _array(ious),
+        array_of(boxes),
+        array_of(score),
+        array_of(label),
+        array_of(proposal),
+        array_of(kept),
+        array_of(removed_by),
+        array_of(ious),
         float(heads.nms_thresh),
         float(heads.score_thresh),
         int(heads.detections_per_img),
@@ -370,7 +370,8 @@ def _paired(
     return pairs, found
 
 
-def _array(values: Tensor) -> NDArray[Any]:
+def array_of(values: Tensor) -> NDArray[Any]:
+    """Returns a tensor as an array on the CPU. All floating-point types become float32."""
     values = values.float() if values.is_floating_point() else values
     array: NDArray[Any] = values.contiguous().cpu().numpy()
     return array
