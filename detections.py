@@ -6,7 +6,7 @@ that the mask head gave. `Detections.mask` turns the map into pixels only when a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,6 +91,38 @@ class Detections:
             mask_probs=self.mask_probs[keep],
             ids=self.ids[keep],
             sources=self.sources[keep],
+        )
+
+    def with_added(
+        self,
+        boxes: NDArray[np.float32],
+        class_ids: Sequence[int],
+        ids: Sequence[int],
+        sources: Sequence[int],
+        masks: Sequence[NDArray[np.float32]],
+    ) -> Detections:
+        """Returns these instances and K more behind them, so that none moves. Those get the last score.
+
+        Args:
+            boxes: (K, 4) float32, as `boxes`.
+            class_ids, ids, sources: One for each, as the arrays of these names.
+            masks: One for each, as the values of `finer_masks`.
+
+        Raises:
+            ValueError: An id is taken.
+        """
+        count, side = len(ids), self.mask_probs.shape[-1] if len(self) else 1
+        last = self.scores[-1] if len(self) else np.float32(1)
+        nothing = np.zeros((count, side, side), np.float32)
+        return replace(
+            self,
+            boxes=np.concatenate([self.boxes, boxes]),
+            scores=np.append(self.scores, np.full(count, last, np.float32)),
+            class_ids=np.append(self.class_ids, np.array(class_ids, np.int64)),
+            mask_probs=np.concatenate([self.mask_probs.reshape(-1, side, side), nothing]),
+            ids=np.append(self.ids, np.array(ids, np.int64)),
+            sources=np.append(self.sources, np.array(sources, np.uint8)),
+            finer_masks={**self.finer_masks, **dict(zip(ids, masks, strict=True))},
         )
 
     def resized(self, height: int, width: int) -> Detections:

@@ -26,14 +26,24 @@ def mask_intersection(a: Detections, i: int, b: Detections, j: int, threshold: f
     size = _comparing_size(a.image_size, smaller)
     (y, x), one = a.mask_crop(i, size, threshold)
     (v, u), other = b.mask_crop(j, size, threshold)
+    return shared_pixels((y, x), one, (v, u), other) * _pixels_of_one(a.image_size, size)
+
+
+def shared_pixels(
+    corner: tuple[int, int],
+    one: NDArray[np.bool_],
+    other_corner: tuple[int, int],
+    other: NDArray[np.bool_],
+) -> int:
+    """Returns the number of pixels that two masks share, each (h, w) with its (y, x) corner in one image."""
+    (y, x), (v, u) = corner, other_corner
     top, left = max(y, v), max(x, u)
     bottom = min(y + one.shape[0], v + other.shape[0])
     right = min(x + one.shape[1], u + other.shape[1])
     if bottom <= top or right <= left:
-        return 0.0
+        return 0
     window = one[top - y : bottom - y, left - x : right - x]
-    shared = window & other[top - v : bottom - v, left - u : right - u]
-    return np.count_nonzero(shared) * _pixels_of_one(a.image_size, size)
+    return int(np.count_nonzero(window & other[top - v : bottom - v, left - u : right - u]))
 
 
 def mask_area(a: Detections, i: int, threshold: float = 0.5) -> float:

@@ -124,7 +124,9 @@ def edit(detections: Detections, change: Edit, class_ids: Mapping[str, int]) -> 
             raise SettingsError(
                 f"edits: the id {change.id} belongs to another object. Add it with a free id."
             )
-        return _added(detections, change, class_ids[change.name])
+        box, mask = in_photo(change.box, detections.image_size), from_text(change.mask)
+        source = SOURCES.index("person")
+        return detections.with_added(box[None], [class_ids[change.name]], [change.id], [source], [mask])
     if not len(rows):
         raise SettingsError(f"edits: there is no object with the id {change.id} in this photo.")
     row, changed = int(rows[0]), detections
@@ -146,25 +148,6 @@ def edited(detections: Detections, edits: Iterable[Edit], class_ids: Mapping[str
     for change in edits:
         detections = edit(detections, change, class_ids)
     return detections
-
-
-def _added(detections: Detections, change: Edit, class_id: int) -> Detections:
-    """Adds an instance behind all others, so that no other one moves."""
-    side = detections.mask_probs.shape[-1] if len(detections) else 1
-    box = in_photo(change.box, detections.image_size)
-    last = float(detections.scores[-1]) if len(detections) else 1.0
-    return replace(
-        detections,
-        boxes=np.concatenate([detections.boxes, box[None]]),
-        scores=np.append(detections.scores, np.float32(last)),
-        class_ids=np.append(detections.class_ids, np.int64(class_id)),
-        mask_probs=np.concatenate(
-            [detections.mask_probs.reshape(-1, side, side), np.zeros((1, side, side), np.float32)]
-        ),
-        ids=np.append(detections.ids, np.int64(change.id)),
-        sources=np.append(detections.sources, np.uint8(SOURCES.index("person"))),
-        finer_masks={**detections.finer_masks, change.id: from_text(change.mask)},
-    )
 
 
 def checked_name(name: object) -> str:

@@ -25,7 +25,7 @@ from answer.progress import OnStage, ignore_stage
 from answer.result import Result
 from answer.settings import MAX_ID, SettingsError, said
 from detections import SOURCES, Detections
-from matching import box_intersections
+from matching import box_intersections, shared_pixels
 
 MAX_FILE_BYTES = 10_000_000
 HIGHEST_ID = MAX_ID // 2
@@ -165,19 +165,12 @@ def continued(
     if not new:
         return kept
     boxes, masks = zip(*(_boxed(one) for one in new), strict=True)
-    ids, count, side = ids[len(kept) :], len(new), kept.mask_probs.shape[-1] if len(kept) else 1
-    last = float(kept.scores[-1]) if len(kept) else 1.0
-    return replace(
-        kept,
-        boxes=np.concatenate([kept.boxes, np.array(boxes, np.float32)]),
-        scores=np.append(kept.scores, np.full(count, last, np.float32)),
-        class_ids=np.append(kept.class_ids, np.array([class_ids[one.name] for one in new], np.int64)),
-        mask_probs=np.concatenate(
-            [kept.mask_probs.reshape(-1, side, side), np.zeros((count, side, side), np.float32)]
-        ),
-        ids=np.append(kept.ids, np.array(ids, np.int64)),
-        sources=np.append(kept.sources, np.array([_by_a_person(one) for one in new], np.uint8)),
-        finer_masks=dict(kept.finer_masks) | dict(zip(ids, masks, strict=True)),
+    return kept.with_added(
+        np.array(boxes, np.float32),
+        [class_ids[one.name] for one in new],
+        ids[len(kept) :],
+        [_by_a_person(one) for one in new],
+        masks,
     )
 
 
@@ -231,16 +224,9 @@ def _is_near(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 
 def _overlap(detections: Detections, row: int, one: Annotation) -> float:
     """Returns the intersection over union of two masks."""
-    (y1, x1), found = detections.mask_crop(row)
-    (y2, x2), mask = one.corner, one.mask
-    top, left = max(y1, y2), max(x1, x2)
-    bottom = min(y1 + found.shape[0], y2 + mask.shape[0])
-    right = min(x1 + found.shape[1], x2 + mask.shape[1])
-    if bottom <= top or right <= left:
-        return 0.0
-    here = found[top - y1 : bottom - y1, left - x1 : right - x1]
-    both = int(np.count_nonzero(here & mask[top - y2 : bottom - y2, left - x2 : right - x2]))
-    return both / (int(np.count_nonzero(mask)) + int(np.count_nonzero(found)) - both)
+    corner, found = detections.mask_crop(row)
+    both = shared_pixels(corner, found, one.corner, one.mask)
+    return both / (int(np.count_nonzero(one.mask)) + int(np.count_nonzero(found)) - both)
 
 
 def _cut(mask: NDArray[Any], corner: tuple[int, int] = (0, 0)) -> tuple[tuple[int, int], NDArray[np.bool_]]:
