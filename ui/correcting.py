@@ -68,12 +68,12 @@ class Correcting:
                     faint = await request.look(lambda: faint_at(choices.view(run.result), place))
                 if faint is not None:
                     about |= faint
-                elif place is not None:
-                    idea = await idea_at_place(self._service, request, run.result, place)
-                    about |= described(idea, run.result, choices.mask_threshold)
                 else:
-                    box, name = _part(event, "box"), _part(event, "name")
-                    idea = await idea_of_box(self._service, request, run.result, box, name)
+                    asked = (self._service, request, run.result)
+                    if place is not None:
+                        idea = await idea_at_place(*asked, place)
+                    else:
+                        idea = await idea_of_box(*asked, _part(event, "box"), _part(event, "name"))
                     about |= described(idea, run.result, choices.mask_threshold)
         except gr.Error as error:
             about["error"] = error.message

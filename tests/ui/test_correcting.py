@@ -74,6 +74,14 @@ def tool(page: Page, action: str) -> Locator:
     return page.locator(f"#picture .tools [data-action={action}]")
 
 
+def rename(page: Page, id: int, name: str) -> None:
+    """Selects an object with the pointer and types another name for it."""
+    page.mouse.click(*spot_on(page, id))
+    card(page).get_by_role("button", name="Rename").click()
+    panel(page).locator("input").fill(name)
+    page.keyboard.press("Enter")
+
+
 def sources(page: Page, folder: Path) -> dict[int, tuple[str, str, bool]]:
     """Returns the name, the source and whether there is a score, of each object in the COCO file."""
     open_tab(page, "Download")
@@ -125,10 +133,7 @@ def test_a_box_is_drawn_named_and_everything_follows(page: Page, server: str, tm
 
 def test_an_object_gets_another_name_and_another_box(page: Page, server: str, tmp_path: Path) -> None:
     segmented(page)
-    page.mouse.click(*spot_on(page, 2))
-    card(page).get_by_role("button", name="Rename").click()
-    panel(page).locator("input").fill("  tea\t pot ")
-    page.keyboard.press("Enter")
+    rename(page, 2, "  tea\t pot ")
     expect(card(page).locator(".name")).to_have_text("tea pot 2")
     expect(card(page).locator(".short")).to_contain_text("changed by you")
     area = next(row for row in rows(page) if row[0] == "2")[3]
@@ -212,10 +217,7 @@ def test_the_keyboard_draws_and_escape_gives_up(page: Page) -> None:
 
 def test_another_look_at_a_photo_begins_without_the_corrections_of_other_ids(page: Page) -> None:
     segmented(page)
-    page.mouse.click(*spot_on(page, 1))
-    card(page).get_by_role("button", name="Rename").click()
-    panel(page).locator("input").fill("teapot")
-    page.keyboard.press("Enter")
+    rename(page, 1, "teapot")
     expect(chip(page, "teapot")).to_be_visible()
     page.get_by_text("Model", exact=True).first.click()
     page.locator("#run").click()
@@ -228,10 +230,7 @@ def test_another_look_at_a_photo_begins_without_the_corrections_of_other_ids(pag
 
 def test_wrong_names_get_a_sentence_and_nothing_is_lost(page: Page) -> None:
     segmented(page)
-    page.mouse.click(*spot_on(page, 1))
-    card(page).get_by_role("button", name="Rename").click()
-    panel(page).locator("input").fill("   ")
-    page.keyboard.press("Enter")
+    rename(page, 1, "   ")
     expect(panel(page).locator(".idea-words")).to_have_text("Type a name first.")
     panel(page).locator("input").evaluate(
         "(one, text) => { one.removeAttribute('maxlength'); one.value = text; }", LONG
@@ -249,10 +248,7 @@ def test_two_tabs_correct_the_same_photo_apart(page: Page, browser: Browser) -> 
     other.goto(page.url)
     for tab, name in ((page, "teapot"), (other, "kettle")):
         segmented(tab)
-        tab.mouse.click(*spot_on(tab, 1))
-        card(tab).get_by_role("button", name="Rename").click()
-        panel(tab).locator("input").fill(name)
-        tab.keyboard.press("Enter")
+        rename(tab, 1, name)
         expect(card(tab).locator(".name")).to_have_text(f"{name} 1")
     set_threshold(page, 0.6)
     expect(chip(page, "teapot")).to_be_visible()
@@ -262,10 +258,7 @@ def test_two_tabs_correct_the_same_photo_apart(page: Page, browser: Browser) -> 
 
 def test_annotations_go_on_with_their_photo(page: Page, server: str, tmp_path: Path) -> None:
     segmented(page)
-    page.mouse.click(*spot_on(page, 1))
-    card(page).get_by_role("button", name="Rename").click()
-    panel(page).locator("input").fill("teapot")
-    page.keyboard.press("Enter")
+    rename(page, 1, "teapot")
     expect(chip(page, "teapot")).to_be_visible()
     saved = sources(page, tmp_path)
 
